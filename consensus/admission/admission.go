@@ -1,0 +1,118 @@
+// Package admission says who belongs to a network: its genesis, the
+// credentials its authorities sign, the invitations that are exchanged for
+// credentials, and revocations. It is pure: bytes and times in, verdicts out
+// (protocol, sections 2 and 10).
+//
+// Everything signed here is sealed: canonical dag-cbor of [tag, network, body],
+// so that no signature means anything under another tag or in another network.
+package admission
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hdevalence/ed25519consensus"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// ErrSignature is returned where a signature does not verify.
+var ErrSignature = errors.New("signature does not verify")
+
+// Key is an Ed25519 public key: the identity of a node or a user.
+type Key [ed25519.PublicKeySize]byte
+
+// Signature is an Ed25519 signature, verified by the rules of ZIP-215.
+type Signature [ed25519.SignatureSize]byte
+
+// Incarnation is 128 random bits made together with a node's journal: it names
+// one life of a node's memory (protocol, section 1).
+type Incarnation [16]byte
+
+// Network is the SHA-256 of a sealed genesis: the id of a network.
+type Network [sha256.Size]byte
+
+var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// String returns the id in lower-case base32, 52 characters.
+func (n Network) String() string { return base32Lower.EncodeToString(n[:]) }
+
+// ParseNetwork reads what String writes.
+func ParseNetwork(s string) (Network, error) {
+	var n Network
+	raw, err := base32Lower.DecodeString(strings.ToLower(s))
+	if err != nil || len(raw) != len(n) {
+		return n, fmt.Errorf("network id %q is not 52 characters of base32", s)
+	}
+	copy(n[:], raw)
+	return n, nil
+}
+
+// Signer signs for one key. Sign does not fail: a node without its key does not
+// start.
+type Signer interface {
+	Key() Key
+	Sign(message []byte) Signature
+}
+
+// KeyOf returns the key that an Ed25519 peer id embeds.
+func KeyOf(id peer.ID) (Key, error) {
+	var k Key
+	public, err := id.ExtractPublicKey()
+	if err != nil {
+		return k, fmt.Errorf("peer %s: %w", id, err)
+	}
+	raw, err := public.Raw()
+	if err != nil {
+		return k, fmt.Errorf("peer %s: %w", id, err)
+	}
+	if public.Type() != crypto.Ed25519 || len(raw) != len(k) {
+		return k, fmt.Errorf("peer %s is not an Ed25519 identity", id)
+	}
+	copy(k[:], raw)
+	return k, nil
+}
+
+// ParseKey reads a peer id in any of libp2p's text forms.
+func ParseKey(s string) (Key, error) {
+	id, err := peer.Decode(s)
+	if err != nil {
+		return Key{}, fmt.Errorf("peer id %q: %w", s, err)
+	}
+	return KeyOf(id)
+}
+
+// Peer returns the libp2p peer id of k.
+func (k Key) Peer() peer.ID {
+	public, err := crypto.UnmarshalEd25519PublicKey(k[:])
+	if err != nil {
+		panic(err) // 32 bytes always unmarshal
+	}
+	id, err := peer.IDFromPublicKey(public)
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+// String returns the peer id in base58: 12D3KooW...
+func (k Key) String() string { return k.Peer().String() }
+
+// Verify reports whether signature is k's over message, by ZIP-215, so that
+// every node accepts exactly the same signatures (protocol, section 14).
+func (k Key) Verify(message []byte, signature Signature) bool {
+	return ed25519consensus.Verify(k[:], message, signature[:])
+}
+
+// Check refuses keys of small order: a signature under one holds for many
+// messages (protocol, section 2).
+func (k Key) Check() error {
+	if smallOrder(k) {
+		return errors.New("key of small order")
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package consensus
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// MaxBatch bounds the statements under one signature; a path has at most
+// MaxDepth hashes (protocol, section 14).
+const (
+	MaxBatch = 512
+	MaxDepth = 9
+)
+
+// BatchHeader returns what the signature of a batch covers.
+func BatchHeader(network admission.Network, incarnation admission.Incarnation, count uint64, root Hash) ([]byte, error) {
+	return dagcbor.Marshal(struct {
+		_           struct{} `cbor:",toarray"`
+		Tag         string
+		Network     admission.Network
+		Incarnation admission.Incarnation
+		Count       uint64
+		Root        Hash
+	}{Tag: TagBatch, Network: network, Incarnation: incarnation, Count: count, Root: root})
+}
+
+func leafHash(message []byte) Hash {
+	return sha256.Sum256(slices.Concat([]byte{0x00}, message))
+}
+
+func nodeHash(left, right Hash) Hash {
+	var buf [1 + 2*sha256.Size]byte
+	buf[0] = 0x01
+	copy(buf[1:], left[:])
+	copy(buf[1+sha256.Size:], right[:])
+	return sha256.Sum256(buf[:])
+}
+
+// Batch is a Merkle tree over statements, whose root is signed once. A lone
+// node at the end of a level is promoted.
+type Batch struct {
+	levels [][]Hash
+}
+
+// NewBatch hashes 1 to MaxBatch encoded statements into a tree.
+func NewBatch(leaves [][]byte) (Batch, error) {
+	if len(leaves) == 0 || len(leaves) > MaxBatch {
+		return Batch{}, fmt.Errorf("batch of %d statements, 1 to %d", len(leaves), MaxBatch)
+	}
+	level := make([]Hash, len(leaves))
+	for i, l := range leaves {
+		level[i] = leafHash(l)
+	}
+	b := Batch{levels: [][]Hash{level}}
+	for len(level) > 1 {
+		next := make([]Hash, 0, (len(level)+1)/2)
+		for i := 0; i < len(level); i += 2 {
+			if i+1 == len(level) {
+				next = append(next, level[i])
+			} else {
+				next = append(next, nodeHash(level[i], level[i+1]))
+			}
+		}
+		b.levels = append(b.levels, next)
+		level = next
+	}
+	return b, nil
+}
+
+// Count returns the number of statements.
+func (b Batch) Count() int { return len(b.levels[0]) }
+
+// Root returns the root.
+func (b Batch) Root() Hash { return b.levels[len(b.levels)-1][0] }
+
+// Path returns the siblings of leaf index from the bottom up.
+func (b Batch) Path(index int) []Hash {
+	path := []Hash{}
+	for _, level := range b.levels[:len(b.levels)-1] {
+		if sibling := index ^ 1; sibling < len(level) {
+			path = append(path, level[sibling])
+		}
+		index /= 2
+	}
+	return path
+}
+
+// root walks from a leaf to the root that count, index and path give.
+func (p Proof) root(node Hash) (Hash, error) {
+	if p.Count == 0 || p.Count > MaxBatch || p.Index >= p.Count || len(p.Path) > MaxDepth {
+		return Hash{}, ErrProof
+	}
+	path := p.Path
+	for index, width := p.Index, p.Count; width > 1; index, width = index/2, (width+1)/2 {
+		if index^1 >= width {
+			continue // promoted
+		}
+		if len(path) == 0 {
+			return Hash{}, ErrProof
+		}
+		if index%2 == 0 {
+			node = nodeHash(node, path[0])
+		} else {
+			node = nodeHash(path[0], node)
+		}
+		path = path[1:]
+	}
+	if len(path) > 0 {
+		return Hash{}, ErrProof
+	}
+	return node, nil
+}
+
+// ErrBatch is returned for a partial batch that does not fit together.
+var ErrBatch = errors.New("batch: leaves and hashes do not fit count")
+
+// Siblings returns the hashes that somebody needs who holds only the leaves of
+// the given indexes, sorted and distinct, to compute the root: level by level,
+// left to right.
+func (b Batch) Siblings(indexes []int) []Hash {
+	missing := []Hash{}
+	known := indexes
+	for _, level := range b.levels[:len(b.levels)-1] {
+		var up []int
+		for i := 0; i < len(known); i++ {
+			at := known[i]
+			switch {
+			case at%2 == 0 && i+1 < len(known) && known[i+1] == at+1:
+				i++ // both held
+			case at^1 < len(level):
+				missing = append(missing, level[at^1])
+			}
+			up = append(up, at/2)
+		}
+		known = up
+	}
+	return missing
+}
+
+// Partial rebuilds what Siblings took apart: from the leaves at the indexes,
+// sorted and distinct, and the missing hashes, it returns the root and each
+// leaf's path.
+func Partial(count int, indexes []int, leaves [][]byte, missing []Hash) (Hash, [][]Hash, error) {
+	if count < 1 || count > MaxBatch || len(indexes) == 0 || len(indexes) != len(leaves) {
+		return Hash{}, nil, ErrBatch
+	}
+	type node struct {
+		at    int
+		hash  Hash
+		below []int // positions in leaves
+	}
+	level := make([]node, len(indexes))
+	paths := make([][]Hash, len(indexes))
+	for i, at := range indexes {
+		if at < 0 || at >= count || i > 0 && indexes[i-1] >= at {
+			return Hash{}, nil, ErrBatch
+		}
+		level[i] = node{at, leafHash(leaves[i]), []int{i}}
+		paths[i] = []Hash{}
+	}
+	for width := count; width > 1; width = (width + 1) / 2 {
+		var up []node
+		for i := 0; i < len(level); i++ {
+			n := level[i]
+			switch {
+			case n.at%2 == 0 && i+1 < len(level) && level[i+1].at == n.at+1:
+				right := level[i+1]
+				for _, p := range n.below {
+					paths[p] = append(paths[p], right.hash)
+				}
+				for _, p := range right.below {
+					paths[p] = append(paths[p], n.hash)
+				}
+				n = node{n.at, nodeHash(n.hash, right.hash), append(n.below, right.below...)}
+				i++
+			case n.at^1 < width:
+				if len(missing) == 0 {
+					return Hash{}, nil, ErrBatch
+				}
+				sibling := missing[0]
+				missing = missing[1:]
+				for _, p := range n.below {
+					paths[p] = append(paths[p], sibling)
+				}
+				if n.at%2 == 0 {
+					n.hash = nodeHash(n.hash, sibling)
+				} else {
+					n.hash = nodeHash(sibling, n.hash)
+				}
+			}
+			n.at /= 2
+			up = append(up, n)
+		}
+		level = up
+	}
+	if len(missing) > 0 {
+		return Hash{}, nil, ErrBatch
+	}
+	return level[0].hash, paths, nil
+}

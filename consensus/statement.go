@@ -1,0 +1,149 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// Kind is what a statement says.
+type Kind uint64
+
+// The kinds of signed statements. Propose, Prepare, Commit and RoundChange are
+// slots: one for each (height, round, kind, sender, incarnation).
+const (
+	KindAccept       Kind = 1
+	KindStarted      Kind = 2
+	KindRefuse       Kind = 3
+	KindVoid         Kind = 4
+	KindVoided       Kind = 5
+	KindReportCommit Kind = 6
+	KindReport       Kind = 7
+	KindPropose      Kind = 8
+	KindPrepare      Kind = 9
+	KindCommit       Kind = 10
+	KindRoundChange  Kind = 11
+)
+
+var kindNames = [...]string{"", "accept", "started", "refuse", "void", "voided", "reportcommit", "report",
+	"propose", "prepare", "commit", "roundchange"}
+
+// String names the kind.
+func (k Kind) String() string {
+	if k >= 1 && int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint64(k))
+}
+
+// Slot reports whether a sender has one statement of this kind for each round.
+func (k Kind) Slot() bool { return k >= KindPropose && k <= KindRoundChange }
+
+// Statement is what a node signs about a job: always these nine things, so that
+// no signature can be read as something else (protocol, section 6). What is
+// larger than a hash travels beside it, bound by Value:
+//
+//	Accept, Started, Void, Voided   zero
+//	Refuse                          SHA-256 of the reason
+//	ReportCommit                    Report.CommitHash
+//	Report                          Report.Hash
+//	Propose, Prepare, Commit        Value.Hash
+//	RoundChange                     HighestHash of the certificate, or zero
+type Statement struct {
+	Kind        Kind
+	Network     admission.Network
+	Job         JobID
+	Height      uint64
+	Previous    Hash // the decision before this height; at height 0 the job id
+	Round       uint32
+	Sender      admission.Key
+	Incarnation admission.Incarnation
+	Value       Hash
+}
+
+type leafForm struct {
+	_           struct{} `cbor:",toarray"`
+	Tag         string
+	Network     admission.Network
+	Job         JobID
+	Height      uint64
+	Previous    Hash
+	Round       uint32
+	Sender      admission.Key
+	Incarnation admission.Incarnation
+	Value       Hash
+}
+
+// Leaf returns the bytes that go into a batch: canonical dag-cbor of the tag
+// "muster/<kind>/1" and the fields in order.
+func (s Statement) Leaf() ([]byte, error) {
+	if s.Kind < KindAccept || s.Kind > KindRoundChange {
+		return nil, fmt.Errorf("statement: kind %d is not known", s.Kind)
+	}
+	return dagcbor.Marshal(leafForm{
+		Tag: "muster/" + s.Kind.String() + "/1", Network: s.Network, Job: s.Job, Height: s.Height,
+		Previous: s.Previous, Round: s.Round, Sender: s.Sender, Incarnation: s.Incarnation, Value: s.Value,
+	})
+}
+
+// HighestHash binds the highest prepare certificate that a round change shows.
+// It names the round and the value; who signed may differ.
+func HighestHash(round uint32, value Hash) (Hash, error) {
+	data, err := dagcbor.Marshal(struct {
+		_     struct{} `cbor:",toarray"`
+		Tag   string
+		Round uint32
+		Value Hash
+	}{Tag: "muster/highest/1", Round: round, Value: value})
+	return Hash(dagcbor.Sum(data)), err
+}
+
+// Proof shows that a statement stands in a batch that its sender signed.
+type Proof struct {
+	_         struct{} `cbor:",toarray"`
+	Count     uint64
+	Index     uint64
+	Path      []Hash // siblings from the leaf up; a promoted node has none at that level
+	Signature admission.Signature
+}
+
+// ErrProof is returned for a proof whose path cannot belong to its count and index.
+var ErrProof = errors.New("path does not fit count and index")
+
+// Check verifies that p proves s.
+func (p Proof) Check(s Statement) error {
+	leaf, err := s.Leaf()
+	if err != nil {
+		return err
+	}
+	root, err := p.root(leafHash(leaf))
+	if err != nil {
+		return err
+	}
+	header, err := BatchHeader(s.Network, s.Incarnation, p.Count, root)
+	if err != nil {
+		return err
+	}
+	if !s.Sender.Verify(header, p.Signature) {
+		return fmt.Errorf("%s of %s: %w", s.Kind, s.Sender.Name(), admission.ErrSignature)
+	}
+	return nil
+}
+
+// Root recomputes the root that p leads to from s. Two proofs with equal
+// (sender, incarnation, count, root, signature) need one verification.
+func (p Proof) Root(s Statement) (Hash, error) {
+	leaf, err := s.Leaf()
+	if err != nil {
+		return Hash{}, err
+	}
+	return p.root(leafHash(leaf))
+}
+
+// Signed is a statement with its proof: what convinces a third party.
+type Signed struct {
+	Statement Statement
+	Proof     Proof
+}

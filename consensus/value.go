@@ -1,0 +1,190 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// Ending is the kind of a value that a height can decide.
+type Ending uint64
+
+// The kinds of values. Numbers 4 to 6 are kept for handovers, progress and
+// continuations; no height of version 1 decides them.
+const (
+	Result    Ending = 1
+	Failed    Ending = 2
+	Cancelled Ending = 3
+)
+
+// Failure is the class of a Failed value.
+type Failure uint64
+
+// The failure classes. Trap, exit and limit are deterministic: their trees and
+// codes must match. The others carry code 0 and no tree, so that the value is
+// one (protocol, section 5).
+const (
+	FailedTrap         Failure = 1
+	FailedExit         Failure = 2
+	FailedLimit        Failure = 3
+	FailedTimeout      Failure = 4
+	FailedHost         Failure = 5
+	FailedDisagreement Failure = 6
+	FailedDeadline     Failure = 7
+)
+
+// Deterministic reports whether runs of one task must fail alike in this class.
+func (f Failure) Deterministic() bool { return f >= FailedTrap && f <= FailedLimit }
+
+var failureNames = [...]string{"", "trap", "exit", "limit", "timeout", "host", "disagreement", "deadline"}
+
+// String names the class.
+func (f Failure) String() string {
+	if f >= 1 && int(f) < len(failureNames) {
+		return failureNames[f]
+	}
+	return fmt.Sprintf("failure(%d)", uint64(f))
+}
+
+// Value is what one height decides: in version 1, always a job's outcome.
+type Value struct {
+	_     struct{} `cbor:",toarray"`
+	Kind  Ending
+	Class Failure       // of Failed; 0 otherwise
+	Code  uint64        // of Failed(exit): the exit code; of trap and limit: a stable reason
+	Tree  *dagcbor.Link // the result tree, of Result and deterministic failures
+}
+
+// Validate checks that the parts of v go together.
+func (v Value) Validate() error {
+	tree := v.Tree != nil
+	switch {
+	case v.Kind == Result:
+		if v.Class != 0 || v.Code != 0 || !tree {
+			return errors.New("value: a result is a tree and nothing else")
+		}
+	case v.Kind == Cancelled:
+		if v.Class != 0 || v.Code != 0 || tree {
+			return errors.New("value: cancelled carries nothing")
+		}
+	case v.Kind == Failed && v.Class.Deterministic():
+		if !tree {
+			return errors.New("value: a deterministic failure has a tree")
+		}
+	case v.Kind == Failed && v.Class >= FailedTimeout && v.Class <= FailedDeadline:
+		if v.Code != 0 || tree {
+			return errors.New("value: this failure carries code 0 and no tree")
+		}
+	default:
+		return fmt.Errorf("value: kind %d class %d is not known", v.Kind, v.Class)
+	}
+	return nil
+}
+
+// Matched reports whether the value rests on matching reports.
+func (v Value) Matched() bool {
+	return v.Kind == Result || v.Kind == Failed && v.Class.Deterministic()
+}
+
+// Hash is what votes carry.
+func (v Value) Hash(network admission.Network) (Hash, error) {
+	data, err := dagcbor.Seal(TagValue, network[:], v)
+	return Hash(dagcbor.Sum(data)), err
+}
+
+// Less orders values as a member that holds several valid ones takes them:
+// Result, deterministic failures, Cancelled, then disagreement, timeout, host,
+// deadline; ties by lower hash (protocol, section 5).
+func (v Value) Less(w Value, vHash, wHash Hash) bool {
+	if a, b := v.order(), w.order(); a != b {
+		return a < b
+	}
+	return string(vHash[:]) < string(wHash[:])
+}
+
+func (v Value) order() int {
+	switch {
+	case v.Kind == Result:
+		return 0
+	case v.Kind == Failed && v.Class.Deterministic():
+		return 1
+	case v.Kind == Cancelled:
+		return 2
+	case v.Class == FailedDisagreement:
+		return 3
+	case v.Class == FailedTimeout:
+		return 4
+	case v.Class == FailedHost:
+		return 5
+	}
+	return 6
+}
+
+// String says the value in words: result bafy..., failed exit 3, cancelled.
+func (v Value) String() string {
+	switch v.Kind {
+	case Result:
+		return "result " + v.Tree.String()
+	case Failed:
+		if v.Class == FailedExit {
+			return fmt.Sprintf("failed exit %d", v.Code)
+		}
+		return "failed " + v.Class.String()
+	case Cancelled:
+		return "cancelled"
+	}
+	return fmt.Sprintf("value(%d)", uint64(v.Kind))
+}
+
+// Report is what an executor says of one run. Only Value is matched; Use is
+// told beside it: cpu_ns, wall_ns, mem_peak, in_bytes, out_bytes.
+type Report struct {
+	_     struct{} `cbor:",toarray"`
+	Run   uint64 // the number of this member's execution, from 1
+	Salt  [16]byte
+	Value Value
+	Use   map[string]uint64
+}
+
+// Validate checks the report's form. Members report results and failures of
+// runs: never cancellations, disagreements or deadlines.
+func (r Report) Validate() error {
+	if r.Run == 0 {
+		return errors.New("report: runs are numbered from 1")
+	}
+	if len(r.Use) > 16 {
+		return errors.New("report: at most 16 quantities")
+	}
+	for name := range r.Use {
+		if name == "" || len(name) > 32 {
+			return errors.New("report: quantities have names of 1 to 32 bytes")
+		}
+	}
+	v := r.Value
+	if v.Kind != Result && (v.Kind != Failed || v.Class > FailedHost) {
+		return fmt.Errorf("report: %s is nothing a run ends in", v)
+	}
+	return v.Validate()
+}
+
+// Hash is what a report's statement carries.
+func (r Report) Hash(network admission.Network) (Hash, error) {
+	data, err := dagcbor.Seal(TagReport, network[:], r)
+	return Hash(dagcbor.Sum(data)), err
+}
+
+// CommitHash is H(tag, job, run, member, salt, kind, CID): what a ReportCommit
+// carries, and what the report opens.
+func (r Report) CommitHash(network admission.Network, job JobID, member admission.Key) (Hash, error) {
+	data, err := dagcbor.Seal(TagCommit, network[:], struct {
+		_      struct{} `cbor:",toarray"`
+		Job    JobID
+		Run    uint64
+		Member admission.Key
+		Salt   [16]byte
+		Value  Value
+	}{Job: job, Run: r.Run, Member: member, Salt: r.Salt, Value: r.Value})
+	return Hash(dagcbor.Sum(data)), err
+}
