@@ -1,0 +1,122 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// Note is a kind of message that is not itself signed: what it carries proves
+// itself, or is only a hint.
+type Note uint64
+
+// The notes. Offer brings a charter and small blocks; Accepts shows accepts
+// that the sender holds (the witness of protocol section 4 sends Offer and
+// Accepts); Running is a beat; Evidence relays reports and cancellations;
+// Highest a prepare certificate learnt; Decided a decision; Ask wants to be
+// sent again all that matters for a job, after a restart.
+const (
+	NoteOffer    Note = 1
+	NoteAccepts  Note = 2
+	NoteRunning  Note = 3
+	NoteEvidence Note = 4
+	NoteHighest  Note = 5
+	NoteDecided  Note = 6
+	NoteAsk      Note = 7
+)
+
+// Beat says where an executor's run stands.
+type Beat struct {
+	_       struct{} `cbor:",toarray"`
+	Run     uint64
+	Running bool // false: queued
+}
+
+// SignedReport is a report with the proof of its statement, as a third party
+// is shown it.
+type SignedReport struct {
+	_      struct{} `cbor:",toarray"`
+	Seat   uint64
+	Report Report
+	Proof  Proof
+}
+
+// Cancel is the wish of the owner or of an authority that a job end.
+type Cancel struct {
+	_         struct{} `cbor:",toarray"`
+	Job       JobID
+	By        admission.Key
+	Signature admission.Signature
+}
+
+// SignCancel signs the wish that job end.
+func SignCancel(network admission.Network, job JobID, signer admission.Signer) (Cancel, error) {
+	c := Cancel{Job: job, By: signer.Key()}
+	data, err := c.bytes(network)
+	if err != nil {
+		return Cancel{}, err
+	}
+	c.Signature = signer.Sign(data)
+	return c, nil
+}
+
+func (c Cancel) bytes(network admission.Network) ([]byte, error) {
+	return dagcbor.Seal(TagCancel, network[:], struct {
+		_   struct{} `cbor:",toarray"`
+		Job JobID
+		By  admission.Key
+	}{Job: c.Job, By: c.By})
+}
+
+// Check verifies that c cancels this job: signed by its owner or an authority.
+func (c Cancel) Check(g admission.Genesis, network admission.Network, job JobID, charter *Charter) error {
+	if c.Job != job {
+		return errors.New("cancel: of another job")
+	}
+	if c.By != charter.Owner && !g.Authority(c.By) {
+		return errors.New("cancel: neither by the owner nor by an authority")
+	}
+	data, err := c.bytes(network)
+	if err != nil {
+		return err
+	}
+	if !c.By.Verify(data, c.Signature) {
+		return fmt.Errorf("cancel: %w", admission.ErrSignature)
+	}
+	return nil
+}
+
+// Block is one content-addressed block that rides along with a message.
+type Block struct {
+	_    struct{} `cbor:",toarray"`
+	Link dagcbor.Link
+	Data []byte
+}
+
+// Offer brings a job to a member: the submitter's, or one relayed by a witness.
+type Offer struct {
+	_           struct{} `cbor:",toarray"`
+	Charter     SignedCharter
+	Credentials []admission.SignedCredential // of submitter and owner
+	Blocks      []Block                      // at most MaxInline bytes in all
+}
+
+// MaxInline bounds the blocks that ride along with one message, in bytes.
+const MaxInline = 64 << 10
+
+// Payload is what travels beside a statement or a note. Which fields a message
+// may have follows from its kind; see CheckPayload.
+type Payload struct {
+	Accepts  []Vote         `cbor:"accepts,omitempty"`  // NoteAccepts: proofs of KindAccept
+	Beat     *Beat          `cbor:"beat,omitempty"`     // NoteRunning
+	Cancel   *Cancel        `cbor:"cancel,omitempty"`   // Propose, NoteEvidence
+	Decision *Decision      `cbor:"decision,omitempty"` // NoteDecided
+	Offer    *Offer         `cbor:"offer,omitempty"`    // NoteOffer
+	Reason   string         `cbor:"reason,omitempty"`   // Refuse: code and words
+	Report   *Report        `cbor:"report,omitempty"`   // Report
+	Reports  []SignedReport `cbor:"reports,omitempty"`  // Propose, NoteEvidence
+	Set      *VoteSet       `cbor:"set,omitempty"`      // Propose, RoundChange, NoteHighest: a prepare certificate
+	Value    *Value         `cbor:"value,omitempty"`    // Propose; of Set in RoundChange and NoteHighest
+}
