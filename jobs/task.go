@@ -1,0 +1,241 @@
+// Package jobs holds the words of work: task, spec, job, state, resources, and
+// the job file that people write. It is pure: it validates and names, and does
+// nothing (protocol, section 1).
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// Tags of what is sealed here.
+const (
+	TagTask = "muster/task/1"
+	TagSpec = "muster/spec/1"
+)
+
+// Bounds of sealed tasks and specs, in bytes.
+const (
+	MaxTask = 48 << 10
+	MaxSpec = 8 << 10
+)
+
+// Profile is the version of the engine semantics that tasks are run under: the
+// clocks, the randomness, the file system (protocol, section 5).
+const Profile = 1
+
+// KindWASM is the kind of a task that is a WebAssembly module for WASI preview 1.
+const KindWASM = "wasm"
+
+// Task is what is computed, and nothing else. Its sealed bytes name it: the
+// same task from two peers is the same bytes.
+type Task struct {
+	V       uint64            `cbor:"v"`
+	Kind    string            `cbor:"kind"`
+	Module  dagcbor.Link      `cbor:"module"`
+	Args    []string          `cbor:"args"`             // args[0] included
+	Env     []string          `cbor:"env"`              // "K=V", by ascending key
+	Inputs  *dagcbor.Link     `cbor:"inputs,omitempty"` // a directory: its entries appear under /in
+	Outputs []string          `cbor:"outputs"`          // collected from /out, ascending; none: everything
+	Limits  TaskLimits        `cbor:"limits"`
+	Profile uint64            `cbor:"profile"`
+	Params  map[string]string `cbor:"params"`
+}
+
+// TaskLimits are the limits that a program can run into, in bytes: they are part
+// of what is computed.
+type TaskLimits struct {
+	_      struct{} `cbor:",toarray"`
+	Memory uint64
+	Disk   uint64
+	Stream uint64
+}
+
+// Spec is how a task is to be run. Times are milliseconds.
+type Spec struct {
+	V         uint64            `cbor:"v"`
+	Task      dagcbor.Link      `cbor:"task"`
+	Name      string            `cbor:"name"`
+	Labels    map[string]string `cbor:"labels"`
+	Resources Resources         `cbor:"resources"`
+	Timeout   int64             `cbor:"timeout"`
+	Deadline  int64             `cbor:"deadline"` // from issue
+	Quorum    Quorum            `cbor:"quorum"`
+	Priority  uint64            `cbor:"priority"`
+}
+
+// Resources are what one run takes: CPU in thousandths of a core, memory and
+// disk in bytes.
+type Resources struct {
+	_      struct{} `cbor:",toarray"`
+	CPU    uint64
+	Memory uint64
+	Disk   uint64
+}
+
+// Quorum is how many members a job asks for, and what faults it tolerates.
+type Quorum struct {
+	_     struct{} `cbor:",toarray"`
+	Size  uint64
+	Crash bool // crash-only faults
+}
+
+// Names of the quantities that resources map onto in adverts and charters.
+const (
+	QuantityCPU    = "cpu"
+	QuantityMemory = "memory"
+	QuantityDisk   = "disk"
+)
+
+// Quantities returns the resources as consensus knows them.
+func (r Resources) Quantities() map[string]uint64 {
+	return map[string]uint64{QuantityCPU: r.CPU, QuantityMemory: r.Memory, QuantityDisk: r.Disk}
+}
+
+// Seal validates the task and returns its bytes and the link that names it.
+func (t *Task) Seal(network admission.Network) ([]byte, dagcbor.Link, error) {
+	if err := t.Validate(); err != nil {
+		return nil, dagcbor.Link{}, err
+	}
+	return seal(TagTask, network, t, MaxTask)
+}
+
+// OpenTask decodes and validates a task.
+func OpenTask(network admission.Network, data []byte) (*Task, error) {
+	t := new(Task)
+	if err := unseal(TagTask, network, data, t, MaxTask); err != nil {
+		return nil, err
+	}
+	return t, t.Validate()
+}
+
+// Validate checks the task's form.
+func (t *Task) Validate() error {
+	switch {
+	case t.V != 1:
+		return fmt.Errorf("task: version %d is not known", t.V)
+	case t.Kind != KindWASM:
+		return fmt.Errorf("task: kind %q is not known", t.Kind)
+	case t.Profile != Profile:
+		return fmt.Errorf("task: profile %d is not known", t.Profile)
+	case !t.Module.Defined():
+		return errors.New("task: no module")
+	case len(t.Args) == 0 || len(t.Args) > 1024:
+		return errors.New("task: 1 to 1,024 arguments")
+	case len(t.Env) > 256 || len(t.Outputs) > 256 || len(t.Params) > 0:
+		return errors.New("task: at most 256 variables and outputs, and no params")
+	case t.Limits.Memory == 0 || t.Limits.Memory > 1<<40 || t.Limits.Disk > 1<<40 || t.Limits.Stream > 1<<30:
+		return errors.New("task: a limit is out of range")
+	}
+	for _, arg := range t.Args {
+		if strings.ContainsRune(arg, 0) {
+			return errors.New("task: an argument holds a zero byte")
+		}
+	}
+	for i, e := range t.Env {
+		key, _, ok := strings.Cut(e, "=")
+		if !ok || key == "" || strings.ContainsRune(e, 0) {
+			return fmt.Errorf("task: variable %q is not KEY=value", e)
+		}
+		if i > 0 {
+			if before, _, _ := strings.Cut(t.Env[i-1], "="); before >= key {
+				return errors.New("task: variables are in order of their keys, none twice")
+			}
+		}
+	}
+	for i, o := range t.Outputs {
+		if err := CheckPath(o); err != nil {
+			return fmt.Errorf("task: output: %w", err)
+		}
+		if i > 0 && t.Outputs[i-1] >= o {
+			return errors.New("task: outputs are in order, none twice")
+		}
+	}
+	return nil
+}
+
+// CheckPath refuses paths that are not relative, clean and of ordinary length.
+func CheckPath(p string) error {
+	if p == "" || len(p) > 1024 || strings.HasPrefix(p, "/") || strings.ContainsRune(p, 0) {
+		return fmt.Errorf("%q is not a relative path", p)
+	}
+	for part := range strings.SplitSeq(p, "/") {
+		if part == "" || part == "." || part == ".." || len(part) > 255 {
+			return fmt.Errorf("%q is not a clean path", p)
+		}
+	}
+	return nil
+}
+
+// Seal validates the spec and returns its bytes and link.
+func (s *Spec) Seal(network admission.Network) ([]byte, dagcbor.Link, error) {
+	if err := s.Validate(); err != nil {
+		return nil, dagcbor.Link{}, err
+	}
+	return seal(TagSpec, network, s, MaxSpec)
+}
+
+// OpenSpec decodes and validates a spec.
+func OpenSpec(network admission.Network, data []byte) (*Spec, error) {
+	s := new(Spec)
+	if err := unseal(TagSpec, network, data, s, MaxSpec); err != nil {
+		return nil, err
+	}
+	return s, s.Validate()
+}
+
+// Validate checks the spec's form.
+func (s *Spec) Validate() error {
+	switch {
+	case s.V != 1:
+		return fmt.Errorf("spec: version %d is not known", s.V)
+	case !s.Task.Defined():
+		return errors.New("spec: no task")
+	case len(s.Name) > 128 || len(s.Labels) > 64:
+		return errors.New("spec: a name of at most 128 bytes, at most 64 labels")
+	case s.Timeout <= 0 || s.Deadline < s.Timeout:
+		return errors.New("spec: a timeout, and a deadline not before it")
+	case s.Priority > 100:
+		return errors.New("spec: priority is 0 to 100")
+	}
+	for _, k := range slices.Sorted(labelKeys(s.Labels)) {
+		if k == "" || len(k) > 64 || len(s.Labels[k]) > 256 {
+			return fmt.Errorf("spec: label %q: a key of 1 to 64 bytes, a value of at most 256", k)
+		}
+	}
+	_, _, err := s.Quorum.Faults()
+	return err
+}
+
+func labelKeys(m map[string]string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func seal(tag string, network admission.Network, v any, limit int) ([]byte, dagcbor.Link, error) {
+	data, err := dagcbor.Seal(tag, network[:], v)
+	if err != nil {
+		return nil, dagcbor.Link{}, err
+	}
+	if len(data) > limit {
+		return nil, dagcbor.Link{}, fmt.Errorf("%s: %d bytes, at most %d", tag, len(data), limit)
+	}
+	return data, dagcbor.LinkTo(dagcbor.CID(data)), nil
+}
+
+func unseal(tag string, network admission.Network, data []byte, v any, limit int) error {
+	if len(data) > limit {
+		return fmt.Errorf("%s: %d bytes, at most %d", tag, len(data), limit)
+	}
+	return dagcbor.Unseal(tag, network[:], data, v)
+}
