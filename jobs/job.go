@@ -1,0 +1,80 @@
+package jobs
+
+// State is where a job stands, in one vocabulary for people and programs.
+type State string
+
+// The states. The last three are terminal, and each of them carries a
+// certificate. Refused is the end of a submission that never became a job.
+const (
+	Pending   State = "pending" // not acknowledged yet
+	Accepted  State = "accepted"
+	Queued    State = "queued"
+	Running   State = "running"
+	Agreeing  State = "agreeing"
+	Succeeded State = "succeeded"
+	Failed    State = "failed"
+	Cancelled State = "cancelled"
+	Refused   State = "refused"
+)
+
+// Terminal reports whether the state is final and certified.
+func (s State) Terminal() bool { return s == Succeeded || s == Failed || s == Cancelled }
+
+// Job is what any peer can tell of a job. Times are Unix milliseconds, 0 when
+// not yet; what a peer that is no member cannot know is left out.
+type Job struct {
+	ID        string            `json:"id"`
+	Request   string            `json:"request,omitempty"`
+	Name      string            `json:"name,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	State     State             `json:"state"`
+	Stalled   *Stalled          `json:"stalled,omitempty"` // a condition beside the state
+	Task      string            `json:"task,omitempty"`
+	Owner     string            `json:"owner,omitempty"`
+	Submitter string            `json:"submitter,omitempty"`
+	Class     string            `json:"class,omitempty"`
+	Assurance string            `json:"assurance,omitempty"`
+	Fault     string            `json:"fault,omitempty"` // byzantine or crash
+	Faults    int               `json:"faults"`          // f
+	Size      int               `json:"size,omitempty"`  // n
+	Quorum    int               `json:"quorum,omitempty"`
+	Issued    int64             `json:"issued,omitempty"`
+	Deadline  int64             `json:"deadline,omitempty"`
+	Finished  int64             `json:"finished,omitempty"` // when the peer that tells learnt the outcome
+	Round     int               `json:"round"`
+	Members   []Member          `json:"members,omitempty"`
+	Outcome   *Outcome          `json:"outcome,omitempty"`
+	Source    string            `json:"source,omitempty"` // the peer that told
+}
+
+// Stalled says that a job cannot go on, and whom it waits for.
+type Stalled struct {
+	Since   int64    `json:"since"` // Unix milliseconds
+	Waiting []string `json:"waiting"`
+	Reason  string   `json:"reason"`
+}
+
+// Member is one seat of a job's quorum.
+type Member struct {
+	Peer      string            `json:"peer"`
+	Name      string            `json:"name"`
+	Role      string            `json:"role"` // executor, backup or voter
+	Activated string            `json:"activated,omitempty"`
+	Accepted  bool              `json:"accepted"`
+	Started   bool              `json:"started"`
+	Run       string            `json:"run,omitempty"`    // queued or running
+	Report    string            `json:"report,omitempty"` // a tree's CID, or a failure in words
+	Disagrees bool              `json:"disagrees,omitempty"`
+	Prepared  bool              `json:"prepared,omitempty"`
+	Signed    bool              `json:"signed"` // its commit stands in the certificate
+	Use       map[string]uint64 `json:"use,omitempty"`
+}
+
+// Outcome is a certified end.
+type Outcome struct {
+	Kind   string `json:"kind"`             // result, failed, cancelled
+	Class  string `json:"class,omitempty"`  // of failed
+	Code   int    `json:"code,omitempty"`   // the program's exit code, or the reason of a trap or limit
+	Result string `json:"result,omitempty"` // the result tree's CID
+	Signed int    `json:"signed"`           // members that signed
+}
