@@ -40,8 +40,8 @@ type Blocks interface {
 	Get(ctx context.Context, c cid.Cid) ([]byte, error)
 	// Size returns the block's length in bytes without reading it, or ErrNotFound.
 	Size(ctx context.Context, c cid.Cid) (int, error)
-	// Put stores blocks that are not here yet: all of them, or with an error
-	// none. It verifies each (ErrInvalid) and keeps no reference to its data.
+	// Put stores the blocks that are not here yet. It verifies all of them before
+	// it stores any (ErrInvalid) and keeps no reference to their data.
 	Put(ctx context.Context, blks ...blocks.Block) error
 	// Sync makes every Put that has returned durable. Concurrent calls share
 	// one disk sync; without a Put since the last one it costs nothing.

@@ -1,0 +1,197 @@
+package disk
+
+import (
+	"errors"
+	"flag"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"go.uber.org/goleak"
+
+	"github.com/muster-network/muster/store"
+	"github.com/muster-network/muster/store/internal/lsm"
+	"github.com/muster-network/muster/store/storetest"
+)
+
+var seedFlag = flag.Uint64("disk.seed", 0, "seed of the crash tests; 0: a random one")
+
+func mustOpen(t testing.TB, dir string, fs vfs.FS) *Store {
+	t.Helper()
+	s, err := Open(dir, Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil && !errors.Is(err, ErrFailed) {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return s
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStoreMeetsTheContract(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Blocks {
+		return mustOpen(t, filepath.Join(t.TempDir(), "blocks"), nil)
+	})
+}
+
+func TestBlocksAreThereAfterARestart(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	dir := filepath.Join(t.TempDir(), "blocks")
+	b := storetest.Block(t, cid.Raw, storetest.Noise(1, 300_000))
+	s, err := Open(dir, Options{})
+	must(t, err)
+	must(t, s.Put(t.Context(), b))
+	must(t, s.Close())
+	s, err = Open(dir, Options{})
+	must(t, err)
+	if n, err := s.Size(t.Context(), b.Cid()); err != nil || n != 300_000 {
+		t.Errorf("Size after the restart = %d, %v", n, err)
+	}
+	must(t, s.Close())
+}
+
+// After a crash at any moment, with any part of the unsynced bytes kept, every
+// block whose Put had returned before a finished Sync is there.
+func TestACrashLosesNothingThatWasSynced(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed: -disk.seed=%d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	fs := vfs.NewCrashableMem()
+	s := mustOpen(t, "d/blocks", fs)
+	var durable, open []blocks.Block
+	for i := range uint64(40) {
+		size := []int{10, 5000, 200_000}[rng.IntN(3)]
+		b := storetest.Block(t, cid.Raw, storetest.Noise(i, size))
+		must(t, s.Put(t.Context(), b))
+		open = append(open, b)
+		if rng.IntN(2) == 0 {
+			must(t, s.Sync(t.Context()))
+			durable, open = append(durable, open...), nil
+		}
+		if rng.IntN(4) == 0 {
+			disk := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+			after, err := Open("d/blocks", Options{FS: disk})
+			must(t, err)
+			for _, b := range durable {
+				if _, err := after.Get(t.Context(), b.Cid()); err != nil {
+					t.Errorf("a synced block of %d bytes: %v", len(b.RawData()), err)
+				}
+			}
+			must(t, after.Close())
+		}
+	}
+}
+
+func TestCallersShareSyncsAndAnIdleSyncCostsNone(t *testing.T) {
+	var syncs atomic.Int64
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo {
+			syncs.Add(1)
+		}
+		return nil
+	}))
+	s := mustOpen(t, "blocks", fs)
+	must(t, s.Put(t.Context(), storetest.Block(t, cid.Raw, []byte("one"))))
+	before := syncs.Load()
+	must(t, s.Sync(t.Context()))
+	if n := syncs.Load() - before; n != 1 {
+		t.Errorf("a sync of one block took %d, want 1", n)
+	}
+	for range 3 {
+		must(t, s.Sync(t.Context()))
+		must(t, s.Put(t.Context(), storetest.Block(t, cid.Raw, []byte("one")))) // here already
+	}
+	if n := syncs.Load() - before; n != 1 {
+		t.Errorf("syncs with nothing to do took %d", n-1)
+	}
+
+	before = syncs.Load()
+	const callers = 50
+	for i := range uint64(callers) {
+		must(t, s.Put(t.Context(), storetest.Block(t, cid.Raw, storetest.Noise(i, 100))))
+	}
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			if err := s.Sync(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := syncs.Load() - before; n != 1 {
+		t.Errorf("%d callers took %d syncs, want 1", callers, n)
+	}
+}
+
+func TestALostWriteIsFinal(t *testing.T) {
+	boom := errors.New("disk is gone")
+	var broken atomic.Bool
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			return boom
+		}
+		return nil
+	}))
+	s := mustOpen(t, "blocks", fs)
+	before, after := storetest.Block(t, cid.Raw, []byte("before")), storetest.Block(t, cid.Raw, []byte("after"))
+	must(t, s.Put(t.Context(), before))
+	broken.Store(true)
+	if err := s.Sync(t.Context()); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), boom.Error()) {
+		t.Errorf("Sync: %v, want ErrFailed with the cause", err)
+	}
+	<-s.Failed()
+	broken.Store(false)
+	if err := s.Put(t.Context(), after); !errors.Is(err, ErrFailed) {
+		t.Errorf("Put after the failure: %v, want ErrFailed", err)
+	}
+	if err := s.Sync(t.Context()); !errors.Is(err, ErrFailed) {
+		t.Errorf("Sync after the failure: %v, want ErrFailed", err)
+	}
+	if err := s.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("Close after the failure: %v, want ErrFailed", err)
+	}
+}
+
+func TestAnotherFormatVersionIsRefused(t *testing.T) {
+	fs := vfs.NewMem()
+	db, err := lsm.Open("blocks", lsm.Config{FS: fs})
+	must(t, err)
+	must(t, db.Set(formatKey(), []byte("muster/blocks/9"), pebble.Sync))
+	must(t, db.Close())
+	for range 2 {
+		if _, err := Open("blocks", Options{FS: fs}); !errors.Is(err, ErrFormat) {
+			t.Fatalf("Open: %v, want ErrFormat", err)
+		}
+	}
+}
+
+func BenchmarkPutAndSyncOfASmallTree(b *testing.B) {
+	s := mustOpen(b, filepath.Join(b.TempDir(), "blocks"), nil)
+	for i := range uint64(b.N) {
+		for part := range uint64(5) {
+			must(b, s.Put(b.Context(), storetest.Block(b, cid.Raw, storetest.Noise(i*5+part, 100))))
+		}
+		must(b, s.Sync(b.Context()))
+	}
+}
