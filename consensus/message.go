@@ -107,13 +107,14 @@ type Offer struct {
 const MaxInline = 64 << 10
 
 // Payload is what travels beside a statement or a note. Which fields a message
-// may have follows from its kind; see CheckPayload.
+// may have follows from its kind.
 type Payload struct {
 	Accepts  []Vote         `cbor:"accepts,omitempty"`  // NoteAccepts: proofs of KindAccept
 	Beat     *Beat          `cbor:"beat,omitempty"`     // NoteRunning
+	Blocks   []Block        `cbor:"blocks,omitempty"`   // Report: its small tree, at most MaxInline bytes
 	Cancel   *Cancel        `cbor:"cancel,omitempty"`   // Propose, NoteEvidence
 	Decision *Decision      `cbor:"decision,omitempty"` // NoteDecided
-	Offer    *Offer         `cbor:"offer,omitempty"`    // NoteOffer
+	Offer    *Offer         `cbor:"offer,omitempty"`    // NoteOffer; NoteAccepts of a witness
 	Reason   string         `cbor:"reason,omitempty"`   // Refuse: code and words
 	Report   *Report        `cbor:"report,omitempty"`   // Report
 	Reports  []SignedReport `cbor:"reports,omitempty"`  // Propose, NoteEvidence
