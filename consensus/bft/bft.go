@@ -1,0 +1,168 @@
+// Package bft is the state machine of one member for one job: accept, start,
+// gather evidence, agree on one value (protocol, sections 3 to 6 and 16).
+//
+// It is pure. It is told the time, receives messages that others have checked,
+// and answers with what must now be made durable, said and done, in this order:
+//
+//	Input --Step--> Ready{Records, Say, Do, Wake}
+//
+// The caller appends Records and syncs, then sends Say, then starts Do, then
+// gives a Tick at Wake. What this member signs counts here only when it comes
+// back as a Message from its own seat: then it is durable and has a proof.
+//
+// The parts: start.go (accept, started, witness, void), execution.go (runs,
+// beats, backups, commit and reveal), evidence.go (reports, and which values
+// they make valid), agreement.go (rounds), votes.go (who said what in a round),
+// record.go (what is durable, and how it is read back), view.go (for people).
+package bft
+
+import (
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+)
+
+// Timing holds durations in milliseconds.
+type Timing struct {
+	Beat     int64 // between two beats of an executor
+	Round    int64 // T0: how long round 0 may last once a value is valid
+	RoundMax int64 // no round lasts longer
+	Timeout  int64 // of one run
+}
+
+// Config is what a machine is made of.
+type Config struct {
+	Network admission.Network
+	Genesis admission.Genesis
+	Job     consensus.JobID
+	Charter *consensus.Charter // validated
+	Self    int                // own seat
+	Runners []int              // seats that may execute, in roster order: the first begin, the others are backups
+	Timing  Timing
+	Salt    [16]byte // secret from which the salts of this member's reports are derived
+}
+
+// Input is what Step takes: one of the types below.
+type Input interface{ input() }
+
+// AcceptJob says that this member has charter, spec, task and inputs durable,
+// and accepts.
+type AcceptJob struct{}
+
+// Witnessed says that this member has the charter durable and was shown q
+// accepts, which follow as messages: it votes, and need not execute.
+type Witnessed struct{}
+
+// Message is a checked message: the sender has the seat, and everything in it
+// is verified. From is -1 for a note that somebody without a seat relays.
+type Message struct {
+	From    int
+	Kind    consensus.Kind // 0 for a note
+	Note    consensus.Note // 0 for a signed statement
+	Round   uint32
+	Value   consensus.Hash
+	Proof   consensus.Proof    // of a signed statement
+	Payload *consensus.Payload // nil when empty
+}
+
+// SubmitterVoid is the submitter's signed Void, verified.
+type SubmitterVoid struct{}
+
+// CancelWish is a verified wish of owner or authority that the job end.
+type CancelWish struct{ Cancel consensus.Cancel }
+
+// Ran says that an own run ended, and that its tree is durable here.
+type Ran struct {
+	Run   uint64
+	Value consensus.Value
+	Use   map[string]uint64
+}
+
+// RunState says where an own run stands: queued or running.
+type RunState struct {
+	Run     uint64
+	Running bool
+}
+
+// Held says that all blocks of a value are durable here.
+type Held struct{ Value consensus.Hash }
+
+// Tick says that time has passed, and nothing else.
+type Tick struct{}
+
+func (AcceptJob) input()     {}
+func (Witnessed) input()     {}
+func (Message) input()       {}
+func (SubmitterVoid) input() {}
+func (CancelWish) input()    {}
+func (Ran) input()           {}
+func (RunState) input()      {}
+func (Held) input()          {}
+func (Tick) input()          {}
+
+// Ready is what the caller must now do, in the order of the fields.
+type Ready struct {
+	Records []Record   // append and sync, atomically
+	Say     []Outgoing // then send
+	Do      []Effect   // then start
+	Wake    int64      // give a Tick at this time (Unix ms); 0: none is wanted
+}
+
+// RecordKind says what a record holds.
+type RecordKind uint8
+
+// Record is one entry of a machine's journal: canonical dag-cbor.
+type Record struct {
+	Kind RecordKind
+	Data []byte
+}
+
+// Outgoing is something to say. The caller fills in and signs the statement.
+type Outgoing struct {
+	To        []int // seats; nil: every seat, self included; empty but not nil: no member
+	Submitter bool  // also to the submitter
+	Kind      consensus.Kind
+	Note      consensus.Note
+	Round     uint32
+	Value     consensus.Hash
+	Payload   *consensus.Payload
+}
+
+// Effect is something to do: one of the types below. Doing one twice must be
+// harmless: a restored machine asks again.
+type Effect interface{ effect() }
+
+// Execute asks to reserve resources and run; then Ran.
+type Execute struct{ Run uint64 }
+
+// Fetch asks to make a value's blocks durable; then Held. It is repeated when
+// the fetch takes long and more seats claim to hold them.
+type Fetch struct {
+	Value consensus.Value
+	Hash  consensus.Hash
+	From  []int // seats that claim to hold the blocks
+}
+
+// StartedJob says that q accepts are durable.
+type StartedJob struct{}
+
+// Decided says that the job has its outcome, durable in Records of this Ready
+// or an earlier one.
+type Decided struct{ Decision consensus.Decision }
+
+// Abandon gives up the job's place in the queue: accept_by passed without q
+// accepts. Charter and accepts are kept: late accepts still start the job.
+type Abandon struct{}
+
+// Equivocation reports two different statements of one seat for one slot. It
+// is told once for each seat.
+type Equivocation struct {
+	Seat          int
+	First, Second consensus.Signed
+}
+
+func (Execute) effect()      {}
+func (Fetch) effect()        {}
+func (StartedJob) effect()   {}
+func (Decided) effect()      {}
+func (Abandon) effect()      {}
+func (Equivocation) effect() {}
