@@ -1,0 +1,157 @@
+package wasm
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/muster-network/muster/jobs/exec"
+)
+
+// take returns a worker: the idle one used last, or a new one. The caller holds
+// a slot, and gives it back or discards it.
+func (e *Executor) take(fresh bool) (*process, error) {
+	e.mu.Lock()
+	for !fresh && len(e.idle) > 0 {
+		p := e.idle[len(e.idle)-1]
+		e.idle = e.idle[:len(e.idle)-1]
+		p.idle()
+		e.busy[p] = struct{}{}
+		e.mu.Unlock()
+		return p, nil
+	}
+	e.mu.Unlock()
+	p, err := e.start(false)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.greeted(); err != nil {
+		e.discard(p)
+		return nil, fmt.Errorf("start worker: %w", err)
+	}
+	return p, nil
+}
+
+// start starts a worker that Close can kill.
+func (e *Executor) start(compile bool) (*process, error) {
+	p, err := start(e.config.Command, hello{Version: wireVersion, Compile: compile, Cache: e.config.Cache})
+	if err != nil {
+		return nil, fmt.Errorf("start worker: %w", err)
+	}
+	e.mu.Lock()
+	e.busy[p] = struct{}{}
+	closed := e.closed
+	e.mu.Unlock()
+	if closed {
+		e.discard(p)
+		return nil, exec.ErrClosed
+	}
+	return p, nil
+}
+
+// give keeps a healthy worker for the next run, and for Config.Idle at most.
+func (e *Executor) give(p *process) {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		e.discard(p)
+		return
+	}
+	defer e.mu.Unlock()
+	delete(e.busy, p)
+	p.idle = e.config.After(e.config.Idle, func() { e.expire(p) })
+	e.idle = append(e.idle, p)
+}
+
+// expire ends a worker that is still idle.
+func (e *Executor) expire(p *process) {
+	e.mu.Lock()
+	found := false
+	for i, other := range e.idle {
+		if other == p {
+			e.idle = append(e.idle[:i], e.idle[i+1:]...)
+			found = true
+			e.running.Add(1)
+			break
+		}
+	}
+	e.mu.Unlock()
+	if found {
+		p.end()
+		e.running.Done()
+	}
+}
+
+// discard ends a worker and returns the CPU time it had not told of.
+func (e *Executor) discard(p *process) time.Duration {
+	rest := p.end()
+	e.mu.Lock()
+	delete(e.busy, p)
+	e.mu.Unlock()
+	return rest
+}
+
+// compilation is one module's way into the cache. Those who want the same
+// module wait for done.
+type compilation struct {
+	done    chan struct{}
+	verdict outcome // Exited: in the cache; Trapped: the engine refuses it
+	err     error   // no verdict
+}
+
+// compile makes sure that a module is in the cache, once for all runs. An error
+// is this machine's and is not remembered.
+func (e *Executor) compile(ctx context.Context, id hash, module []byte) (outcome, error) {
+	e.mu.Lock()
+	c, ok := e.compiled[id]
+	if !ok {
+		if len(e.compiled) >= keptVerdicts {
+			clear(e.compiled)
+		}
+		c = &compilation{done: make(chan struct{})}
+		e.compiled[id] = c
+	}
+	e.mu.Unlock()
+	if !ok {
+		c.verdict, c.err = e.compileNow(ctx, id, module)
+		if c.err != nil || c.verdict.kind == exec.Broken {
+			e.forget(id)
+		}
+		close(c.done)
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		return outcome{}, ctx.Err()
+	}
+	if ok && c.err != nil && e.ended(ctx) == nil {
+		// Whoever tried first may only have lost patience.
+		return e.compileNow(ctx, id, module)
+	}
+	return c.verdict, c.err
+}
+
+// compileNow compiles a module in a worker of its own.
+func (e *Executor) compileNow(ctx context.Context, id hash, module []byte) (outcome, error) {
+	p, err := e.start(true)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer e.discard(p)
+	defer context.AfterFunc(ctx, p.kill)()
+	defer e.config.After(e.config.Compile, p.kill)()
+	done, err := p.compile(id, module)
+	if err != nil {
+		return outcome{}, fmt.Errorf("compile: %w", err)
+	}
+	return outcome{kind: exec.Kind(done.Kind), code: done.Code, reason: done.Reason}, nil
+}
+
+// forget makes the next run compile a module again.
+func (e *Executor) forget(id hash) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c := e.compiled[id]; c != nil {
+		delete(e.compiled, id)
+	}
+}

@@ -1,0 +1,74 @@
+package wasm
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"syscall"
+	"time"
+)
+
+// What a worker process may hold beside the run's own limits.
+const (
+	workerFiles = 64        // descriptors
+	workerSlack = 512 << 20 // bytes of data: engine, compiled code, collector
+)
+
+// processAttributes makes a worker die with the thread that started it, and
+// keeps the terminal's signals from it.
+func processAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
+// confine gives up, for the rest of the process's life, what a worker does not
+// need. Only one that compiles may write files.
+func confine(compiles bool) error {
+	none := &syscall.Rlimit{}
+	files := &syscall.Rlimit{Cur: workerFiles, Max: workerFiles}
+	err := errors.Join(
+		syscall.Setrlimit(syscall.RLIMIT_CORE, none),
+		syscall.Setrlimit(syscall.RLIMIT_NOFILE, files),
+	)
+	if !compiles {
+		// The Go runtime ignores SIGXFSZ, so a write fails with EFBIG.
+		err = errors.Join(err, syscall.Setrlimit(syscall.RLIMIT_FSIZE, none))
+		debug.SetGCPercent(50) // small rather than fast: a job leaves little behind
+	}
+	return err
+}
+
+// limitData stops the worker, not the machine, should a run make it hold far
+// more than the run may. base is what it held before.
+func limitData(base, memory int64) error {
+	var now syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_DATA, &now); err != nil {
+		return err
+	}
+	// Twice: a file under /out may be held twice while it grows.
+	now.Cur = min(uint64(base)+2*uint64(memory)+workerSlack, now.Max)
+	return syscall.Setrlimit(syscall.RLIMIT_DATA, &now)
+}
+
+// dataSize returns how many bytes of data the process holds, as RLIMIT_DATA
+// counts them.
+func dataSize() int64 {
+	statm, err := os.ReadFile("/proc/self/statm")
+	var skip, pages int64
+	if err == nil {
+		_, err = fmt.Sscan(string(statm), &skip, &skip, &skip, &skip, &skip, &pages)
+	}
+	if err != nil {
+		return 1 << 40 // unknown: limitData then limits nothing
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+// cpuTime returns what the process has used since it started.
+func cpuTime() time.Duration {
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		return 0
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
+}

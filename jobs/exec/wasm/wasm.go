@@ -1,0 +1,385 @@
+// Package wasm runs WebAssembly programs (WASI preview 1) for package exec.
+//
+// # Workers
+//
+// Programs run in worker processes: the node's own binary, started again with
+// Command, which must lead it straight to WorkerMain. A worker runs one guest
+// at a time, each in a fresh instance; it keeps the compiled modules it used
+// last, is started on demand and ends when it was idle for a while. It has no
+// environment, two pipes (InFD, OutFD), and limits on files, core dumps and
+// data; it dies with the node. A guest that runs too long is stopped by killing
+// its worker, which costs nothing, where asking the engine to check for it
+// would slow every guest down. When a worker dies under a run that nobody
+// stopped, the run is tried once more in a new one, then it is exec.Broken.
+//
+// Compiled code is kept on disk by module. Only a worker that compiles and runs
+// no guest writes there; those that run guests cannot write files at all.
+//
+// # What a program sees
+//
+// A file system in memory with /in (read-only) and /out, sorted, without times,
+// links or anything else; two clocks that move only when read or slept on;
+// random bytes seeded by the task; its arguments and environment; an empty
+// stdin (protocol, section 5, "profile"). fd_renumber and sockets are refused
+// with the errors that WASI has for it.
+//
+// # Limits
+//
+// Request.Memory covers the linear memory and all files, with 512 bytes for
+// every file, folder and open descriptor. When the linear memory would grow
+// beyond it, memory.grow returns -1 and the program goes on; most then trap or
+// exit by themselves. When a file would, or when the memory a module starts
+// with does not fit, the run ends as exec.Limited. Request.Disk covers the
+// bytes of files under /out, Request.Stream each stream: the first byte too
+// many ends the run as exec.Limited, and what fitted is kept.
+//
+// How deep a program may recurse depends on the machine's architecture, also
+// for portable modules. A program that overflows its stack traps on all.
+package wasm
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/muster-network/muster/jobs/exec"
+)
+
+// Profile is the version of what a program sees: clocks, randomness, file
+// system, limits and trap codes. Programs that may be certified together ran
+// under the same one.
+const Profile = "wasip1/1"
+
+// Command starts a worker: a program and its arguments, without the name.
+type Command struct {
+	Path string
+	Args []string
+}
+
+// Config says how an executor works. The zero value is usable but for Command.
+type Config struct {
+	Command Command       // how to start a worker; Path "" is this binary
+	Workers int           // most worker processes at a time; 0 is twice the CPUs, at least 4
+	Idle    time.Duration // how long an unused worker is kept; 0 is 30 s
+	Compile time.Duration // wall time to compile a module; 0 is 60 s
+	Cache   string        // folder of compiled code; "" is a temporary one, removed by Close
+
+	// After calls f in its own goroutine after d, unless stop is called first;
+	// stop reports whether it prevented the call. nil is time.AfterFunc.
+	After func(d time.Duration, f func()) (stop func() bool)
+}
+
+// Executor runs WebAssembly programs. It implements exec.Executor.
+type Executor struct {
+	config Config
+	own    bool // the cache folder is ours to remove
+
+	slots   chan struct{} // one for each worker process in use
+	closing chan struct{}
+	running sync.WaitGroup // runs, and ends of idle workers
+
+	mu       sync.Mutex
+	closed   bool
+	idle     []*process            // the one used last is at the end
+	busy     map[*process]struct{} // to be killed by Close
+	compiled map[hash]*compilation
+	inspects map[hash]inspection
+}
+
+var _ exec.Executor = (*Executor)(nil)
+
+// New returns an executor. It starts no process; Close must be called to end
+// those that runs will start.
+func New(config Config) (*Executor, error) {
+	e := &Executor{
+		config:   config,
+		closing:  make(chan struct{}),
+		busy:     map[*process]struct{}{},
+		compiled: map[hash]*compilation{},
+		inspects: map[hash]inspection{},
+	}
+	c := &e.config
+	if c.Command.Path == "" {
+		c.Command.Path = "/proc/self/exe"
+	}
+	if c.Workers == 0 {
+		c.Workers = max(4, 2*runtime.NumCPU())
+	}
+	if c.Idle == 0 {
+		c.Idle = 30 * time.Second
+	}
+	if c.Compile == 0 {
+		c.Compile = time.Minute
+	}
+	if c.After == nil {
+		c.After = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+	}
+	e.slots = make(chan struct{}, c.Workers)
+	if c.Cache == "" {
+		dir, err := os.MkdirTemp("", "muster-wasm-")
+		if err != nil {
+			return nil, fmt.Errorf("make cache for compiled code: %w", err)
+		}
+		c.Cache, e.own = dir, true
+		return e, nil
+	}
+	if err := os.MkdirAll(c.Cache, 0o700); err != nil {
+		return nil, fmt.Errorf("make cache for compiled code: %w", err)
+	}
+	return e, nil
+}
+
+// Close kills all workers, waits for all runs to return and removes a temporary
+// cache. It may be called more than once.
+func (e *Executor) Close() error {
+	e.mu.Lock()
+	first := !e.closed
+	e.closed = true
+	idle := e.idle
+	e.idle = nil
+	for p := range e.busy {
+		p.kill()
+	}
+	e.mu.Unlock()
+	if first {
+		close(e.closing)
+	}
+	for _, p := range idle {
+		p.idle()
+		p.end()
+	}
+	e.running.Wait()
+	if first && e.own {
+		return os.RemoveAll(e.config.Cache)
+	}
+	return nil
+}
+
+// keptVerdicts bounds what is remembered of modules. They are few in practice;
+// beyond it all is forgotten and found out again.
+const keptVerdicts = 4096
+
+type inspection struct {
+	class exec.Class
+	err   error
+}
+
+// Inspect implements exec.Executor: it decodes the module and every instruction
+// in it. A module that passes may still fail the engine's type checks; its runs
+// then end as exec.Trapped with TrapInvalidModule.
+func (e *Executor) Inspect(code []byte) (exec.Class, error) {
+	id := hash(sha256.Sum256(code))
+	e.mu.Lock()
+	seen, ok := e.inspects[id]
+	e.mu.Unlock()
+	if ok {
+		return seen.class, seen.err
+	}
+	m, err := decode(code)
+	if err != nil {
+		seen.err = fmt.Errorf("cannot run this module: %w", err)
+	} else {
+		seen.class = m.class()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.inspects) >= keptVerdicts {
+		clear(e.inspects)
+	}
+	e.inspects[id] = seen
+	return seen.class, seen.err
+}
+
+// Run implements exec.Executor. Runs beyond Config.Workers wait their turn;
+// neither that nor compiling counts towards Request.Timeout.
+func (e *Executor) Run(ctx context.Context, req exec.Request) (exec.Result, error) {
+	if err := e.enter(ctx); err != nil {
+		return exec.Result{}, err
+	}
+	defer e.leave()
+	if err := checkRequest(&req); err != nil {
+		return broken(err), nil
+	}
+	id := hash(sha256.Sum256(req.Module))
+	res, err := e.attempt(ctx, &req, id)
+	if ended := e.ended(ctx); ended != nil && err != nil {
+		return exec.Result{}, ended
+	}
+	if err != nil {
+		res = broken(err)
+	}
+	for _, f := range req.Inputs {
+		res.Use.In += int64(len(f.Data))
+	}
+	for _, f := range res.Out {
+		res.Use.Out += int64(len(f.Data))
+	}
+	return res, nil
+}
+
+// enter waits for a worker's slot.
+func (e *Executor) enter(ctx context.Context) error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return exec.ErrClosed
+	}
+	e.running.Add(1)
+	e.mu.Unlock()
+	select {
+	case e.slots <- struct{}{}:
+		if err := e.ended(ctx); err != nil {
+			e.leave()
+			return err
+		}
+		return nil
+	case <-ctx.Done():
+		e.running.Done()
+		return ctx.Err()
+	case <-e.closing:
+		e.running.Done()
+		return exec.ErrClosed
+	}
+}
+
+func (e *Executor) leave() {
+	<-e.slots
+	e.running.Done()
+}
+
+// ended returns why nobody waits for a result any more, or nil.
+func (e *Executor) ended(ctx context.Context) error {
+	select {
+	case <-e.closing:
+		return exec.ErrClosed
+	default:
+		return ctx.Err()
+	}
+}
+
+// attempt compiles and runs, and when that fails through no fault of the
+// program does both once more from the start. An error is this machine's, or
+// says that nobody waits any more.
+func (e *Executor) attempt(ctx context.Context, req *exec.Request, id hash) (exec.Result, error) {
+	stdout := &live{limit: req.Stream, copy: req.Stdout}
+	stderr := &live{limit: req.Stream, copy: req.Stderr}
+	var res exec.Result
+	var err error
+	for try := range 2 {
+		var verdict outcome
+		if verdict, err = e.compile(ctx, id, req.Module); err == nil {
+			if verdict.kind != exec.Exited {
+				return exec.Result{Kind: verdict.kind, Code: verdict.code, Reason: verdict.reason}, nil
+			}
+			res, err = e.runOnce(ctx, req, id, stdout, stderr, try > 0)
+		}
+		res.Stdout, res.Stderr = stdout.kept, stderr.kept
+		if err == nil && res.Kind != exec.Broken || e.ended(ctx) != nil {
+			break
+		}
+		// The code may be gone from the cache, the worker may be ill.
+		e.forget(id)
+		if try == 0 {
+			stdout.again()
+			stderr.again()
+		}
+	}
+	if err != nil && len(res.Stdout)+len(res.Stderr) > 0 && e.ended(ctx) == nil {
+		out := broken(err)
+		out.Stdout, out.Stderr = res.Stdout, res.Stderr
+		return out, nil
+	}
+	return res, err
+}
+
+// runOnce gives the job to one worker and waits. Fresh asks for a new worker.
+func (e *Executor) runOnce(ctx context.Context, req *exec.Request, id hash, stdout, stderr *live, fresh bool) (exec.Result, error) {
+	p, err := e.take(fresh)
+	if err != nil {
+		return exec.Result{}, err
+	}
+	begun := time.Now()
+	var late atomic.Bool
+	unwatch := context.AfterFunc(ctx, p.kill)
+	unlimit := func() bool { return true }
+	if req.Timeout > 0 {
+		unlimit = e.config.After(req.Timeout, func() {
+			late.Store(true)
+			p.kill()
+		})
+	}
+	res, err := p.run(req, id, stdout, stderr)
+	wall := time.Since(begun)
+	unused := unwatch()
+	if unlimit() && unused && err == nil && res.Kind != exec.Broken {
+		e.give(p)
+	} else {
+		rest := e.discard(p)
+		if err != nil {
+			res.Use.CPU = rest
+		}
+	}
+	if err != nil && late.Load() {
+		res.Kind, err = exec.TimedOut, nil
+		res.Reason = fmt.Sprintf("did not end within %v", req.Timeout)
+	}
+	res.Use.Wall = wall
+	if err != nil {
+		err = fmt.Errorf("worker: %w", err)
+	}
+	return res, err
+}
+
+func broken(err error) exec.Result {
+	return exec.Result{Kind: exec.Broken, Reason: err.Error()}
+}
+
+// checkRequest refuses what no run can come of.
+func checkRequest(req *exec.Request) error {
+	if req.Memory <= 0 || req.Disk < 0 || req.Stream < 0 || req.Timeout < 0 {
+		return errors.New("request without limits")
+	}
+	if req.Memory > maxMemory {
+		return fmt.Errorf("memory of %d bytes, at most %d are given", req.Memory, int64(maxMemory))
+	}
+	if err := checkFiles(req.Inputs); err != nil {
+		return fmt.Errorf("inputs: %w", err)
+	}
+	for _, name := range req.Outputs {
+		if !validPath(name) {
+			return fmt.Errorf("output %q is not a clean relative path", name)
+		}
+	}
+	return nil
+}
+
+// maxMemory bounds Request.Memory, in bytes: the linear memory is 32-bit, and
+// files need no more than another such.
+const maxMemory = 8 << 30
+
+func checkFiles(files []exec.File) error {
+	for i, f := range files {
+		if !validPath(f.Path) {
+			return fmt.Errorf("%q is not a clean relative path", f.Path)
+		}
+		if i > 0 && files[i-1].Path >= f.Path {
+			return fmt.Errorf("%q is not in order", f.Path)
+		}
+	}
+	return nil
+}
+
+func validPath(p string) bool {
+	return fs.ValidPath(p) && p != "." && path.Clean(p) == p && len(p) <= maxPath &&
+		!slices.ContainsFunc(strings.Split(p, "/"), func(name string) bool { return len(name) > maxName })
+}

@@ -1,0 +1,193 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/muster-network/muster/jobs/exec"
+)
+
+// WorkerMain is the whole life of a worker process: it reads jobs from in, runs
+// them one after the other, writes what became of them to out, and returns the
+// process's exit code when in ends. An executor starts workers with the two as
+// descriptors 3 and 4 (InFD, OutFD); the binary must call this before any other
+// set-up when it is started with the executor's Command.
+func WorkerMain(in, out *os.File) int {
+	w := &worker{wire: newWire(in, out)}
+	var h hello
+	if err := w.wire.expect(frameHello, &h); err != nil || h.Version != wireVersion {
+		return 2
+	}
+	if err := confine(h.Compile); err != nil {
+		return 3
+	}
+	// The process has no caller to take a context from: it lives until in
+	// ends or it is killed.
+	ctx := context.Background()
+	run := w.serve
+	if h.Compile {
+		run = w.compile
+	}
+	if err := run(ctx, h.Cache); err != nil && !errors.Is(err, io.EOF) {
+		return 1
+	}
+	return 0
+}
+
+// worker is the state of a worker process.
+type worker struct {
+	engine *engine
+	base   int64 // bytes of data the process had before its first guest
+
+	mu   sync.Mutex // guards wire's writer against the late flush
+	wire *wire
+}
+
+// serve runs jobs until there are no more.
+func (w *worker) serve(ctx context.Context, cache string) error {
+	engine, err := newEngine(ctx, cache)
+	if err != nil {
+		return err
+	}
+	w.engine = engine
+	w.base = dataSize()
+	if err := w.greet(); err != nil {
+		return err
+	}
+	for {
+		var f jobFrame
+		if err := w.wire.expect(frameJob, &f); err != nil {
+			return err
+		}
+		if err := w.job(ctx, &f); err != nil {
+			return err
+		}
+	}
+}
+
+// greet says that the worker is up, and what that cost.
+func (w *worker) greet() error {
+	h := hello{Version: wireVersion, CPU: int64(cpuTime())}
+	return errors.Join(w.wire.send(frameHello, h), w.wire.flush())
+}
+
+// job runs one job. An error ends the worker.
+func (w *worker) job(ctx context.Context, f *jobFrame) error {
+	id, task := hash(f.Module), [32]byte(f.Task)
+	held := w.engine.has(id)
+	if !held {
+		if err := errors.Join(w.wire.send(frameWant, struct{}{}), w.wire.flush()); err != nil {
+			return err
+		}
+	}
+	inputs, err := w.wire.readFiles(f.Inputs, f.Memory)
+	if err != nil {
+		return err
+	}
+	if !held {
+		if err := w.fetch(ctx, id); err != nil {
+			return w.done(outcome{kind: exec.Broken, reason: err.Error()})
+		}
+	}
+	if err := limitData(w.base, f.Memory); err != nil {
+		return err
+	}
+	a := &account{memory: f.Memory, disk: f.Disk}
+	late := time.AfterFunc(time.Hour, w.flush)
+	late.Stop()
+	o := w.engine.run(ctx, &job{
+		task: task, module: id, args: f.Args, env: f.Env,
+		inputs: inputs, outputs: f.Outputs, everything: f.Everything,
+		stdout: &stream{worker: w, account: a, frame: frameStdout, left: f.Stream, late: late},
+		stderr: &stream{worker: w, account: a, frame: frameStderr, left: f.Stream, late: late},
+	}, a)
+	late.Stop()
+	return w.done(o)
+}
+
+// fetch reads a module from the executor and loads it. Its code is in the cache
+// already; a worker that finds it missing cannot write there, and says so.
+func (w *worker) fetch(ctx context.Context, id hash) error {
+	var c codeFrame
+	if err := w.wire.expect(frameCode, &c); err != nil {
+		return err
+	}
+	if hash(c.Module) != id || c.Size > maxModule {
+		return errors.New("not the module asked for")
+	}
+	code, err := w.wire.readData(c.Size)
+	if err != nil {
+		return err
+	}
+	return w.engine.load(ctx, id, code)
+}
+
+// done reports an outcome.
+func (w *worker) done(o outcome) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(
+		w.wire.send(frameDone, doneFrame{
+			Kind: int(o.kind), Code: o.code, Reason: o.reason,
+			CPU: int64(cpuTime()), Peak: o.peak, Out: entriesOf(o.out),
+		}),
+		w.wire.sendFiles(o.out),
+		w.wire.flush(),
+	)
+}
+
+func (w *worker) flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_ = w.wire.flush() // the next write of the job meets the same error
+}
+
+// lateFlush is how long a piece of a stream may wait for company.
+const lateFlush = 20 * time.Millisecond
+
+// stream takes what a guest writes to stdout or stderr. What fits the limit
+// leaves within lateFlush; the byte that does not ends the guest.
+type stream struct {
+	worker  *worker
+	account *account
+	frame   byte
+	left    int64 // bytes that may still come
+	late    *time.Timer
+}
+
+// Write implements io.Writer.
+func (s *stream) Write(p []byte) (int, error) {
+	fits := p[:min(int64(len(p)), s.left)]
+	if err := s.send(fits); err != nil {
+		s.account.fail(fmt.Errorf("send output: %w", err))
+	}
+	s.left -= int64(len(fits))
+	if len(fits) < len(p) {
+		s.account.stop(exec.LimitOutput)
+	}
+	return len(p), nil
+}
+
+func (s *stream) send(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	s.worker.mu.Lock()
+	defer s.worker.mu.Unlock()
+	if s.worker.wire.w.Buffered() == 0 {
+		s.late.Reset(lateFlush)
+	}
+	for len(p) > 0 {
+		n := min(len(p), chunk)
+		if err := s.worker.wire.send(s.frame, p[:n]); err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
+}
