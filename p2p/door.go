@@ -1,0 +1,256 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/transport"
+
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// door decides who comes in. It judges by the peer id that the connection's
+// security handshake has proved, so a credential is bound to its connection
+// without another signature. Safe for concurrent use.
+type door struct {
+	self       admission.Key
+	genesis    admission.Genesis
+	network    admission.Network
+	credential func() admission.SignedCredential
+	revoked    func(admission.Key) bool
+	issuer     Issuer
+	refused    func(*RefusedError)
+	log        *slog.Logger
+	now        func() time.Time
+	limits     doorLimits
+	waiting    *pending
+
+	mu      sync.Mutex
+	members map[peer.ID]admission.SignedCredential // who came in
+}
+
+// errJoined ends a connection that had come for a credential, and got it.
+var errJoined = errors.New("the connection was for joining")
+
+func newDoor(cfg Config, g admission.Genesis, id admission.Network) *door {
+	return &door{
+		self: cfg.Identity.Signer.Key(), genesis: g, network: id,
+		credential: cfg.Credential, revoked: cfg.Revoked, issuer: cfg.Issuer,
+		refused: cfg.Refused, log: cfg.Log, now: cfg.Now, limits: cfg.limits,
+		waiting: newPending(cfg.limits), members: map[peer.ID]admission.SignedCredential{},
+	}
+}
+
+// enter is the dialler's part. On an error the caller closes the connection.
+func (d *door) enter(ctx context.Context, conn transport.CapableConn) error {
+	ctx, cancel := context.WithTimeout(ctx, d.limits.Timeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	err := d.enterStream(ctx, conn)
+	return d.settle(ctx, conn, err)
+}
+
+func (d *door) enterStream(ctx context.Context, conn transport.CapableConn) error {
+	ours, err := encodeCredential(d.credential())
+	if err != nil {
+		return err
+	}
+	greeting, err := dagcbor.Marshal(hello{Tag: admission.TagDoor, Network: d.network, Verb: verbMember, Body: ours})
+	if err != nil {
+		return err
+	}
+	s, err := conn.OpenStream(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := writeMessage(s, greeting); err != nil {
+		return err
+	}
+	reason, theirs, err := readAnswer(s)
+	if err != nil {
+		return err
+	}
+	if reason != 0 {
+		return &RefusedError{Reason: reason, ByPeer: true}
+	}
+	credential, reason := d.judge(conn.RemotePeer(), theirs)
+	if reason != 0 {
+		return d.refuse(s, reason)
+	}
+	d.remember(conn.RemotePeer(), credential)
+	return writeAnswer(s, 0, nil)
+}
+
+// admit is the listener's part. On an error the caller closes the connection.
+func (d *door) admit(ctx context.Context, conn transport.CapableConn) error {
+	ctx, cancel := context.WithTimeout(ctx, d.limits.Timeout)
+	defer cancel()
+	// AcceptStream knows no deadline; closing the connection ends it.
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	err := d.admitStream(ctx, conn)
+	return d.settle(ctx, conn, err)
+}
+
+func (d *door) admitStream(ctx context.Context, conn transport.CapableConn) error {
+	s, err := conn.AcceptStream()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	message, err := readMessage(s)
+	if err != nil {
+		return err
+	}
+	greeting, err := decodeHello(message)
+	if err != nil {
+		return d.refuse(s, ReasonProtocol)
+	}
+	if greeting.Network != d.network {
+		return d.refuse(s, ReasonAnotherNetwork)
+	}
+	if greeting.Verb == verbJoin {
+		return d.issue(ctx, s, conn.RemotePeer(), greeting.Body)
+	}
+	credential, reason := d.judge(conn.RemotePeer(), greeting.Body)
+	if reason != 0 {
+		return d.refuse(s, reason)
+	}
+	ours, err := encodeCredential(d.credential())
+	if err != nil {
+		return err
+	}
+	if err := writeAnswer(s, 0, ours); err != nil {
+		return err
+	}
+	reason, _, err = readAnswer(s)
+	if err != nil {
+		return err
+	}
+	if reason != 0 {
+		return &RefusedError{Reason: reason, ByPeer: true}
+	}
+	d.remember(conn.RemotePeer(), credential)
+	return nil
+}
+
+// refuse tells the other side why, and gives it time to read: closing at once
+// would throw the answer away.
+func (d *door) refuse(s network.MuxedStream, reason Reason) error {
+	if err := writeAnswer(s, reason, nil); err != nil {
+		return err
+	}
+	if err := s.CloseWrite(); err == nil {
+		_, _ = readMessage(s)
+	}
+	return &RefusedError{Reason: reason}
+}
+
+// settle gives an exchange's error its peer and its proper kind, and reports
+// refusals. A dial that lost a race to another address offends nobody.
+func (d *door) settle(ctx context.Context, conn transport.CapableConn, err error) error {
+	if err == nil || errors.Is(err, errJoined) {
+		return err
+	}
+	id := conn.RemotePeer()
+	var refused *RefusedError
+	var closed *network.ConnError
+	switch {
+	case errors.As(err, &refused):
+		refused.Peer = id
+	case errors.As(err, &closed) && closed.Remote && closed.ErrorCode == network.ConnRateLimited:
+		refused = &RefusedError{Peer: id, Reason: ReasonBusy, ByPeer: true}
+	case errors.Is(err, errMessage):
+		refused = &RefusedError{Peer: id, Reason: ReasonProtocol}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		refused = &RefusedError{Peer: id, Reason: ReasonTimeout}
+	case ctx.Err() != nil:
+		return ctx.Err()
+	default:
+		d.log.Debug("connection ended at the door", "peer", id, "address", conn.RemoteMultiaddr(), "error", err)
+		return err
+	}
+	d.report(refused, conn)
+	return refused
+}
+
+func (d *door) report(refused *RefusedError, conn transport.CapableConn) {
+	d.log.Warn("door shut", "peer", refused.Peer, "reason", refused.Reason, "by_peer", refused.ByPeer,
+		"address", conn.RemoteMultiaddr())
+	d.refused(refused)
+}
+
+// judge says whether the encoded credential lets id in: reason 0.
+func (d *door) judge(id peer.ID, data []byte) (admission.SignedCredential, Reason) {
+	var c admission.SignedCredential
+	if len(data) == 0 {
+		return c, ReasonNoCredential
+	}
+	if len(data) > admission.MaxCredential || dagcbor.Unmarshal(data, &c) != nil {
+		return c, ReasonProtocol
+	}
+	return c, d.standing(id, c)
+}
+
+// standing judges a credential as it is now.
+func (d *door) standing(id peer.ID, c admission.SignedCredential) Reason {
+	key, err := admission.KeyOf(id)
+	now := d.now().UnixMilli()
+	switch {
+	case err != nil || c.Body.Subject != key:
+		return ReasonWrongSubject
+	case c.Check(d.genesis, d.network) != nil:
+		return ReasonInvalid
+	case c.Body.Kind != admission.KindNode:
+		return ReasonNotNode
+	case d.revoked(key):
+		return ReasonRevoked
+	case now < c.Body.From:
+		return ReasonNotYet
+	case !c.Body.ValidAt(now):
+		return ReasonExpired
+	}
+	return 0
+}
+
+func (d *door) remember(id peer.ID, c admission.SignedCredential) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.members[id] = c
+}
+
+// member returns the credential that id last came in with.
+func (d *door) member(id peer.ID) (admission.SignedCredential, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.members[id]
+	return c, ok
+}
+
+// sweep forgets who is no longer connected and returns who has lost the right
+// to be.
+func (d *door) sweep(connected func(peer.ID) bool) []*RefusedError {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var lost []*RefusedError
+	for id, c := range d.members {
+		if !connected(id) {
+			delete(d.members, id)
+			continue
+		}
+		if reason := d.standing(id, c); reason != 0 {
+			delete(d.members, id)
+			lost = append(lost, &RefusedError{Peer: id, Reason: reason})
+		}
+	}
+	return lost
+}
