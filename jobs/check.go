@@ -1,0 +1,163 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// Bounds that keep a file's task and spec within MaxTask and MaxSpec, in bytes.
+const (
+	maxTaskText = 40 << 10
+	maxSpecText = 6 << 10
+)
+
+// Validate judges what does not depend on a network; Parse has done so already.
+// What it refuses is a Problem.
+func (f *File) Validate() error {
+	if f.Version != 1 {
+		p := f.source.wrong("version", fmt.Errorf("version %d is not known", f.Version))
+		if f.Version == 0 {
+			p.What = f.source.where("") + ": no version"
+		}
+		p.Try = "version: 1"
+		return p
+	}
+	if f.Run.WASM == "" {
+		p := f.source.wrong("run", errors.New("no module to run"))
+		p.Try = "run: {wasm: file:./program.wasm}"
+		return p
+	}
+	if f.Priority != nil && *f.Priority > 100 {
+		return f.source.wrong("priority", errors.New("priority is 0 to 100"))
+	}
+	if f.Deadline > 0 && f.Deadline < f.Run.Timeout {
+		return f.source.wrong("deadline", errors.New("the deadline is before the timeout of the run"))
+	}
+	for _, check := range []func() error{f.checkReferences, f.checkProgram, f.checkEnv, f.checkFiles, f.checkLabels, f.checkQuorum} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *File) checkReferences() error {
+	var parsed Reference
+	if err := parsed.UnmarshalText([]byte(f.Run.WASM)); err != nil {
+		return f.source.wrong("run.wasm", err)
+	}
+	for _, name := range sortedKeys(f.Run.Inputs) {
+		if err := parsed.UnmarshalText([]byte(f.Run.Inputs[name])); err != nil {
+			return f.source.wrong("run.inputs."+name, err)
+		}
+	}
+	return nil
+}
+
+func (f *File) checkProgram() error {
+	program := f.Program()
+	if CheckPath(program) != nil || path.Base(program) != program {
+		key := "run.wasm"
+		if f.Run.Program != "" {
+			key = "run.program"
+		}
+		return f.source.wrong(key, fmt.Errorf("%q is not the name of a program", program))
+	}
+	if len(f.Run.Args) >= 1024 {
+		return f.source.wrong("run.args", fmt.Errorf("%d arguments, at most 1,023", len(f.Run.Args)))
+	}
+	total := len(program)
+	for i, arg := range f.Run.Args {
+		if strings.ContainsRune(arg, 0) {
+			return f.source.wrong(fmt.Sprintf("run.args.%d", i), errors.New("an argument holds a zero byte"))
+		}
+		total += len(arg)
+	}
+	for name, value := range f.Run.Env {
+		total += len(name) + len(value)
+	}
+	for _, output := range f.Run.Outputs {
+		total += len(output)
+	}
+	if total > maxTaskText {
+		p := f.source.wrong("run", fmt.Errorf("%d bytes of arguments, variables and outputs, at most %d", total, maxTaskText))
+		p.Try = "hand large values over as inputs"
+		return p
+	}
+	return nil
+}
+
+func (f *File) checkEnv() error {
+	if len(f.Run.Env) > 256 {
+		return f.source.wrong("run.env", fmt.Errorf("%d variables, at most 256", len(f.Run.Env)))
+	}
+	for _, name := range sortedKeys(f.Run.Env) {
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(f.Run.Env[name], 0) {
+			return f.source.wrong("run.env."+name, fmt.Errorf("%q is not a variable: no '=' in its name, and no zero byte", name))
+		}
+	}
+	return nil
+}
+
+func (f *File) checkFiles() error {
+	if len(f.Run.Outputs) > 256 || len(f.Run.Inputs) > 256 {
+		return f.source.wrong("run", errors.New("at most 256 inputs and 256 outputs"))
+	}
+	for i, output := range f.Run.Outputs {
+		if err := CheckPath(output); err != nil {
+			p := f.source.wrong(fmt.Sprintf("run.outputs.%d", i), err)
+			p.Try = "a path below /out, such as counts.json"
+			return p
+		}
+	}
+	for _, name := range sortedKeys(f.Run.Inputs) {
+		if CheckPath(name) != nil || strings.Contains(name, "/") {
+			return f.source.wrong("run.inputs."+name, fmt.Errorf("%q is not the name of an entry under /in", name))
+		}
+		if scheme, _ := f.Run.Inputs[name].cut(); scheme == schemeBuiltin {
+			p := f.source.wrong("run.inputs."+name, errors.New("a builtin is a program, not an input"))
+			p.Try = "file:./PATH or cid:CID"
+			return p
+		}
+	}
+	return nil
+}
+
+func (f *File) checkLabels() error {
+	if len(f.Name) > 128 {
+		return f.source.wrong("name", fmt.Errorf("%d bytes, at most 128", len(f.Name)))
+	}
+	if len(f.Run.Labels) > 64 {
+		return f.source.wrong("run.labels", fmt.Errorf("%d labels, at most 64", len(f.Run.Labels)))
+	}
+	total := 0
+	for _, name := range sortedKeys(f.Run.Labels) {
+		value := f.Run.Labels[name]
+		if name == "" || len(name) > 64 || len(value) > 256 {
+			return f.source.wrong("run.labels."+name, errors.New("a label has a key of 1 to 64 bytes and a value of at most 256"))
+		}
+		total += len(name) + len(value)
+	}
+	if total > maxSpecText {
+		return f.source.wrong("run.labels", fmt.Errorf("%d bytes of labels, at most %d", total, maxSpecText))
+	}
+	return nil
+}
+
+// checkQuorum judges a size only where the file says the fault model too: the
+// default is the network's.
+func (f *File) checkQuorum() error {
+	if _, set := f.source.at["run.quorum.size"]; set && f.Run.Quorum.Size == 0 {
+		return f.source.wrong("run.quorum.size", errors.New("a quorum has at least 1 member"))
+	}
+	if f.Run.Quorum.Size == 0 || f.Run.Quorum.Faults == "" {
+		return nil
+	}
+	q := Quorum{Size: f.Run.Quorum.Size, Crash: f.Run.Quorum.Faults == FaultsCrash}
+	if _, _, err := q.Faults(); err != nil {
+		return f.source.wrong("run.quorum.size", err)
+	}
+	return nil
+}

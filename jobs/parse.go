@@ -1,0 +1,140 @@
+package jobs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Bounds of a job file.
+const (
+	MaxFile    = 1 << 20 // bytes
+	maxNesting = 16      // lists and maps inside one another
+)
+
+// Parse reads a job file, YAML or JSON, strictly: a key that is not known, stands
+// twice or belongs to a later version, a value of the wrong form, an anchor or an
+// alias is a Problem that names line and column. name is what the problems call
+// the file. Values that depend on a network are judged by Task and Spec.
+func Parse(name string, data []byte) (*File, error) {
+	src := source{name: name}
+	if len(data) > MaxFile {
+		return nil, &Problem{Code: CodeSpecSyntax, What: fmt.Sprintf("%s: %d bytes, at most %d", name, len(data), MaxFile)}
+	}
+	if !utf8.Valid(data) || bytes.ContainsRune(data, 0) {
+		return nil, &Problem{Code: CodeSpecSyntax, What: name + ": not a text in UTF-8"}
+	}
+	tokens := lexer.Tokenize(string(data))
+	if err := checkNesting(src, tokens); err != nil {
+		return nil, err
+	}
+	tree, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return nil, syntaxProblem(src, err)
+	}
+	if len(tree.Docs) > 1 {
+		return nil, &Problem{Code: CodeSpecSyntax, What: fmt.Sprintf("%s: %d documents where one job belongs", name, len(tree.Docs))}
+	}
+	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
+		return nil, &Problem{Code: CodeSpecSyntax, What: name + ": there is nothing in it"}
+	}
+	src.at = map[string]position{}
+	f := &File{source: src}
+	d := decoder{source: src}
+	if err := d.decode(tree.Docs[0].Body, "", f); err != nil {
+		return nil, err
+	}
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// checkNesting bounds depth before the parser sees the tokens: it recurses, and
+// takes time that grows with the square of the depth. What nests by indentation
+// alone needs no bound, since its size grows with the square of its depth.
+func checkNesting(src source, tokens token.Tokens) error {
+	flow, line, entries := 0, 0, 0
+	for _, t := range tokens {
+		if t.Position.Line != line {
+			line, entries = t.Position.Line, 0
+		}
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			flow++
+		case token.SequenceEndType, token.MappingEndType:
+			flow--
+		case token.SequenceEntryType, token.MappingKeyType, token.TagType, token.AnchorType:
+			entries++
+		}
+		if flow > maxNesting || entries > maxNesting {
+			return src.problem(CodeSpecSyntax, positionOf(t), "nested too deeply")
+		}
+	}
+	return nil
+}
+
+func syntaxProblem(src source, err error) error {
+	var syntax yaml.Error
+	if !errors.As(err, &syntax) || syntax.GetToken() == nil {
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		return &Problem{Code: CodeSpecSyntax, What: src.name + ": " + first}
+	}
+	return src.problem(CodeSpecSyntax, positionOf(syntax.GetToken()), syntax.GetMessage())
+}
+
+// source remembers where the values of a parsed file stand.
+type source struct {
+	name string
+	at   map[string]position // by key, as "run.inputs.text"
+}
+
+// position counts from 1.
+type position struct{ line, column int }
+
+func positionOf(t *token.Token) position {
+	if t == nil || t.Position == nil {
+		return position{1, 1}
+	}
+	return position{t.Position.Line, t.Position.Column}
+}
+
+func (s source) problem(code string, p position, what string) *Problem {
+	return &Problem{Code: code, What: fmt.Sprintf("%s:%d:%d: %s", s.name, p.line, p.column, what)}
+}
+
+// where says where the value of a key stands; for a key that is left out, where
+// what should hold it does. A file that was not parsed has only its keys.
+func (s source) where(key string) string {
+	for k := key; s.at != nil; k = k[:max(strings.LastIndexByte(k, '.'), 0)] {
+		if p, ok := s.at[k]; ok {
+			return fmt.Sprintf("%s:%d:%d", s.name, p.line, p.column)
+		}
+		if k == "" {
+			break
+		}
+	}
+	return key
+}
+
+// wrong says that the value of a key cannot be. The words of err are kept when
+// it is a Problem.
+func (s source) wrong(key string, err error) *Problem {
+	p := Problem{What: err.Error()}
+	var inner *Problem
+	if errors.As(err, &inner) {
+		p = *inner
+	}
+	if p.Code == "" {
+		p.Code = CodeSpecValue
+	}
+	p.What = s.where(key) + ": " + p.What
+	return &p
+}
