@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/fxamacker/cbor/v2"
@@ -42,9 +43,9 @@ type Needs struct {
 // Limits bound a job, in bytes.
 type Limits struct {
 	_      struct{} `cbor:",toarray"`
-	Input  uint64 // module and inputs together
-	Output uint64 // result tree
-	Stream uint64 // stdout, and stderr
+	Input  uint64   // module and inputs together
+	Output uint64   // result tree
+	Stream uint64   // stdout, and stderr
 }
 
 // Seat is a place in a roster: who, and in which life of its memory.
@@ -269,4 +270,9 @@ func OwnerStatement(network admission.Network, c *Charter) ([]byte, error) {
 		Request  RequestID
 		AcceptBy int64
 	}{Task: c.Task, Spec: c.Spec, Fault: c.Fault, F: c.F, Request: c.Request, AcceptBy: c.AcceptBy})
+}
+
+// Equal reports whether two needs ask for the same.
+func (n Needs) Equal(o Needs) bool {
+	return slices.Equal(n.Labels, o.Labels) && maps.Equal(n.Quantities, o.Quantities)
 }
