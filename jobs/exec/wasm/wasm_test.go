@@ -1,0 +1,19 @@
+package wasm
+
+import (
+	"testing"
+
+	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/jobs/exec/exectest"
+)
+
+func TestKeepsTheContract(t *testing.T) {
+	cache := t.TempDir() // one, so that the program is compiled once
+	exectest.Run(t, func(t testing.TB) exec.Executor {
+		return newExecutor(t, Config{Cache: cache})
+	}, exectest.Fixtures{
+		Program: exectest.Guest(t),
+		Invalid: []byte("not a module"),
+		Memory:  64 << 20,
+	})
+}
