@@ -59,10 +59,15 @@ func mustDecoder() cbor.DecMode {
 	return mode
 }
 
-// Marshal returns the canonical encoding of v.
+// Marshal returns the canonical encoding of v. It refuses what dag-cbor cannot
+// say: floats, map keys that are not text, text that is not UTF-8, raw messages
+// that are not canonical.
 func Marshal(v any) ([]byte, error) {
 	data, err := encoder.Marshal(v)
 	if err != nil {
+		return nil, fmt.Errorf("dagcbor: encode %T: %w", v, err)
+	}
+	if _, err := Links(data); err != nil {
 		return nil, fmt.Errorf("dagcbor: encode %T: %w", v, err)
 	}
 	return data, nil
@@ -72,8 +77,8 @@ func Marshal(v any) ([]byte, error) {
 // after the value, anything over MaxSize, and, with ErrNotCanonical, bytes that
 // Marshal would not have produced.
 func Unmarshal(data []byte, v any) error {
-	if len(data) > MaxSize {
-		return fmt.Errorf("dagcbor: %d bytes, at most %d", len(data), MaxSize)
+	if _, err := Links(data); err != nil {
+		return err
 	}
 	if err := decoder.Unmarshal(data, v); err != nil {
 		return fmt.Errorf("dagcbor: decode %T: %w", v, err)

@@ -39,15 +39,9 @@ func (l *Link) UnmarshalCBOR(data []byte) error {
 	if err := decoder.Unmarshal(tag.Content, &raw); err != nil {
 		return err
 	}
-	if len(raw) < 2 || raw[0] != 0 {
-		return errors.New("link without its prefix")
-	}
-	c, err := cid.Cast(raw[1:])
+	c, err := castLink(raw)
 	if err != nil {
 		return err
-	}
-	if c.Version() != 1 {
-		return errors.New("link is not a CIDv1")
 	}
 	l.Cid = c
 	return nil
