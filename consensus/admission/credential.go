@@ -55,10 +55,15 @@ type SignedCredential struct {
 // MaxWeight bounds a credential's weight, so that the draw's arithmetic has room.
 const MaxWeight = 1 << 20
 
-// SignCredential signs c for network; its issuer becomes the signer's key.
+// SignCredential signs c for network; its issuer becomes the signer's key, and
+// who answers for a subject without an owner is the subject. It sorts features
+// and does not otherwise judge c: see Check.
 func SignCredential(network Network, c Credential, signer Signer) (SignedCredential, error) {
 	c.V, c.Issuer = Version, signer.Key()
-	slices.Sort(c.Features)
+	if c.Owner == (Key{}) {
+		c.Owner = c.Subject
+	}
+	c.Features = slices.Compact(slices.Sorted(slices.Values(c.Features)))
 	data, err := dagcbor.Seal(TagCredential, network[:], c)
 	if err != nil {
 		return SignedCredential{}, err
@@ -80,15 +85,18 @@ func (s SignedCredential) Check(g Genesis, network Network) error {
 		return fmt.Errorf("credential: role %d is not known", c.Role)
 	case c.Weight > MaxWeight:
 		return fmt.Errorf("credential: weight %d, at most %d", c.Weight, MaxWeight)
-	case c.Until <= c.From:
+	case c.From < 0 || c.Until <= c.From:
 		return errors.New("credential: it ends before it begins")
-	case len(c.Features) > 16 || !slices.IsSorted(c.Features):
-		return errors.New("credential: at most 16 features, sorted")
+	case len(c.Features) > 16 || !ascending(c.Features):
+		return errors.New("credential: at most 16 features, sorted, none twice")
 	case !g.Authority(c.Issuer):
 		return errors.New("credential: its issuer is no authority of this network")
 	}
 	if err := c.Subject.Check(); err != nil {
 		return fmt.Errorf("credential: subject: %w", err)
+	}
+	if err := c.Owner.Check(); err != nil {
+		return fmt.Errorf("credential: owner: %w", err)
 	}
 	data, err := dagcbor.Marshal(s)
 	if err != nil {
@@ -113,3 +121,12 @@ func (c Credential) ValidAt(t int64) bool { return c.From <= t && t < c.Until }
 
 // Covers reports whether the credential is valid from the time a to the time b.
 func (c Credential) Covers(a, b int64) bool { return c.From <= a && b <= c.Until }
+
+func ascending(names []string) bool {
+	for i := 1; i < len(names); i++ {
+		if names[i-1] >= names[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -3,6 +3,9 @@ package admission
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/muster-network/muster/store/dagcbor"
 )
@@ -99,6 +102,18 @@ func (p Policy) Validate() error {
 			return fmt.Errorf("policy: %s is %d", field.name, field.value)
 		}
 	}
+	step := uint64(3)
+	if p.Crash {
+		step = 2
+	}
+	switch {
+	case p.Size > maxSize || (p.Size-1)%step != 0:
+		return fmt.Errorf("policy: size %d fits no number of faults", p.Size)
+	case p.Start < p.Accept || p.Deadline < p.Start || p.Retain < p.Deadline:
+		return errors.New("policy: accept, start, deadline and retain are out of order")
+	case p.RoundMax < p.Round:
+		return errors.New("policy: round_max is less than round")
+	}
 	return nil
 }
 
@@ -142,14 +157,15 @@ const (
 	maxGenesis     = 16 << 10
 	maxAuthorities = 32
 	maxName        = 64
+	maxSize        = 31 // of a quorum
 )
 
 func (g Genesis) validate() error {
 	switch {
 	case g.V != Version:
 		return fmt.Errorf("genesis: version %d is not known", g.V)
-	case g.Name == "" || len(g.Name) > maxName:
-		return fmt.Errorf("genesis: a name has 1 to %d bytes", maxName)
+	case g.Name == "" || len(g.Name) > maxName || strings.ContainsFunc(g.Name, unprintable):
+		return fmt.Errorf("genesis: a name has 1 to %d bytes that print", maxName)
 	case len(g.Nonce) != 16:
 		return errors.New("genesis: a nonce has 16 bytes")
 	case len(g.Authorities) == 0 || len(g.Authorities) > maxAuthorities:
@@ -170,12 +186,9 @@ func (g Genesis) validate() error {
 	return g.Policy.Validate()
 }
 
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+
 // Authority reports whether k is one of the genesis's authorities.
 func (g Genesis) Authority(k Key) bool {
-	for _, a := range g.Authorities {
-		if a == k {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(g.Authorities, k)
 }

@@ -15,6 +15,10 @@ const ticketPrefix = "mst1"
 // maxTicket bounds a ticket's decoded bytes.
 const maxTicket = 20 << 10
 
+// maxValidity bounds what an invited credential lasts, in milliseconds: a
+// hundred years.
+const maxValidity = 100 * 365 * 24 * 3_600_000
+
 // Invite is what an authority signs so that somebody may join. Uses are
 // counted, durably, by the authority that issued it.
 type Invite struct {
@@ -25,8 +29,8 @@ type Invite struct {
 	Kind      Kind     `cbor:"kind"`
 	Weight    uint64   `cbor:"weight"`
 	Uses      uint64   `cbor:"uses"`
-	Expires   int64    `cbor:"expires"`  // Unix milliseconds
-	Validity  int64    `cbor:"validity"` // of the credential given, milliseconds
+	Expires   int64    `cbor:"expires"`   // Unix milliseconds
+	Validity  int64    `cbor:"validity"`  // of the credential given, milliseconds
 	Addresses []string `cbor:"addresses"` // multiaddrs of the issuer, /p2p included
 }
 
@@ -70,8 +74,14 @@ func (t Ticket) Check(now int64) (Genesis, Network, error) {
 		return g, network, errors.New("ticket: its id has 16 bytes")
 	case i.Uses == 0 || i.Uses > 1<<20:
 		return g, network, fmt.Errorf("ticket: %d uses", i.Uses)
-	case i.Validity <= 0:
-		return g, network, errors.New("ticket: gives a credential that is never valid")
+	case i.Kind != KindNode && i.Kind != KindUser:
+		return g, network, fmt.Errorf("ticket: kind %d is not known", i.Kind)
+	case i.Role < RoleMember || i.Role > RoleObserver:
+		return g, network, fmt.Errorf("ticket: role %d is not known", i.Role)
+	case i.Weight > MaxWeight:
+		return g, network, fmt.Errorf("ticket: weight %d, at most %d", i.Weight, MaxWeight)
+	case i.Validity <= 0 || i.Validity > maxValidity:
+		return g, network, errors.New("ticket: gives a credential that is never valid, or too long")
 	case len(i.Addresses) > 32:
 		return g, network, errors.New("ticket: more than 32 addresses")
 	case !g.Authority(i.Issuer):
@@ -106,7 +116,7 @@ func ParseTicket(s string) (Ticket, error) {
 	if !strings.HasPrefix(s, ticketPrefix) {
 		return t, fmt.Errorf("a ticket begins with %q", ticketPrefix)
 	}
-	if len(s) > maxTicket*4/3 {
+	if len(s) > len(ticketPrefix)+base64.RawURLEncoding.EncodedLen(maxTicket) {
 		return t, errors.New("ticket: too long")
 	}
 	data, err := base64.RawURLEncoding.Strict().DecodeString(s[len(ticketPrefix):])
@@ -117,20 +127,4 @@ func ParseTicket(s string) (Ticket, error) {
 		return t, errors.New("ticket: damaged")
 	}
 	return t, nil
-}
-
-// Revocation ends a credential's key in a network at once (protocol, section 10).
-type Revocation struct {
-	V       uint64 `cbor:"v"`
-	Subject Key    `cbor:"subject"`
-	Issued  int64  `cbor:"issued"` // Unix milliseconds
-	Reason  string `cbor:"reason"`
-	Issuer  Key    `cbor:"issuer"`
-}
-
-// SignedRevocation is a revocation and its issuer's signature.
-type SignedRevocation struct {
-	_         struct{} `cbor:",toarray"`
-	Body      Revocation
-	Signature Signature
 }
