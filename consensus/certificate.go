@@ -1,21 +1,24 @@
 package consensus
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/store/dagcbor"
 )
 
-// MaxCertificate bounds an encoded certificate, in bytes.
-const MaxCertificate = 128 << 10
+// MaxCertificate bounds an encoded certificate, in bytes: what the DHT takes
+// (protocol, section 12). With 31 members it has less than half of that.
+const MaxCertificate = 64 << 10
 
 // Vote is one member's signed statement inside a certificate: all of the
 // statement but its seat is common to the certificate.
 type Vote struct {
 	_     struct{} `cbor:",toarray"`
-	Seat  uint64 // index in the roster of the height
+	Seat  uint64   // index in the roster of the height
 	Proof Proof
 }
 
@@ -131,6 +134,9 @@ func (c *Certificate) Verify(genesis []byte) (Verdict, error) {
 	if hash != c.Outcome.Commits.Value {
 		return Verdict{}, errors.New("certificate: the commits are for another value")
 	}
+	if !c.Outcome.Value.fits(charter.Thresholds()) {
+		return Verdict{}, fmt.Errorf("certificate: %s, in a quorum where one report counts", c.Outcome.Value)
+	}
 	if err := c.checkCredentials(g, network, charter); err != nil {
 		return Verdict{}, err
 	}
@@ -144,17 +150,50 @@ func (c *Certificate) Verify(genesis []byte) (Verdict, error) {
 	return v, nil
 }
 
+// parties returns whose credentials a decision under the charter takes, and
+// whether each is a signer: submitter, owner and every voter.
+func (c *Charter) parties(votes []Vote) (map[admission.Key]bool, error) {
+	signers := map[admission.Key]bool{c.Submitter: false, c.Owner: false}
+	for _, v := range votes {
+		if v.Seat >= uint64(len(c.Roster)) {
+			return nil, errors.New("certificate: a voter without a seat")
+		}
+		signers[c.Roster[v.Seat].Peer] = true
+	}
+	return signers, nil
+}
+
+// Assemble makes the certificate of a decision at height 0: the charter as
+// signed and as opened, and exactly the credentials it takes, from a
+// look-up of those known. It returns an error if one is missing, and does not
+// verify: see Verify.
+func Assemble(signed SignedCharter, charter *Charter, known func(admission.Key) (admission.SignedCredential, bool), decision Decision) (*Certificate, error) {
+	signers, err := charter.parties(decision.Commits.Votes)
+	if err != nil {
+		return nil, err
+	}
+	c := &Certificate{V: Version, Charter: signed, Outcome: decision}
+	for key := range signers {
+		credential, ok := known(key)
+		if !ok || credential.Body.Subject != key {
+			return nil, fmt.Errorf("certificate: no credential of %s at hand", key)
+		}
+		c.Credentials = append(c.Credentials, credential)
+	}
+	slices.SortFunc(c.Credentials, func(a, b admission.SignedCredential) int {
+		return bytes.Compare(a.Body.Subject[:], b.Body.Subject[:])
+	})
+	return c, nil
+}
+
 // checkCredentials wants exactly one credential for submitter, owner and every
 // signer, and none beside: no byte is in a certificate that no check covers.
+// Who votes is a node of the network from issue to end; who asked belonged to
+// it when it asked.
 func (c *Certificate) checkCredentials(g admission.Genesis, network admission.Network, charter *Charter) error {
-	nodes := map[admission.Key]bool{} // whether it must be a node's
-	nodes[charter.Submitter] = false
-	nodes[charter.Owner] = false
-	for _, v := range c.Outcome.Commits.Votes {
-		if v.Seat >= uint64(len(charter.Roster)) {
-			return errors.New("certificate: a voter without a seat")
-		}
-		nodes[charter.Roster[v.Seat].Peer] = true
+	nodes, err := charter.parties(c.Outcome.Commits.Votes)
+	if err != nil {
+		return err
 	}
 	if len(c.Credentials) != len(nodes) {
 		return fmt.Errorf("certificate: %d credentials, it takes %d", len(c.Credentials), len(nodes))
@@ -171,11 +210,17 @@ func (c *Certificate) checkCredentials(g admission.Genesis, network admission.Ne
 		if err := signed.Check(g, network); err != nil {
 			return err
 		}
-		if node && body.Kind != admission.KindNode {
-			return errors.New("certificate: a signer's credential is not a node's")
+		if !body.ValidAt(charter.Issued) {
+			return errors.New("certificate: a credential was not valid when the job was issued")
+		}
+		if !node {
+			continue
+		}
+		if body.Kind != admission.KindNode || body.Role == admission.RoleObserver {
+			return errors.New("certificate: a signer's credential is not that of a node that votes")
 		}
 		if !body.Covers(charter.Issued, charter.End) {
-			return errors.New("certificate: a credential does not cover the job's time")
+			return errors.New("certificate: a signer's credential does not last as long as the job")
 		}
 	}
 	return nil

@@ -121,8 +121,8 @@ func (c *Charter) Validate() error {
 		return errors.New("charter: a timeout between 1 ms and the deadline")
 	case c.Attempt > 3:
 		return fmt.Errorf("charter: attempt %d of at most 3", c.Attempt)
-	case !c.Spec.Defined() || !c.Task.Defined() || !c.Roll.Defined():
-		return errors.New("charter: spec, task and roll are links")
+	case !namedBySHA256(c.Spec) || !namedBySHA256(c.Task) || !namedBySHA256(c.Roll):
+		return errors.New("charter: spec, task and roll are named by SHA-256")
 	case len(c.Project) > 128 || len(c.Class) > 64:
 		return errors.New("charter: project or class too long")
 	case c.Assurance != Replicated && c.Assurance != Single:
@@ -137,8 +137,8 @@ func (c *Charter) Validate() error {
 		return errors.New("charter: more than f reserves")
 	case c.Replace > c.F:
 		return errors.New("charter: more than f replacements")
-	case c.Runners == 0 || c.Runners > uint64(t.N):
-		return errors.New("charter: runners between 1 and n")
+	case c.Runners < uint64(t.Match) || c.Runners > uint64(t.N):
+		return fmt.Errorf("charter: runners between %d, which must match, and n", t.Match)
 	case c.Limits.Input > 1<<40 || c.Limits.Output > 1<<40 || c.Limits.Stream > 1<<30:
 		return errors.New("charter: limits too large")
 	}
@@ -147,6 +147,12 @@ func (c *Charter) Validate() error {
 	}
 	if err := c.RunNeeds.validate(); err != nil {
 		return fmt.Errorf("charter: run_needs: %w", err)
+	}
+	if err := c.Submitter.Check(); err != nil {
+		return fmt.Errorf("charter: submitter: %w", err)
+	}
+	if err := c.Owner.Check(); err != nil {
+		return fmt.Errorf("charter: owner: %w", err)
 	}
 	seen := map[admission.Key]bool{}
 	for _, seat := range slices.Concat(c.Roster, c.Reserves) {

@@ -76,6 +76,16 @@ func NewRequestID(network admission.Network, owner admission.Key, key string) (R
 	return RequestID(dagcbor.Sum(data)), err
 }
 
+// namedBySHA256 reports whether a link is a CIDv1 with a whole SHA-256: weaker
+// hashes would let two contents bear one name.
+func namedBySHA256(l dagcbor.Link) bool {
+	if !l.Defined() {
+		return false
+	}
+	p := l.Prefix()
+	return p.Version == 1 && p.MhType == multihash.SHA2_256 && p.MhLength == len(Hash{})
+}
+
 func parseCID(s string) ([32]byte, error) {
 	var sum [32]byte
 	c, err := cid.Decode(s)

@@ -73,6 +73,9 @@ func (v Value) Validate() error {
 		if !tree {
 			return errors.New("value: a deterministic failure has a tree")
 		}
+		if v.Class == FailedExit && v.Code == 0 {
+			return errors.New("value: exit code 0 is no failure")
+		}
 	case v.Kind == Failed && v.Class >= FailedTimeout && v.Class <= FailedDeadline:
 		if v.Code != 0 || tree {
 			return errors.New("value: this failure carries code 0 and no tree")
@@ -80,7 +83,16 @@ func (v Value) Validate() error {
 	default:
 		return fmt.Errorf("value: kind %d class %d is not known", v.Kind, v.Class)
 	}
+	if tree && !namedBySHA256(*v.Tree) {
+		return errors.New("value: its tree is not named by a SHA-256")
+	}
 	return nil
+}
+
+// fits reports whether runs under these thresholds can end so: where one report
+// makes a value valid, no two can disagree (protocol, section 5).
+func (v Value) fits(t Thresholds) bool {
+	return v.Kind != Failed || v.Class != FailedDisagreement || t.Match > 1
 }
 
 // Matched reports whether the value rests on matching reports.
@@ -126,6 +138,9 @@ func (v Value) order() int {
 func (v Value) String() string {
 	switch v.Kind {
 	case Result:
+		if v.Tree == nil {
+			return "result of nothing" // not validated
+		}
 		return "result " + v.Tree.String()
 	case Failed:
 		if v.Class == FailedExit {
@@ -142,7 +157,7 @@ func (v Value) String() string {
 // told beside it: cpu_ns, wall_ns, mem_peak, in_bytes, out_bytes.
 type Report struct {
 	_     struct{} `cbor:",toarray"`
-	Run   uint64 // the number of this member's execution, from 1
+	Run   uint64   // the number of this member's execution, from 1
 	Salt  [16]byte
 	Value Value
 	Use   map[string]uint64
