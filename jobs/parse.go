@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
@@ -31,7 +33,7 @@ func Parse(name string, data []byte) (*File, error) {
 	if !utf8.Valid(data) || bytes.ContainsRune(data, 0) {
 		return nil, &Problem{Code: CodeSpecSyntax, What: name + ": not a text in UTF-8"}
 	}
-	tokens := lexer.Tokenize(string(data))
+	tokens := lexer.Tokenize(strings.TrimPrefix(string(data), "\ufeff")) // some editors begin a file with a mark
 	if err := checkNesting(src, tokens); err != nil {
 		return nil, err
 	}
@@ -39,16 +41,20 @@ func Parse(name string, data []byte) (*File, error) {
 	if err != nil {
 		return nil, syntaxProblem(src, err)
 	}
-	if len(tree.Docs) > 1 {
-		return nil, &Problem{Code: CodeSpecSyntax, What: fmt.Sprintf("%s: %d documents where one job belongs", name, len(tree.Docs))}
-	}
-	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
+	bodies := slices.DeleteFunc(tree.Docs, func(d *ast.DocumentNode) bool {
+		_, directive := d.Body.(*ast.DirectiveNode)
+		return d.Body == nil || directive
+	})
+	if len(bodies) == 0 {
 		return nil, &Problem{Code: CodeSpecSyntax, What: name + ": there is nothing in it"}
+	}
+	if len(bodies) > 1 {
+		return nil, &Problem{Code: CodeSpecSyntax, What: fmt.Sprintf("%s: %d documents where one job belongs", name, len(bodies))}
 	}
 	src.at = map[string]position{}
 	f := &File{source: src}
 	d := decoder{source: src}
-	if err := d.decode(tree.Docs[0].Body, "", f); err != nil {
+	if err := d.decode(bodies[0].Body, "", f); err != nil {
 		return nil, err
 	}
 	if err := f.Validate(); err != nil {

@@ -38,6 +38,28 @@ func TestTheDocumentedJobFileIsRead(t *testing.T) {
 	}
 }
 
+func TestEveryWayOfWritingAFileIsTheSameFile(t *testing.T) {
+	for name, text := range map[string]string{
+		"block":             "version: 1\nname: é😀/\nrun:\n  wasm: file:./a.wasm\n  args: [b]\n",
+		"windows":           "version: 1\r\nname: é😀/\r\nrun:\r\n  wasm: file:./a.wasm\r\n  args: [b]\r\n",
+		"with a mark":       "\ufeffversion: 1\nname: é😀/\nrun:\n  wasm: file:./a.wasm\n  args: [b]\n",
+		"between markers":   "%YAML 1.2\n---\nversion: 1\nname: é😀/\nrun:\n  wasm: file:./a.wasm\n  args:\n  - b\n...\n",
+		"JSON":              `{"version":1,"name":"é😀/","run":{"wasm":"file:./a.wasm","args":["b"]}}`,
+		"JSON with tabs":    "{\n\t\"version\": 1,\n\t\"name\": \"é😀/\",\n\t\"run\": {\n\t\t\"wasm\": \"file:./a.wasm\",\n\t\t\"args\": [\"b\"]\n\t}\n}\n",
+		"JSON of 7 bits":    `{"version":1,"name":"\u00e9\ud83d\ude00\/","run":{"wasm":"file:.\/a.wasm","args":["b"]}}`,
+		"folded and quoted": "version: 1\nname: \"\\u00e9\\ud83d\\ude00/\"\nrun:\n  wasm: >-\n    file:./a.wasm\n  args: ['b']\n",
+	} {
+		f, err := jobs.Parse("f", []byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, err := json.Marshal(f); err != nil || string(got) != `{"version":1,"name":"é😀/","run":{"wasm":"file:./a.wasm","args":["b"]}}` {
+			t.Errorf("%s: read %s, %v", name, got, err)
+		}
+	}
+}
+
 // What a person sees of a bad file is a contract: the table holds whole
 // problems.
 func TestBadFilesSayWhereAndWhatToDo(t *testing.T) {
