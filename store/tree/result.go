@@ -1,0 +1,124 @@
+package tree
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/muster-network/muster/store"
+)
+
+// Result is what a run leaves: the tree {out/, stdout, stderr, exit}, in which
+// exit is the decimal exit code and a newline (protocol, section 2).
+type Result struct {
+	Out            []File // paths from out/
+	Stdout, Stderr []byte
+	Code           int32
+}
+
+// The entries of a result tree, sorted.
+const (
+	entryExit   = "exit"
+	entryOut    = "out"
+	entryStderr = "stderr"
+	entryStdout = "stdout"
+)
+
+// WriteResult stores a result tree. Equal results are equal trees. It does not
+// sync.
+func WriteResult(ctx context.Context, b store.Blocks, r Result) (Tree, error) {
+	w := newWriter(b)
+	out, err := w.directory(ctx, r.Out)
+	if err != nil {
+		return Tree{}, fmt.Errorf("out: %w", err)
+	}
+	out.name = entryOut
+	root := &node{kind: kindDirectory, links: []link{out}}
+	for _, f := range []File{
+		{entryExit, []byte(formatExit(r.Code))},
+		{entryStderr, r.Stderr},
+		{entryStdout, r.Stdout},
+	} {
+		l, err := w.file(ctx, chunksIn(f.Data))
+		if err != nil {
+			return Tree{}, fmt.Errorf("%s: %w", f.Path, err)
+		}
+		l.name = f.Path
+		root.links = append(root.links, l)
+	}
+	if _, err := w.addDirectory(ctx, root); err != nil {
+		return Tree{}, err
+	}
+	return w.finish(ctx)
+}
+
+// ReadResult reads a result tree whole, and refuses any other tree with
+// ErrInvalid.
+func ReadResult(ctx context.Context, src Source, root cid.Cid, limit Limits) (Result, error) {
+	r := &reader{src: src, budget: budget{limit}}
+	n, err := r.directory(ctx, root)
+	if err != nil {
+		return Result{}, err
+	}
+	names := []string{entryExit, entryOut, entryStderr, entryStdout}
+	if len(n.links) != len(names) {
+		return Result{}, fmt.Errorf("%w: a result of %d entries", ErrInvalid, len(n.links))
+	}
+	for i, l := range n.links {
+		if l.name != names[i] {
+			return Result{}, fmt.Errorf("%w: %q in a result", ErrInvalid, l.name)
+		}
+	}
+	var result Result
+	if result.Code, err = r.exit(ctx, n.links[0].cid); err != nil {
+		return Result{}, err
+	}
+	out, err := r.directory(ctx, n.links[1].cid)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := r.files(ctx, out, "", 1, &result.Out); err != nil {
+		return Result{}, err
+	}
+	if result.Stderr, err = r.file(ctx, n.links[2].cid); err != nil {
+		return Result{}, err
+	}
+	if result.Stdout, err = r.file(ctx, n.links[3].cid); err != nil {
+		return Result{}, err
+	}
+	return result, nil
+}
+
+// ReadExit reads the exit code of a result tree and nothing else of it.
+func ReadExit(ctx context.Context, src Source, root cid.Cid) (int32, error) {
+	r := &reader{src: src, budget: budget{Limits{Bytes: 2 * store.MaxBlock, Blocks: 2}}}
+	n, err := r.directory(ctx, root)
+	if err != nil {
+		return 0, err
+	}
+	l, ok := n.entry(entryExit)
+	if !ok {
+		return 0, fmt.Errorf("%w: a result without exit code", ErrInvalid)
+	}
+	return r.exit(ctx, l.cid)
+}
+
+func (r *reader) exit(ctx context.Context, c cid.Cid) (int32, error) {
+	data, err := r.file(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	const longest = len("-2147483648\n")
+	if len(data) == 0 || len(data) > longest {
+		return 0, fmt.Errorf("%w: an exit code of %d bytes", ErrInvalid, len(data))
+	}
+	code, err := strconv.ParseInt(string(data[:len(data)-1]), 10, 32)
+	if err != nil || formatExit(int32(code)) != string(data) {
+		return 0, fmt.Errorf("%w: exit code %q", ErrInvalid, data)
+	}
+	return int32(code), nil
+}
+
+func formatExit(code int32) string { return strconv.FormatInt(int64(code), 10) + "\n" }
