@@ -1,6 +1,10 @@
 package bft
 
-import "github.com/muster-network/muster/consensus"
+import (
+	"slices"
+
+	"github.com/muster-network/muster/consensus"
+)
 
 // Phase says how far a job is.
 type Phase string
@@ -49,8 +53,97 @@ type SeatView struct {
 	LastBeat  int64 // 0: never heard
 	Committed bool  // sent a report commit
 	Report    *consensus.Value
-	Disagrees bool // its report is not the value that others matched
+	Disagrees bool // it reported, and not the decided or preferred value
 	Round     uint32
 	Prepared  *consensus.Hash // in this member's round
 	CommitFor *consensus.Hash // in this member's round
+}
+
+// View returns a snapshot for people. What it holds must not be changed.
+func (m *Machine) View() View {
+	v := View{Phase: m.phase(), Round: m.rounds.round, Executed: m.runs.report != nil, Decision: m.decision}
+	if len(m.valid) > 0 {
+		v.Valid = &m.valid[0].value
+	}
+	for seat := range m.t.N {
+		v.Seats = append(v.Seats, m.viewSeat(seat))
+		if m.awaits(seat, v.Phase) {
+			v.Waiting = append(v.Waiting, seat)
+		}
+	}
+	return v
+}
+
+func (m *Machine) phase() Phase {
+	switch {
+	case m.decision != nil:
+		return PhaseDecided
+	case m.entry.voided:
+		return PhaseVoided
+	case m.entry.started == nil:
+		return PhaseAccepting
+	case len(m.valid) == 0 && m.rounds.highest == nil:
+		return PhaseRunning
+	}
+	if _, ok := m.best(); !ok && len(m.valid) > 0 {
+		return PhaseFetching
+	}
+	return PhaseAgreeing
+}
+
+func (m *Machine) viewSeat(seat int) SeatView {
+	e, t := &m.entry, m.runs.tracks[seat]
+	s := SeatView{Role: m.role(seat), Activated: m.isActive(seat), Why: t.why, Accepted: e.accepts[seat] != nil,
+		Refused: e.refused[seat], Voided: e.gaveUp[seat], Started: e.shown[seat], Running: t.running != 0,
+		LastBeat: t.heard, Committed: m.evidence.commits[seat] != nil, Round: m.rounds.changes[seat].round}
+	if reports := m.evidence.reports[seat]; len(reports) > 0 {
+		s.Report = &reports[0].Report.Value
+		s.Disagrees = m.disagrees(reports)
+	}
+	b := m.rounds.ballot(m.rounds.round)
+	if v := b.prepares[seat]; v != nil {
+		s.Prepared = &v.value
+	}
+	if v := b.commits[seat]; v != nil {
+		s.CommitFor = &v.value
+	}
+	return s
+}
+
+func (m *Machine) role(seat int) Role {
+	switch at := slices.Index(m.cfg.Runners, seat); {
+	case at < 0:
+		return RoleVoter
+	case at < m.t.Match:
+		return RoleExecutor
+	}
+	return RoleBackup
+}
+
+func (m *Machine) disagrees(reports []shown) bool {
+	var hash consensus.Hash
+	switch {
+	case m.decision != nil:
+		hash = m.decision.Commits.Value
+	case len(m.valid) > 0:
+		hash = m.valid[0].hash
+	default:
+		return false
+	}
+	return !slices.ContainsFunc(reports, func(r shown) bool { return r.hash == hash })
+}
+
+// awaits reports whether the job waits, among others, for a seat.
+func (m *Machine) awaits(seat int, phase Phase) bool {
+	switch phase {
+	case PhaseAccepting:
+		return m.entry.accepts[seat] == nil
+	case PhaseRunning:
+		return m.isActive(seat) && len(m.evidence.reports[seat]) == 0
+	case PhaseFetching:
+		return seat == m.cfg.Self
+	case PhaseAgreeing:
+		return m.rounds.ballot(m.rounds.round).prepares[seat] == nil
+	}
+	return false
 }

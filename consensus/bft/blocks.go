@@ -1,0 +1,88 @@
+package bft
+
+import (
+	"slices"
+
+	"github.com/muster-network/muster/consensus"
+)
+
+// fetch is a value whose blocks were asked for.
+type fetch struct {
+	choice choice
+	since  int64
+	from   []int
+}
+
+// stalled is the number of beats after which a fetch counts as stalled.
+const stalled = 10
+
+// fetch asks for the blocks of every value that is valid or certified and not
+// held; again, when a fetch stalls and more seats claim to hold them.
+func (m *Machine) fetch() {
+	wanted := m.valid
+	if h := m.rounds.highest; h != nil {
+		wanted = append(slices.Clone(wanted), choice{h.value, h.set.Value})
+	}
+	for _, c := range wanted {
+		if m.holds(c) {
+			continue
+		}
+		from := m.claimers(c.hash)
+		f := m.fetching(c.hash)
+		switch {
+		case f == nil:
+			m.evidence.fetches = append(m.evidence.fetches, fetch{c, m.now, from})
+		case m.isStalled(f) && len(from) > len(f.from):
+			f.since, f.from = m.now, from
+		default:
+			continue
+		}
+		m.do(Fetch{Value: c.value, Hash: c.hash, From: from})
+	}
+}
+
+func (m *Machine) isStalled(f *fetch) bool { return m.now >= f.since+stalled*m.cfg.Timing.Beat }
+
+func (m *Machine) fetching(hash consensus.Hash) *fetch {
+	for i := range m.evidence.fetches {
+		if f := &m.evidence.fetches[i]; f.choice.hash == hash {
+			return f
+		}
+	}
+	return nil
+}
+
+// claimers are the seats that reported a value or prepared it: both say that
+// its blocks are durable there.
+func (m *Machine) claimers(hash consensus.Hash) []int {
+	var seats []int
+	for seat := range m.t.N {
+		if seat != m.cfg.Self && m.claims(seat, hash) {
+			seats = append(seats, seat)
+		}
+	}
+	return seats
+}
+
+func (m *Machine) claims(seat int, hash consensus.Hash) bool {
+	if slices.ContainsFunc(m.evidence.reports[seat], func(r shown) bool { return r.hash == hash }) {
+		return true
+	}
+	for _, b := range m.rounds.ballots {
+		if v := b.prepares[seat]; v != nil && v.value == hash {
+			return true
+		}
+	}
+	h := m.rounds.highest
+	return h != nil && h.set.Value == hash &&
+		slices.ContainsFunc(h.set.Votes, func(v consensus.Vote) bool { return v.Seat == uint64(seat) })
+}
+
+// holdsNow notes that the blocks of a value that was fetched are durable.
+func (m *Machine) holdsNow(hash consensus.Hash) {
+	if m.fetching(hash) == nil || slices.Contains(m.evidence.held, hash) {
+		return
+	}
+	m.evidence.held = append(m.evidence.held, hash)
+	m.record(RecordHeld, hash)
+}

@@ -1,0 +1,269 @@
+package bft
+
+import (
+	"slices"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+)
+
+// evidence is what makes values valid (protocol, section 5). It only grows, so
+// a value that is valid stays valid.
+type evidence struct {
+	reports [][]shown         // by seat: at most two, for different values
+	commits []*consensus.Hash // by seat: the first ReportCommit
+	cancel  *consensus.Cancel // durable
+	held    []consensus.Hash  // values whose blocks are durable here
+	fetches []fetch           // those on their way
+	fixed   []choice          // the values that carry nothing of their own
+}
+
+// shown is a report that counts, with the hash of its value.
+type shown struct {
+	consensus.SignedReport
+	hash consensus.Hash
+}
+
+// choice is a value with its hash.
+type choice struct {
+	value consensus.Value
+	hash  consensus.Hash
+}
+
+// unreported are the values that are the same in every job.
+func unreported() []consensus.Value {
+	return []consensus.Value{
+		{Kind: consensus.Cancelled},
+		{Kind: consensus.Failed, Class: consensus.FailedDisagreement},
+		{Kind: consensus.Failed, Class: consensus.FailedTimeout},
+		{Kind: consensus.Failed, Class: consensus.FailedHost},
+		{Kind: consensus.Failed, Class: consensus.FailedDeadline},
+	}
+}
+
+func (m *Machine) choice(v consensus.Value) choice {
+	hash, err := v.Hash(m.cfg.Network)
+	if err != nil {
+		panic(err) // values are validated before they come here
+	}
+	return choice{v, hash}
+}
+
+// reportCommit takes what a seat binds itself to: the first counts.
+func (m *Machine) reportCommit(seat int, hash consensus.Hash) {
+	if m.evidence.commits[seat] != nil {
+		return
+	}
+	m.evidence.commits[seat] = &hash
+	m.runs.tracks[seat].committed = m.now
+}
+
+// report takes a report, the sender's own or relayed. It counts only if it
+// opens the commit held from its executor, if one is held.
+func (m *Machine) report(r consensus.SignedReport) {
+	seat := int(r.Seat)
+	m.entry.shown[seat] = true
+	c := m.choice(r.Report.Value)
+	held := m.evidence.reports[seat]
+	if len(held) == 2 || len(held) == 1 && held[0].hash == c.hash {
+		return
+	}
+	if commit := m.evidence.commits[seat]; commit != nil && m.commitHash(seat, r.Report) != *commit {
+		return
+	}
+	m.evidence.reports[seat] = append(held, shown{r, c.hash})
+}
+
+func (m *Machine) commitHash(seat int, r consensus.Report) consensus.Hash {
+	hash, err := r.CommitHash(m.cfg.Network, m.cfg.Job, m.peer(seat))
+	if err != nil {
+		panic(err) // reports are validated before they come here
+	}
+	return hash
+}
+
+func (m *Machine) peer(seat int) admission.Key { return m.cfg.Charter.Roster[seat].Peer }
+
+func (m *Machine) learnEvidence(p *consensus.Payload) {
+	for _, r := range p.Reports {
+		m.report(r)
+	}
+	if p.Cancel != nil {
+		m.learnCancel(*p.Cancel, false)
+	}
+}
+
+// learnCancel keeps the first cancellation, durably; one that was wished here
+// is told to all.
+func (m *Machine) learnCancel(c consensus.Cancel, tell bool) {
+	if m.evidence.cancel != nil {
+		return
+	}
+	m.evidence.cancel = &c
+	m.record(RecordCancel, c)
+	if others := m.others(); tell && len(others) > 0 {
+		out := m.cancelNote(c)
+		out.To = others
+		m.say(out)
+	}
+}
+
+func (m *Machine) cancelNote(c consensus.Cancel) Outgoing {
+	cancelled := m.evidence.fixed[0].hash
+	return Outgoing{Note: consensus.NoteEvidence, Value: cancelled, Payload: &consensus.Payload{Cancel: &c}}
+}
+
+// judge returns the values that this member may take by itself, best first.
+func (m *Machine) judge() []choice {
+	if m.entry.started == nil {
+		return nil
+	}
+	list := slices.DeleteFunc(m.candidates(), func(c choice) bool { return !m.mayTake(c) })
+	slices.SortFunc(list, func(a, b choice) int {
+		if a.value.Less(b.value, a.hash, b.hash) {
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// mayTake reports whether this member may prepare c of its own accord. One that
+// gave the job up takes only Cancelled. For one that had started, the job goes
+// on after the submitter's Void: that only makes another's proposal valid.
+func (m *Machine) mayTake(c choice) bool {
+	cancelled := c.value.Kind == consensus.Cancelled
+	switch {
+	case m.entry.voided:
+		return cancelled
+	case cancelled:
+		return m.evidence.cancel != nil
+	}
+	return m.isValid(c)
+}
+
+// candidates are all values that reports speak for, and the fixed ones.
+func (m *Machine) candidates() []choice {
+	list := slices.Clone(m.evidence.fixed)
+	for _, reports := range m.evidence.reports {
+		for _, r := range reports {
+			if !slices.ContainsFunc(list, func(c choice) bool { return c.hash == r.hash }) {
+				list = append(list, choice{r.Report.Value, r.hash})
+			}
+		}
+	}
+	return list
+}
+
+// isValid reports whether the evidence held makes c valid.
+func (m *Machine) isValid(c choice) bool {
+	reports, need := m.support(c)
+	return len(reports) >= need
+}
+
+// proof returns just the reports that make a valid c valid.
+func (m *Machine) proof(c choice) []consensus.SignedReport {
+	reports, need := m.support(c)
+	return reports[:min(need, len(reports))]
+}
+
+// never is more reports than there can be.
+const never = 1 << 30
+
+// support returns the reports that speak for c, each of another member, and how
+// many it takes.
+func (m *Machine) support(c choice) (reports []consensus.SignedReport, need int) {
+	switch {
+	case c.value.Kind == consensus.Cancelled:
+		if m.evidence.cancel == nil && !m.entry.void {
+			need = never
+		}
+		return nil, need
+	case c.value.Class == consensus.FailedDeadline:
+		if m.now <= m.cfg.Charter.Deadline {
+			need = never
+		}
+		return nil, need
+	case c.value.Class == consensus.FailedDisagreement:
+		return m.differing(false), m.t.Quorum
+	case c.value.Class == consensus.FailedHost:
+		return m.differing(true), m.t.Quorum
+	case c.value.Class == consensus.FailedTimeout:
+		return m.matching(c.hash), m.t.Suspicion
+	}
+	return m.matching(c.hash), m.t.Match
+}
+
+// matching returns the reports for one value, each seat's at most once.
+func (m *Machine) matching(hash consensus.Hash) []consensus.SignedReport {
+	var list []consensus.SignedReport
+	for _, reports := range m.evidence.reports {
+		for _, r := range reports {
+			if r.hash == hash {
+				list = append(list, r.SignedReport)
+			}
+		}
+	}
+	return list
+}
+
+// differing returns first reports, one of each seat, among which no
+// deterministic value matches: of each such value fewer than match. With failed,
+// those of hosts and timeouts come first, and without one of them the list falls
+// short of a quorum.
+func (m *Machine) differing(failed bool) []consensus.SignedReport {
+	var list, matched []consensus.SignedReport
+	taken := map[consensus.Hash]int{}
+	for _, reports := range m.evidence.reports {
+		if len(reports) == 0 {
+			continue
+		}
+		switch r := reports[0]; {
+		case !r.Report.Value.Matched():
+			list = append(list, r.SignedReport)
+		case taken[r.hash] < m.t.Match-1:
+			taken[r.hash]++
+			matched = append(matched, r.SignedReport)
+		}
+	}
+	if !failed {
+		return matched
+	}
+	if len(list) == 0 {
+		return matched[:min(len(matched), m.t.Quorum-1)]
+	}
+	return append(list, matched...)
+}
+
+// holds reports whether all blocks of c are durable here.
+func (m *Machine) holds(c choice) bool {
+	return c.value.Tree == nil || slices.Contains(m.evidence.held, c.hash)
+}
+
+// best returns the first valid value whose blocks are held.
+func (m *Machine) best() (choice, bool) {
+	for _, c := range m.valid {
+		if m.holds(c) {
+			return c, true
+		}
+	}
+	return choice{}, false
+}
+
+// known finds the value that a vote's hash stands for.
+func (m *Machine) known(hash consensus.Hash) (choice, bool) {
+	if h := m.rounds.highest; h != nil && h.set.Value == hash {
+		return choice{h.value, hash}, true
+	}
+	for _, b := range m.rounds.ballots {
+		if b.proposal != nil && b.proposal.hash == hash {
+			return b.proposal.choice, true
+		}
+	}
+	for _, c := range m.candidates() {
+		if c.hash == hash {
+			return c, true
+		}
+	}
+	return choice{}, false
+}

@@ -1,0 +1,269 @@
+package bft
+
+import (
+	"math"
+	"slices"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// runs is who executes, and this member's own run (protocol, section 5).
+type runs struct {
+	active    int     // so many of Runners were called to execute, the first of them
+	exhausted bool    // one more was wanted, and there was none
+	called    int64   // when the last of them was called
+	showFrom  int64   // since when reports can be shown: f+1 commits, or no backup left
+	tracks    []track // by seat
+
+	run      uint64            // own: the number of the last run begun, durable
+	running  bool              // as last told by the caller
+	report   *consensus.Report // own, durable
+	revealed bool
+	beatAt   int64 // when the next own beat is due
+}
+
+// track is what was heard of an executor, and when; 0: never.
+type track struct {
+	called    int64
+	heard     int64
+	running   int64
+	committed int64
+	why       string // a backup was called
+}
+
+const (
+	patience = 3      // beats
+	grace    = 10_000 // milliseconds that a run may go on after its timeout
+)
+
+// blind reports whether reports are committed to before they are shown: where
+// there is somebody to copy from.
+func (m *Machine) blind() bool { return m.cfg.Charter.Fault == consensus.Byzantine && m.t.N > 1 }
+
+// execute calls executors, begins or goes on with the own run, and shows its
+// report when that is due.
+func (m *Machine) execute() {
+	if m.entry.started == nil {
+		return
+	}
+	m.callExecutors()
+	if m.runs.run == 0 && m.isActive(m.cfg.Self) {
+		m.beginRun()
+	}
+	m.showReport()
+	m.sendBeat()
+}
+
+func (m *Machine) callExecutors() {
+	r := &m.runs
+	for r.active < min(m.t.Match, len(m.cfg.Runners)) {
+		m.call("")
+	}
+	for !r.exhausted {
+		why, wanted := m.wantsBackup()
+		if !wanted {
+			break
+		}
+		if r.active == len(m.cfg.Runners) {
+			r.exhausted = true
+			break
+		}
+		m.call(why)
+	}
+	commits := count(m.evidence.commits, func(c *consensus.Hash) bool { return c != nil })
+	if r.showFrom == 0 && (commits >= m.t.Suspicion || r.exhausted) {
+		r.showFrom = m.now
+	}
+}
+
+func (m *Machine) call(why string) {
+	t := &m.runs.tracks[m.cfg.Runners[m.runs.active]]
+	t.called, t.why = m.now, why
+	m.runs.called = m.now
+	m.runs.active++
+}
+
+func (m *Machine) isActive(seat int) bool {
+	return slices.Contains(m.cfg.Runners[:m.runs.active], seat)
+}
+
+// wantsBackup reports whether one more executor is wanted, and why: the reports
+// shown and still due can make nothing valid, or in the crash-only model the
+// blocks of what is valid do not come.
+func (m *Machine) wantsBackup() (why string, wanted bool) {
+	due := 0
+	why = "the reports do not match"
+	for _, seat := range m.cfg.Runners[:m.runs.active] {
+		if len(m.evidence.reports[seat]) > 0 {
+			continue
+		}
+		until, reason := m.dueUntil(seat)
+		if m.now < until {
+			due++
+		} else {
+			why = reason
+		}
+	}
+	if len(m.valid) == 0 {
+		return why, !m.canBecomeValid(due)
+	}
+	f := m.fetching(m.valid[0].hash)
+	return "the blocks do not come", m.cfg.Charter.Fault == consensus.Crash && due == 0 && f != nil && !m.holds(f.choice) &&
+		m.isStalled(f) && m.now >= m.runs.called+stalled*m.cfg.Timing.Beat
+}
+
+// canBecomeValid reports whether so many reports more could make any value valid.
+func (m *Machine) canBecomeValid(due int) bool {
+	return due >= m.t.Match || slices.ContainsFunc(m.candidates(), func(c choice) bool {
+		reports, need := m.support(c)
+		return len(reports)+due >= need
+	})
+}
+
+// dueUntil returns the time until which a called executor's report is awaited,
+// and why no longer.
+func (m *Machine) dueUntil(seat int) (int64, string) {
+	t, timing := m.runs.tracks[seat], m.cfg.Timing
+	wait := patience * timing.Beat
+	if t.committed != 0 {
+		if m.runs.showFrom == 0 {
+			return math.MaxInt64, ""
+		}
+		return max(t.committed, m.runs.showFrom) + wait, "an executor did not show its report"
+	}
+	until, why := max(t.called, t.heard)+wait, "an executor fell silent"
+	limit, reason := max(m.cfg.Charter.StartBy, t.called+wait), "an executor did not start in time"
+	if t.running != 0 {
+		limit, reason = t.running+timing.Timeout+grace, "an executor ran for too long"
+	}
+	if limit < until {
+		return limit, reason
+	}
+	return until, why
+}
+
+// beginRun begins the next own run.
+func (m *Machine) beginRun() {
+	m.runs.run++
+	m.runs.beatAt = m.now
+	m.record(RecordRun, m.runs.run)
+	m.do(Execute{Run: m.runs.run})
+}
+
+func (m *Machine) isRunning() bool { return m.runs.run > 0 && m.runs.report == nil }
+
+func (m *Machine) runState(in RunState) {
+	if m.isRunning() && in.Run == m.runs.run && in.Running != m.runs.running {
+		m.runs.running = in.Running
+		m.runs.beatAt = m.now
+	}
+}
+
+// ran makes the own report durable and binds this member to it.
+func (m *Machine) ran(in Ran) {
+	r := &m.runs
+	if !m.isRunning() || in.Run != r.run {
+		return
+	}
+	r.report = &consensus.Report{Run: in.Run, Salt: m.salt(in.Run), Value: in.Value, Use: in.Use}
+	m.record(RecordReport, r.report)
+	m.evidence.held = append(m.evidence.held, m.choice(in.Value).hash)
+	if m.blind() {
+		m.sayAll(consensus.KindReportCommit, m.commitHash(m.cfg.Self, *r.report))
+	}
+}
+
+// salt keeps what a ReportCommit binds to from being guessed.
+func (m *Machine) salt(run uint64) [16]byte {
+	data, err := dagcbor.Seal("muster/salt/1", m.cfg.Network[:], struct {
+		_    struct{} `cbor:",toarray"`
+		Salt [16]byte
+		Job  consensus.JobID
+		Run  uint64
+	}{Salt: m.cfg.Salt, Job: m.cfg.Job, Run: run})
+	if err != nil {
+		panic(err) // fixed fields always encode
+	}
+	sum := dagcbor.Sum(data)
+	return [16]byte(sum[:16])
+}
+
+// showReport shows the own report once nobody can copy it: when f+1 commits are
+// in, or no backup is left. Lost patience alone never shows it.
+func (m *Machine) showReport() {
+	r := &m.runs
+	if r.report == nil || r.revealed || m.blind() && r.showFrom == 0 {
+		return
+	}
+	r.revealed = true
+	m.say(m.reportStatement())
+}
+
+func (m *Machine) reportStatement() Outgoing {
+	hash, err := m.runs.report.Hash(m.cfg.Network)
+	if err != nil {
+		panic(err) // a durable report encodes
+	}
+	return Outgoing{Kind: consensus.KindReport, Value: hash, Payload: &consensus.Payload{Report: m.runs.report}}
+}
+
+func (m *Machine) sendBeat() {
+	r := &m.runs
+	if !m.isRunning() || m.now < r.beatAt {
+		return
+	}
+	r.beatAt = m.now + m.cfg.Timing.Beat
+	beat := consensus.Beat{Run: r.run, Running: r.running}
+	m.beat(m.cfg.Self, beat)
+	if others := m.others(); len(others) > 0 {
+		m.say(Outgoing{To: others, Note: consensus.NoteRunning, Payload: &consensus.Payload{Beat: &beat}})
+	}
+}
+
+func (m *Machine) beat(seat int, b consensus.Beat) {
+	if seat < 0 {
+		return
+	}
+	t := &m.runs.tracks[seat]
+	t.heard = m.now
+	if b.Running && t.running == 0 {
+		t.running = m.now
+	}
+	m.entry.shown[seat] = true
+}
+
+func (m *Machine) runStatements() []Outgoing {
+	var out []Outgoing
+	if m.runs.report != nil && m.blind() {
+		out = append(out, Outgoing{Kind: consensus.KindReportCommit, Value: m.commitHash(m.cfg.Self, *m.runs.report)})
+	}
+	if m.runs.revealed {
+		out = append(out, m.reportStatement())
+	}
+	return out
+}
+
+func (m *Machine) runAlarms() []int64 {
+	if m.entry.started == nil {
+		return nil
+	}
+	alarms := []int64{m.cfg.Charter.Deadline + 1}
+	if m.isRunning() {
+		alarms = append(alarms, m.runs.beatAt)
+	}
+	if len(m.valid) == 0 && !m.runs.exhausted {
+		for _, seat := range m.cfg.Runners[:m.runs.active] {
+			if len(m.evidence.reports[seat]) == 0 {
+				until, _ := m.dueUntil(seat)
+				alarms = append(alarms, until)
+			}
+		}
+	}
+	for _, f := range m.evidence.fetches {
+		if !m.holds(f.choice) {
+			alarms = append(alarms, f.since+stalled*m.cfg.Timing.Beat, m.runs.called+stalled*m.cfg.Timing.Beat)
+		}
+	}
+	return alarms
+}

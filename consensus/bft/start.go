@@ -1,0 +1,128 @@
+package bft
+
+import "github.com/muster-network/muster/consensus"
+
+// entry is how a job comes to life here (protocol, section 4).
+type entry struct {
+	accepted  bool // durable
+	witnessed bool // durable
+	void      bool // the submitter's Void is durable
+	voided    bool // and came before the start
+	abandoned bool // the place in the queue was given up
+	accepts   []*consensus.Proof
+	started   []consensus.Vote // q accepts, durable; nil before the start
+	shown     []bool           // by seat: it has shown that it started
+	refused   []string         // by seat: its reason
+	gaveUp    []bool           // by seat: it said Voided
+}
+
+func newEntry(n int) entry {
+	return entry{accepts: make([]*consensus.Proof, n), shown: make([]bool, n), refused: make([]string, n), gaveUp: make([]bool, n)}
+}
+
+func (m *Machine) acceptJob() {
+	e := &m.entry
+	if e.accepted || e.void || m.now > m.cfg.Charter.AcceptBy {
+		return
+	}
+	e.accepted = true
+	m.record(RecordAccept, mark{})
+	m.say(Outgoing{Submitter: true, Kind: consensus.KindAccept})
+}
+
+func (m *Machine) witness() {
+	if !m.entry.witnessed {
+		m.entry.witnessed = true
+		m.record(RecordWitness, mark{})
+	}
+}
+
+// accept takes a member's accept. One that is sent again comes from a member
+// short of q: it is answered with all accepts held.
+func (m *Machine) accept(seat int, proof consensus.Proof) {
+	if m.entry.accepts[seat] != nil && seat != m.cfg.Self && !m.entry.shown[seat] {
+		out := m.shareAccepts()
+		out.To = []int{seat}
+		m.say(out)
+	}
+	m.hold(seat, proof)
+}
+
+func (m *Machine) hold(seat int, proof consensus.Proof) {
+	if m.entry.accepts[seat] == nil {
+		m.entry.accepts[seat] = &proof
+	}
+}
+
+// heldAccepts are the accepts held, by ascending seat.
+func (m *Machine) heldAccepts() []consensus.Vote {
+	var votes []consensus.Vote
+	for seat, proof := range m.entry.accepts {
+		if proof != nil {
+			votes = append(votes, consensus.Vote{Seat: uint64(seat), Proof: *proof})
+		}
+	}
+	return votes
+}
+
+// shareAccepts shows all accepts held: q of them make a witness of whoever sees
+// them. Round tells notes with more accepts from notes with fewer.
+func (m *Machine) shareAccepts() Outgoing {
+	votes := m.heldAccepts()
+	return Outgoing{Note: consensus.NoteAccepts, Round: uint32(len(votes)), Payload: &consensus.Payload{Accepts: votes}}
+}
+
+// start starts the job when q accepts are held, even after accept_by. A member
+// without q at accept_by gives up the place in its queue.
+func (m *Machine) start() {
+	e := &m.entry
+	if e.started != nil || !e.accepted && !e.witnessed {
+		return
+	}
+	if votes := m.heldAccepts(); len(votes) >= m.t.Quorum {
+		e.started = votes[:m.t.Quorum]
+		m.record(RecordStarted, e.started)
+		m.say(Outgoing{Submitter: true, Kind: consensus.KindStarted})
+		m.do(StartedJob{})
+		return
+	}
+	if m.now > m.cfg.Charter.AcceptBy && !e.abandoned {
+		e.abandoned = true
+		m.do(Abandon{})
+	}
+}
+
+// submitterVoid gives a job up that has not started here. One that has started
+// goes on, and the submitter is shown why.
+func (m *Machine) submitterVoid() {
+	e := &m.entry
+	if !e.void {
+		e.void, e.voided = true, e.started == nil
+		m.record(RecordVoid, mark{})
+	}
+	if e.voided {
+		m.say(Outgoing{To: []int{}, Submitter: true, Kind: consensus.KindVoided})
+		return
+	}
+	out := m.shareAccepts()
+	out.To, out.Submitter = []int{}, true
+	m.say(out)
+}
+
+func (m *Machine) entryStatements() []Outgoing {
+	var out []Outgoing
+	if m.entry.accepted {
+		out = append(out, Outgoing{Submitter: true, Kind: consensus.KindAccept})
+	}
+	if m.entry.started != nil {
+		out = append(out, Outgoing{Submitter: true, Kind: consensus.KindStarted})
+	}
+	return out
+}
+
+func (m *Machine) entryAlarms() []int64 {
+	if m.entry.started == nil && !m.entry.abandoned {
+		return []int64{m.cfg.Charter.AcceptBy + 1}
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package bft
+
+import (
+	"slices"
+
+	"github.com/muster-network/muster/consensus"
+)
+
+// ballot is what was said in one round: for each seat the first of each slot.
+type ballot struct {
+	round    uint32
+	proposal *proposal
+	prepares []*vote // by seat
+	commits  []*vote // by seat
+}
+
+// vote is one seat's statement in a slot.
+type vote struct {
+	value consensus.Hash
+	proof consensus.Proof
+}
+
+// proposal is the leader's, with the certificate it carries, if any.
+type proposal struct {
+	choice
+	vote vote
+	cert *certificate
+}
+
+// certificate is a prepare certificate with the value it is for.
+type certificate struct {
+	value consensus.Value
+	set   consensus.VoteSet
+}
+
+func certificateOf(p *consensus.Payload) *certificate {
+	if p == nil || p.Set == nil || p.Value == nil {
+		return nil
+	}
+	return &certificate{*p.Value, *p.Set}
+}
+
+func (c *certificate) payload() *consensus.Payload {
+	return &consensus.Payload{Set: &c.set, Value: &c.value}
+}
+
+// window returns empty ballots for the rounds before, at and after round: what
+// is kept of votes (protocol, section 16).
+func window(round uint32, n int) []ballot {
+	var list []ballot
+	for r := max(round, 1) - 1; r <= round+1; r++ {
+		list = append(list, ballot{round: r, prepares: make([]*vote, n), commits: make([]*vote, n)})
+	}
+	return list
+}
+
+func (r *rounds) ballot(round uint32) *ballot {
+	for i := range r.ballots {
+		if r.ballots[i].round == round {
+			return &r.ballots[i]
+		}
+	}
+	return nil
+}
+
+// move shifts the window to another round and keeps the ballots in both.
+func (r *rounds) move(round uint32, n int) {
+	old := r.ballots
+	r.round, r.ballots = round, window(round, n)
+	for i := range r.ballots {
+		at := slices.IndexFunc(old, func(b ballot) bool { return b.round == r.ballots[i].round })
+		if at >= 0 {
+			r.ballots[i] = old[at]
+		}
+	}
+}
+
+// quorum returns a set of exactly q votes for one value, if there are as many.
+func (m *Machine) quorum(round uint32, votes []*vote) (consensus.VoteSet, bool) {
+	for _, v := range votes {
+		if v == nil {
+			continue
+		}
+		set := consensus.VoteSet{Round: round, Value: v.value}
+		for seat, w := range votes {
+			if w != nil && w.value == v.value && len(set.Votes) < m.t.Quorum {
+				set.Votes = append(set.Votes, consensus.Vote{Seat: uint64(seat), Proof: w.proof})
+			}
+		}
+		if len(set.Votes) == m.t.Quorum {
+			return set, true
+		}
+	}
+	return consensus.VoteSet{}, false
+}
+
+// proposed takes a proposal, if it comes from the leader of its round. The
+// evidence in it is added to what is known; without a certificate it may stay
+// pending until its value is valid here.
+func (m *Machine) proposed(msg Message) {
+	b := m.rounds.ballot(msg.Round)
+	if b == nil || msg.Round == 0 || msg.From != m.leader(msg.Round) {
+		return
+	}
+	v := vote{msg.Value, msg.Proof}
+	if b.proposal != nil {
+		m.compare(msg, b.proposal.vote)
+		return
+	}
+	b.proposal = &proposal{choice: choice{*msg.Payload.Value, msg.Value}, vote: v, cert: certificateOf(msg.Payload)}
+	m.learn(b.proposal.cert)
+	m.learnEvidence(msg.Payload)
+}
+
+// voted takes a prepare or a commit: the first in its slot counts.
+func (m *Machine) voted(msg Message) {
+	b := m.rounds.ballot(msg.Round)
+	if b == nil {
+		return
+	}
+	votes := b.prepares
+	if msg.Kind == consensus.KindCommit {
+		votes = b.commits
+	}
+	if votes[msg.From] != nil {
+		m.compare(msg, *votes[msg.From])
+		return
+	}
+	votes[msg.From] = &vote{msg.Value, msg.Proof}
+}
+
+// compare tells of a sender that said two things in one slot.
+func (m *Machine) compare(msg Message, first vote) {
+	if first.value == msg.Value || m.accused[msg.From] {
+		return
+	}
+	m.accused[msg.From] = true
+	seat := m.cfg.Charter.Roster[msg.From]
+	s := consensus.Statement{Kind: msg.Kind, Network: m.cfg.Network, Job: m.cfg.Job, Previous: consensus.Hash(m.cfg.Job),
+		Round: msg.Round, Sender: seat.Peer, Incarnation: seat.Incarnation, Value: first.value}
+	second := s
+	second.Value = msg.Value
+	m.do(Equivocation{Seat: msg.From, First: consensus.Signed{Statement: s, Proof: first.proof},
+		Second: consensus.Signed{Statement: second, Proof: msg.Proof}})
+}
