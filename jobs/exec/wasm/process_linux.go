@@ -11,8 +11,8 @@ import (
 
 // What a worker process may hold beside the run's own limits.
 const (
-	workerFiles = 64        // descriptors
-	workerSlack = 512 << 20 // bytes of data: engine, compiled code, collector
+	workerFiles = 64      // descriptors
+	workerSlack = 1 << 30 // bytes of data: engine, compiled code, deep stacks, collector
 )
 
 // processAttributes makes a worker die with the thread that started it, and

@@ -44,8 +44,10 @@ type worker struct {
 	engine *engine
 	base   int64 // bytes of data the process had before its first guest
 
-	mu   sync.Mutex // guards wire's writer against the late flush
-	wire *wire
+	mu      sync.Mutex // guards what follows against the late flush, while a job runs
+	wire    *wire
+	frame   byte   // kind of the stream that pending is of
+	pending []byte // what the guest wrote and no frame holds yet
 }
 
 // serve runs jobs until there are no more.
@@ -132,6 +134,7 @@ func (w *worker) done(o outcome) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return errors.Join(
+		w.sendPending(),
 		w.wire.send(frameDone, doneFrame{
 			Kind: int(o.kind), Code: o.code, Reason: o.reason,
 			CPU: int64(cpuTime()), Peak: o.peak, Out: entriesOf(o.out),
@@ -144,11 +147,15 @@ func (w *worker) done(o outcome) error {
 func (w *worker) flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_ = w.wire.flush() // the next write of the job meets the same error
+	// The next write of the job meets the same error.
+	_ = errors.Join(w.sendPending(), w.wire.flush())
 }
 
 // lateFlush is how long a piece of a stream may wait for company.
 const lateFlush = 20 * time.Millisecond
+
+// maxPending is how many bytes of a stream wait for a frame at most.
+const maxPending = 32 << 10
 
 // stream takes what a guest writes to stdout or stderr. What fits the limit
 // leaves within lateFlush; the byte that does not ends the guest.
@@ -173,21 +180,42 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// send queues a piece of a stream. Pieces are joined while they come fast, but
+// the two streams stay in the order in which they were written.
 func (s *stream) send(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	s.worker.mu.Lock()
-	defer s.worker.mu.Unlock()
-	if s.worker.wire.w.Buffered() == 0 {
+	w := s.worker
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.pending) == 0 {
 		s.late.Reset(lateFlush)
 	}
-	for len(p) > 0 {
-		n := min(len(p), chunk)
-		if err := s.worker.wire.send(s.frame, p[:n]); err != nil {
+	if w.frame != s.frame {
+		if err := w.sendPending(); err != nil {
 			return err
 		}
-		p = p[n:]
 	}
-	return nil
+	w.frame = s.frame
+	for {
+		n := min(len(p), maxPending-len(w.pending))
+		w.pending = append(w.pending, p[:n]...)
+		if p = p[n:]; len(p) == 0 {
+			return nil
+		}
+		if err := errors.Join(w.sendPending(), w.wire.flush()); err != nil {
+			return err
+		}
+	}
+}
+
+// sendPending puts the pieces that wait into a frame. The caller holds mu.
+func (w *worker) sendPending() error {
+	if len(w.pending) == 0 {
+		return nil
+	}
+	err := w.wire.send(w.frame, w.pending)
+	w.pending = w.pending[:0]
+	return err
 }

@@ -1,0 +1,124 @@
+package wasm
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/jobs/exec/exectest/asm"
+)
+
+func spoil(t *testing.T, cache string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(cache, "*", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no compiled code in %s: %v", cache, err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[len(data)/2] ^= 1
+		if err := os.WriteFile(f, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWhatCannotRunIsRefusedWithAReason(t *testing.T) {
+	e := newExecutor(t, Config{})
+	hello := asm.Hello()
+	with := func(change func(*asm.Program)) []byte {
+		p := asm.Hello()
+		change(&p)
+		return p.Module()
+	}
+	valid := hello.Module()
+	for _, c := range []struct {
+		name   string
+		module []byte
+		reason string
+	}{
+		{"nothing", nil, "not a WebAssembly module"},
+		{"text", []byte("#!/bin/sh\necho hello\n"), "not a WebAssembly module"},
+		{"component", []byte("\x00asm\x0d\x00\x01\x00"), "not a WebAssembly module"},
+		{"cut short", valid[:len(valid)-3], "ends in the middle"},
+		{"library", with(func(p *asm.Program) { p.Start = "run" }), `"_start"`},
+		{"unknown module", with(func(p *asm.Program) { p.Imports[0].Module = "env" }), `"env"."args_sizes_get" is unknown`},
+		{"unknown function", with(func(p *asm.Program) { p.Imports[0].Name = "fork" }), `"fork" is unknown`},
+		{"wrong signature", with(func(p *asm.Program) { p.Imports[0].Params = nil }), "want (i32 i32) i32"},
+		{"shared memory", with(func(p *asm.Program) { p.Extra = map[byte][]byte{sectionMemory: {1, 3, 1, 2}} }), "threads"},
+		{"imported memory", with(func(p *asm.Program) {
+			p.Extra = map[byte][]byte{sectionImport: []byte("\x01\x03env\x06memory\x02\x00\x01")}
+		}), "threads"},
+		{"two memories", with(func(p *asm.Program) { p.Extra = map[byte][]byte{sectionMemory: {2, 0, 1, 0, 1}} }), "more than one memory"},
+		{"atomic instruction", with(func(p *asm.Program) { p.Code = []byte{0xfe, 0x03, 0x00} }), "0xfe"},
+		{"exception", with(func(p *asm.Program) { p.Code = []byte{0x08, 0x00} }), "0x8"},
+		{"huge table", with(func(p *asm.Program) {
+			p.Extra = map[byte][]byte{sectionTable: asm.Join(1, typeFuncRef, 0, asm.U(1<<21))}
+		}), "table"},
+		{"growing table", with(func(p *asm.Program) {
+			p.Extra = map[byte][]byte{sectionTable: {1, typeFuncRef, 0, 1}}
+			p.Code = asm.Join(0xd0, typeFuncRef, asm.Const(1), 0xfc, 15, 0, asm.Drop)
+		}), "table.grow"},
+		{"no memory", with(func(p *asm.Program) { p.Extra = map[byte][]byte{sectionMemory: {0}} }), "no memory"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			class, err := e.Inspect(c.module)
+			if err == nil || !strings.Contains(err.Error(), c.reason) {
+				t.Errorf("class %q, error %v, want %q", class, err, c.reason)
+			}
+		})
+	}
+}
+
+func TestAFloatingPointInstructionBindsAModuleToItsArchitecture(t *testing.T) {
+	drop := asm.Drop
+	for _, c := range []struct {
+		name  string
+		code  []byte
+		class exec.Class
+	}{
+		{"nothing", nil, exec.Portable},
+		{"integers", asm.Join(asm.Const(7), asm.Const(2), 0x6c, drop, 0x42, asm.S(-1<<62), 0xa7, drop), exec.Portable},
+		{"sign extension", asm.Join(asm.Const(7), 0xc0, drop), exec.Portable},
+		{"bulk memory", asm.Join(asm.Const(0), asm.Const(0), asm.Const(0), 0xfc, 10, 0, 0), exec.Portable},
+		{"a constant like an opcode", asm.Join(asm.Const(0x43), drop, asm.Const(0xfd), drop), exec.Portable},
+		{"branch table", asm.Join(0x02, 0x40, asm.Const(0), 0x0e, 2, 0, 0, 0, 0x0b), exec.Portable},
+		{"f32.const", asm.Join(0x43, 0, 0, 0, 0, drop), exec.Arch(runtime.GOARCH)},
+		{"f64.const", asm.Join(0x44, 0, 0, 0, 0, 0, 0, 0, 0, drop), exec.Arch(runtime.GOARCH)},
+		{"f32.load", asm.Join(asm.Const(0), 0x2a, 2, 0, drop), exec.Arch(runtime.GOARCH)},
+		{"conversion", asm.Join(asm.Const(0), 0xb2, drop), exec.Arch(runtime.GOARCH)},
+		{"vector", asm.Join(asm.Const(0), 0xfd, 15, drop), exec.Arch(runtime.GOARCH)},
+		{"in an inner block", asm.Join(0x02, 0x40, 0x03, 0x40, 0x43, 0, 0, 0, 0, drop, 0x0b, 0x0b), exec.Arch(runtime.GOARCH)},
+	} {
+		m, err := decode(asm.Program{Pages: 1, Code: c.code}.Module())
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		} else if m.class() != c.class {
+			t.Errorf("%s: class %q, want %q", c.name, m.class(), c.class)
+		}
+	}
+	global := asm.Program{Pages: 1, Extra: map[byte][]byte{sectionGlobal: {1, asm.F64, 0, 0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b}}}
+	if m, err := decode(global.Module()); err != nil || m.class() == exec.Portable {
+		t.Errorf("a float in a global: %v %v", m, err)
+	}
+}
+
+// FuzzDecode checks that no bytes make the decoder panic, and that what the
+// engine accepts is not refused for its form.
+func FuzzDecode(f *testing.F) {
+	f.Add(asm.Hello().Module())
+	f.Add(loop())
+	f.Add(grow(1))
+	f.Add(asm.Program{Pages: 1, Code: asm.Join(0x43, 0, 0, 0, 0, asm.Drop)}.Module())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if m, err := decode(data); err == nil && (m.start != "()" || !m.memory) {
+			t.Errorf("accepted without _start or memory")
+		}
+	})
+}
