@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -47,19 +49,24 @@ type guard struct {
 }
 
 func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if problem := g.check(r); problem != nil {
-		if problem.Code == jobs.CodeDenied && r.Header.Get("Authorization") == "" {
+	if err := g.check(r); err != nil {
+		if errors.Is(err, errNoToken) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
+			writeProblem(w, err, http.StatusUnauthorized)
+			return
 		}
-		writeError(w, problem)
+		writeError(w, err)
 		return
 	}
 	g.next.ServeHTTP(w, r)
 }
 
+// errNoToken marks the refusal of a request that names no known token.
+var errNoToken = errors.New("no token of this node")
+
 // check refuses requests that a web page made a browser send (Host after DNS
 // rebinding, Origin), and bearers without the scope that the route asks for.
-func (g guard) check(r *http.Request) *jobs.Problem {
+func (g guard) check(r *http.Request) error {
 	if !g.ours(r.Host) {
 		return &jobs.Problem{Code: jobs.CodeDenied, What: "this node does not answer for the host " + strings.ToValidUTF8(r.Host, "?"),
 			Try: "call it by its loopback address"}
@@ -79,8 +86,8 @@ func (g guard) check(r *http.Request) *jobs.Problem {
 		return nil
 	}
 	if have == ScopeNone {
-		return &jobs.Problem{Code: jobs.CodeDenied, What: "this address needs a token",
-			Try: "set MUSTER_TOKEN to the node's token, or use its unix socket"}
+		return fmt.Errorf("%w: %w", errNoToken, &jobs.Problem{Code: jobs.CodeDenied, What: "this address needs a token",
+			Try: "set MUSTER_TOKEN to the node's token, or use its unix socket"})
 	}
 	return &jobs.Problem{Code: jobs.CodeDenied, What: "the token does not allow this", Try: "use a token with a wider scope"}
 }

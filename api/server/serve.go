@@ -118,11 +118,14 @@ func ListenUnix(path string) (Listener, error) {
 	return Listener{Listener: unlinking{l, path}}, nil
 }
 
-// unlinking removes a socket's name when it closes.
+// unlinking is a socket under the name that it was given after its birth: it
+// removes that name when it closes.
 type unlinking struct {
 	net.Listener
 	path string
 }
+
+func (u unlinking) Addr() net.Addr { return &net.UnixAddr{Name: u.path, Net: "unix"} }
 
 func (u unlinking) Close() error {
 	_ = os.Remove(u.path)

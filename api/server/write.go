@@ -25,14 +25,22 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func writeError(w http.ResponseWriter, err error) {
-	p := api.ProblemOf(err)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		p = api.ProblemOf(&jobs.Problem{Code: jobs.CodeUsage, What: "the request is too large",
-			Why: fmt.Sprintf("at most %d bytes are taken", tooLarge.Limit)})
-		p.Status = http.StatusRequestEntityTooLarge
+		err = &jobs.Problem{Code: jobs.CodeUsage, What: "the request is too large",
+			Why: fmt.Sprintf("at most %d bytes are taken", tooLarge.Limit)}
+		writeProblem(w, err, http.StatusRequestEntityTooLarge)
+		return
+	}
+	writeProblem(w, err, 0)
+}
+
+// writeProblem answers with err under a status; 0: the one of its code.
+func writeProblem(w http.ResponseWriter, err error, status int) {
+	p := api.ProblemOf(err)
+	if status != 0 {
+		p.Status = status
 	}
 	w.Header().Set("Content-Type", api.TypeProblem)
-	w.Header().Del("ETag")
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the caller may be gone
 }

@@ -1,0 +1,125 @@
+package servertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/tree"
+)
+
+// certify stores the job's result and makes charter and certificate; the caller
+// holds the lock.
+func (n *Network) certify(ctx context.Context, j *job, file *jobs.File) error {
+	number := uint64(len(n.jobs))
+	result, err := tree.WriteResult(ctx, &n.Blocks, j.run.Result)
+	if err != nil {
+		return err
+	}
+	if j.run.Value.Matched() {
+		link := dagcbor.LinkTo(result.Root)
+		j.run.Value.Tree = &link
+	}
+	key := j.key
+	if key == "" {
+		key = string(binary.BigEndian.AppendUint64(nil, number))
+	}
+	request, err := consensus.NewRequestID(n.id, n.signers[0].Key(), key)
+	if err != nil {
+		return err
+	}
+	charter := n.charter(request, number)
+	signed, id, err := consensus.SignCharter(n.id, charter, n.signers[0])
+	if err != nil {
+		return err
+	}
+	if j.cert, err = n.certificate(signed, id, charter, j.run.Value); err != nil {
+		return err
+	}
+	name := file.Name
+	if name == "" {
+		name = strings.TrimSuffix(file.Program(), ".wasm")
+	}
+	j.told = jobs.Job{ID: id.String(), Request: request.String(), Name: name, Labels: file.Run.Labels, State: jobs.Running,
+		Task: charter.Task.String(), Owner: charter.Owner.String(), Submitter: charter.Submitter.String(),
+		Class: string(charter.Class), Assurance: string(charter.Assurance), Fault: charter.Fault.String(), Faults: 1,
+		Size: members, Quorum: members - 1, Issued: charter.Issued, Deadline: charter.Deadline}
+	for i, seat := range charter.Roster {
+		role := "executor"
+		if i == 1 {
+			role = "voter"
+		}
+		j.told.Members = append(j.told.Members, jobs.Member{Peer: seat.Peer.String(), Name: seat.Peer.Name(), Role: role, Accepted: true, Started: true})
+	}
+	return nil
+}
+
+func (n *Network) charter(request consensus.RequestID, number uint64) *consensus.Charter {
+	link := dagcbor.LinkTo(dagcbor.CID([]byte("some block")))
+	c := &consensus.Charter{V: consensus.Version, Issued: Now + int64(number)*1000, Request: request,
+		Owner: n.signers[0].Key(), Submitter: n.signers[0].Key(), Spec: link, Task: link, Roll: link,
+		Class: consensus.Portable, Assurance: consensus.Replicated, Runners: members, Timeout: 30_000,
+		Fault: consensus.Byzantine, F: 1}
+	c.AcceptBy, c.StartBy, c.Deadline, c.End = c.Issued+10_000, c.Issued+60_000, c.Issued+3_600_000, c.Issued+7_200_000
+	for i, s := range n.signers {
+		c.Roster = append(c.Roster, consensus.Seat{Peer: s.Key(), Incarnation: admission.Incarnation{byte(i)}})
+	}
+	return c
+}
+
+func (n *Network) certificate(signed consensus.SignedCharter, id consensus.JobID, c *consensus.Charter, v consensus.Value) ([]byte, error) {
+	hash, err := v.Hash(n.id)
+	if err != nil {
+		return nil, err
+	}
+	cert := consensus.Certificate{V: consensus.Version, Charter: signed, Outcome: consensus.Decision{Value: v, Commits: consensus.VoteSet{Value: hash}}}
+	for i := range members - 1 {
+		vote, err := n.vote(consensus.Statement{Kind: consensus.KindCommit, Network: n.id, Job: id, Previous: consensus.Hash(id),
+			Sender: c.Roster[i].Peer, Incarnation: c.Roster[i].Incarnation, Value: hash}, n.signers[i])
+		if err != nil {
+			return nil, err
+		}
+		vote.Seat = uint64(i)
+		cert.Outcome.Commits.Votes = append(cert.Outcome.Commits.Votes, vote)
+		credential, err := admission.SignCredential(n.id, admission.Credential{Kind: admission.KindNode, Subject: c.Roster[i].Peer,
+			Role: admission.RoleMember, Owner: c.Roster[i].Peer, Weight: 1, From: Now - 1, Until: Now + 1_000_000_000}, n.signers[0])
+		if err != nil {
+			return nil, err
+		}
+		cert.Credentials = append(cert.Credentials, credential)
+	}
+	slices.SortFunc(cert.Credentials, func(a, b admission.SignedCredential) int {
+		return bytes.Compare(a.Body.Subject[:], b.Body.Subject[:])
+	})
+	return cert.Encode()
+}
+
+func (n *Network) vote(s consensus.Statement, signer admission.Signer) (consensus.Vote, error) {
+	leaf, err := s.Leaf()
+	if err != nil {
+		return consensus.Vote{}, err
+	}
+	batch, err := consensus.NewBatch([][]byte{leaf})
+	if err != nil {
+		return consensus.Vote{}, err
+	}
+	header, err := consensus.BatchHeader(n.id, s.Incarnation, 1, batch.Root())
+	if err != nil {
+		return consensus.Vote{}, err
+	}
+	return consensus.Vote{Proof: consensus.Proof{Count: 1, Path: batch.Path(0), Signature: signer.Sign(header)}}, nil
+}
+
+// must2 is for what cannot fail with fixed inputs.
+func must2[A, B any](a A, b B, err error) (A, B) {
+	if err != nil {
+		panic(err)
+	}
+	return a, b
+}

@@ -1,0 +1,275 @@
+// Package servertest is a network in memory, as the API server sees one: what
+// is submitted ends at once, as a script says, with a result tree and a
+// certificate that verify. It serves the tests of server, client and commands.
+package servertest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/api/server"
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/store/storetest"
+	"github.com/muster-network/muster/store/tree"
+)
+
+// Now is the time of everything that happens here: 2026-01-01T00:00:00Z, in
+// Unix milliseconds.
+const Now = 1_767_225_600_000
+
+// members is the size of the network and of every quorum in it, of which one
+// may lie.
+const members = 4
+
+// Run is how a job ends, and how it gets there.
+type Run struct {
+	Value  consensus.Value // without its tree, which Result makes
+	Result tree.Result
+	Logs   []api.LogChunk
+	Hold   <-chan struct{} // the job runs until it is closed; nil: it ends at once
+	Liar   bool            // one executor reports something else
+	Refuse error           // the submission is refused
+	Tamper bool            // the certificate is altered on its way out
+}
+
+// Network is the network, seen from its first node. Script says what a job
+// does; it is called for each submission and must be set before.
+type Network struct {
+	Script func(*jobs.File) Run
+
+	Blocks       storetest.Memory
+	GenesisBytes []byte
+	Stopped      chan struct{} // closed when the node was told to stop
+
+	id      admission.Network
+	signers []admission.KeySigner
+	stop    sync.Once
+
+	mu   sync.Mutex
+	jobs []*job // oldest first
+}
+
+type job struct {
+	told jobs.Job
+	cert []byte
+	run  Run
+	done chan struct{}
+	key  string
+}
+
+// New makes a network of four nodes whose keys are always the same.
+func New(script func(*jobs.File) Run) *Network {
+	n := &Network{Script: script, Stopped: make(chan struct{})}
+	g := admission.Genesis{V: admission.Version, Name: "lab", Created: Now, Nonce: make([]byte, 16), Testnet: true, Policy: admission.DefaultPolicy()}
+	for i := range members {
+		seed := sha256.Sum256([]byte{'n', byte(i)})
+		n.signers = append(n.signers, admission.NewKeySigner(ed25519.NewKeyFromSeed(seed[:])))
+	}
+	g.Authorities = []admission.Key{n.signers[0].Key()}
+	n.GenesisBytes, n.id = must2(g.Seal())
+	return n
+}
+
+// Config returns a server's config with this network behind every interface.
+func (n *Network) Config() server.Config {
+	return server.Config{Jobs: n, Control: n, Results: n, Blobs: n, Network: n, Events: n, Node: n, Version: "test"}
+}
+
+// Submit implements server.Jobs.
+func (n *Network) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptions) (jobs.Job, error) {
+	run := n.Script(file)
+	if run.Refuse != nil {
+		return jobs.Job{}, run.Refuse
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, j := range n.jobs {
+		if o.Key != "" && j.key == o.Key {
+			return j.told, nil
+		}
+	}
+	j := &job{run: run, key: o.Key, done: make(chan struct{})}
+	if err := n.certify(ctx, j, file); err != nil {
+		return jobs.Job{}, err
+	}
+	n.jobs = append(n.jobs, j)
+	if run.Hold == nil {
+		n.finish(j)
+	}
+	return j.told, nil
+}
+
+// finish makes j terminal; the caller holds the lock.
+func (n *Network) finish(j *job) {
+	if j.told.State.Terminal() {
+		return
+	}
+	v := j.run.Value
+	j.told.State = map[consensus.Ending]jobs.State{consensus.Result: jobs.Succeeded, consensus.Failed: jobs.Failed, consensus.Cancelled: jobs.Cancelled}[v.Kind]
+	j.told.Finished = j.told.Issued + 40
+	j.told.Outcome = &jobs.Outcome{Kind: strings.ToLower(string(j.told.State)), Code: int(v.Code), Signed: members - 1}
+	if v.Kind == consensus.Result {
+		j.told.Outcome.Kind = "result"
+	}
+	if v.Kind == consensus.Failed {
+		j.told.Outcome.Class = v.Class.String()
+	}
+	report := v.String()
+	if v.Tree != nil {
+		j.told.Outcome.Result = v.Tree.String()
+		report = v.Tree.String()
+	}
+	for i := range j.told.Members {
+		m := &j.told.Members[i]
+		m.Signed = i < members-1
+		if m.Role == "voter" || v.Kind == consensus.Cancelled {
+			continue
+		}
+		m.Report, m.Use = report, map[string]uint64{"wall_ns": 20_000_000 + uint64(i)*1_000_000}
+		if j.run.Liar && i == members-1 {
+			m.Report, m.Disagrees = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku", true
+		}
+	}
+	close(j.done)
+}
+
+// wait ends a held job when its script lets go; ctx bounds the wait.
+func (n *Network) wait(ctx context.Context, j *job) {
+	select {
+	case <-j.done:
+	case <-j.run.Hold:
+		n.mu.Lock()
+		n.finish(j)
+		n.mu.Unlock()
+	case <-ctx.Done():
+	}
+}
+
+// Job implements server.Jobs.
+func (n *Network) Job(_ context.Context, id string) (jobs.Job, error) {
+	j, err := n.find(id)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return j.told, nil
+}
+
+func (n *Network) find(id string) (*job, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var found []*job
+	for _, j := range n.jobs {
+		if strings.HasPrefix(j.told.ID, id) || strings.HasPrefix(j.told.Request, id) {
+			found = append(found, j)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return nil, &jobs.Problem{Code: jobs.CodeNotFound, What: fmt.Sprintf("no job %q", id), Try: "muster ps"}
+	}
+	return nil, &jobs.Problem{Code: jobs.CodeAmbiguous, What: fmt.Sprintf("%d jobs begin with %q", len(found), id), Try: "give more of the id"}
+}
+
+// List implements server.Jobs.
+func (n *Network) List(_ context.Context, q server.ListQuery) (page []jobs.Job, next string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	skip := q.Cursor != ""
+	for _, j := range slices.Backward(n.jobs) {
+		skip = skip && j.told.ID != q.Cursor
+		if skip {
+			continue
+		}
+		if q.State != "" && j.told.State != q.State {
+			continue
+		}
+		if key, value, exact := strings.Cut(q.Label, "="); q.Label != "" {
+			if have, ok := j.told.Labels[key]; !ok || exact && have != value {
+				continue
+			}
+		}
+		if len(page) == q.Limit {
+			return page, j.told.ID, nil
+		}
+		page = append(page, j.told)
+	}
+	return page, "", nil
+}
+
+// Wait implements server.Jobs.
+func (n *Network) Wait(ctx context.Context, id string) (jobs.Job, error) {
+	j, err := n.find(id)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	n.wait(ctx, j)
+	return n.Job(ctx, j.told.ID)
+}
+
+// Cancel implements server.Control: a held job ends as its script said, only
+// sooner.
+func (n *Network) Cancel(ctx context.Context, id string) (jobs.Job, error) {
+	j, err := n.find(id)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if j.told.State.Terminal() {
+		return jobs.Job{}, &jobs.Problem{Code: jobs.CodeConflict, What: "the job has ended already", Why: "it " + string(j.told.State)}
+	}
+	n.finish(j)
+	return j.told, nil
+}
+
+// Certificate implements server.Results.
+func (n *Network) Certificate(_ context.Context, id string) ([]byte, error) {
+	j, err := n.find(id)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !j.told.State.Terminal() {
+		return nil, &jobs.Problem{Code: jobs.CodeNotDone, What: "the job has no outcome yet", Why: "it is " + string(j.told.State), Try: "muster wait"}
+	}
+	data := slices.Clone(j.cert)
+	if j.run.Tamper {
+		data[len(data)/2] ^= 1
+	}
+	return data, nil
+}
+
+// Bundle implements server.Results: here, the certificate alone.
+func (n *Network) Bundle(ctx context.Context, id string) ([]byte, error) {
+	return n.Certificate(ctx, id)
+}
+
+// Logs implements server.Results.
+func (n *Network) Logs(ctx context.Context, id string, follow bool, fn func(api.LogChunk) error) error {
+	j, err := n.find(id)
+	if err != nil {
+		return err
+	}
+	for _, c := range j.run.Logs {
+		if err := fn(c); err != nil {
+			return err
+		}
+	}
+	if follow {
+		n.wait(ctx, j)
+	}
+	return nil
+}
