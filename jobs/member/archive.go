@@ -1,0 +1,151 @@
+package member
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/journal"
+)
+
+// Keys of the journal:
+//
+//	c/<job>         an open job's charter, as it was offered
+//	d/<job>         a job that ended: its certificate and what the seats did
+//	q/<request>     the job that lives under a request id
+//	t/<time><job>   jobs that ended, newest first, with a line for lists
+//
+// The records of agreement (r/<job><number>) are the agreement's own; they and
+// c/<job> go when d/<job> comes, so that a restart reads only open jobs.
+var (
+	prefixOpen    = []byte("c/")
+	prefixDone    = []byte("d/")
+	prefixRequest = []byte("q/")
+	prefixTime    = []byte("t/")
+	prefixRecords = []byte("r/")
+)
+
+func keyOf(prefix []byte, id [32]byte) []byte {
+	return append(append(make([]byte, 0, len(prefix)+len(id)), prefix...), id[:]...)
+}
+
+func timeKey(at int64, id consensus.JobID) []byte {
+	key := binary.BigEndian.AppendUint64(append([]byte(nil), prefixTime...), ^uint64(at))
+	return append(key, id[:]...)
+}
+
+// openRecord is what c/<job> holds.
+type openRecord struct {
+	_       struct{} `cbor:",toarray"`
+	Offer   consensus.Offer
+	Witness bool
+}
+
+// Closed is a job that ended: what d/<job> holds.
+type Closed struct {
+	_           struct{} `cbor:",toarray"`
+	Certificate []byte
+	Finished    int64 // Unix milliseconds, by this node's clock
+	Name        string
+	Labels      map[string]string
+	Seats       []Seat
+	Copied      bool // kept for others: this node was no member
+}
+
+// Seat is what became of one seat of a job that ended.
+type Seat struct {
+	_         struct{} `cbor:",toarray"`
+	Role      string
+	Activated string
+	Accepted  bool
+	Started   bool
+	Report    string
+	Disagrees bool
+	Prepared  bool
+	Use       map[string]uint64
+}
+
+// Line is a job in a list.
+type Line struct {
+	_      struct{} `cbor:",toarray"`
+	Name   string
+	State  jobs.State
+	Issued int64
+	Labels map[string]string
+}
+
+// Archive reads jobs that ended from the journal.
+type Archive struct{ Journal Journal }
+
+// Closed returns a job that ended, and whether it is known.
+func (a Archive) Closed(id consensus.JobID) (*Closed, bool, error) {
+	value, err := a.Journal.Get(keyOf(prefixDone, id))
+	if errors.Is(err, journal.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	c := new(Closed)
+	if err := dagcbor.Unmarshal(value, c); err != nil {
+		return nil, false, fmt.Errorf("archive of %s: %w", id, err)
+	}
+	return c, true, nil
+}
+
+// Request returns the job that lives under a request id.
+func (a Archive) Request(id consensus.RequestID) (consensus.JobID, bool, error) {
+	value, err := a.Journal.Get(keyOf(prefixRequest, id))
+	if errors.Is(err, journal.ErrNotFound) {
+		return consensus.JobID{}, false, nil
+	}
+	if err != nil || len(value) != len(consensus.JobID{}) {
+		return consensus.JobID{}, false, fmt.Errorf("archive of request %s: %w", id, err)
+	}
+	return consensus.JobID(value), true, nil
+}
+
+// List calls fn with the jobs that ended, newest first, after the cursor, until
+// it returns false. The cursor of a job is its key.
+func (a Archive) List(after []byte, fn func(cursor []byte, id consensus.JobID, line Line) bool) error {
+	return a.Journal.Scan(prefixTime, after, func(key, value []byte) (bool, error) {
+		var line Line
+		if err := dagcbor.Unmarshal(value, &line); err != nil {
+			return false, fmt.Errorf("archive: %w", err)
+		}
+		return fn(append([]byte(nil), key...), consensus.JobID(key[len(key)-32:]), line), nil
+	})
+}
+
+// entries returns what is appended when a job ends.
+func (c *Closed) entries(id consensus.JobID, charter *consensus.Charter, state jobs.State) ([]journal.Entry, error) {
+	value, err := dagcbor.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	line, err := dagcbor.Marshal(Line{Name: c.Name, State: state, Issued: charter.Issued, Labels: c.Labels})
+	if err != nil {
+		return nil, err
+	}
+	return []journal.Entry{
+		{Key: keyOf(prefixDone, id), Value: value},
+		{Key: keyOf(prefixRequest, charter.Request), Value: id[:]},
+		{Key: timeKey(charter.Issued, id), Value: line},
+		{Key: keyOf(prefixOpen, id), Delete: true},
+		{Key: keyOf(prefixRecords, id), Delete: true, Prefix: true},
+	}, nil
+}
+
+// StateOf names the terminal state of a value.
+func StateOf(v consensus.Value) jobs.State {
+	switch v.Kind {
+	case consensus.Result:
+		return jobs.Succeeded
+	case consensus.Cancelled:
+		return jobs.Cancelled
+	}
+	return jobs.Failed
+}

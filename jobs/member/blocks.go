@@ -1,0 +1,162 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/store"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/tree"
+)
+
+// maxInlineBlocks bounds how many small blocks ride along with one report.
+const maxInlineBlocks = 64
+
+// Blocks keeps small blocks that came along with a report until agreement asks
+// for the value they belong to. They are not stored before that: an executor
+// may send what nobody will vote for.
+func (m *Member) Blocks(id consensus.JobID, inline []consensus.Block) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	j, ok := m.open[id]
+	if !ok || len(inline) > maxInlineBlocks {
+		return
+	}
+	most := consensus.MaxInline * (len(j.charter.Roster) + 1)
+	for _, b := range inline {
+		if _, held := j.inline[b.Link.Cid]; held || j.inlined+len(b.Data) > most || store.Verify(b.Link.Cid, b.Data) != nil {
+			continue
+		}
+		j.inline[b.Link.Cid] = b.Data
+		j.inlined += len(b.Data)
+	}
+}
+
+// Inline returns the blocks of a value's tree if they are small enough to ride
+// along, or none.
+func (m *Member) Inline(ctx context.Context, v consensus.Value) []consensus.Block {
+	if v.Tree == nil {
+		return nil
+	}
+	var out []consensus.Block
+	err := tree.Walk(ctx, m.cfg.Store, v.Tree.Cid, tree.Limits{Bytes: consensus.MaxInline, Blocks: maxInlineBlocks},
+		func(c cid.Cid, data []byte) error {
+			out = append(out, consensus.Block{Link: dagcbor.LinkTo(c), Data: data})
+			return nil
+		})
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// Fetch makes a value's blocks durable and tells agreement. It begins with what
+// rode along, and asks the other members for the rest. A fetch that fails is
+// asked for again when more members claim to hold the blocks.
+func (m *Member) Fetch(id consensus.JobID, v consensus.Value, hash consensus.Hash, from []admission.Key) {
+	m.work.add(func(ctx context.Context) {
+		if done, err := m.fetchInline(ctx, id, v); err == nil && done {
+			m.held(ctx, id, hash)
+			return
+		}
+		if m.claimFetch(id, hash) {
+			m.tasks.add(func(ctx context.Context) { m.fetchTree(ctx, id, v, hash, from) })
+		}
+	})
+}
+
+func (m *Member) held(ctx context.Context, id consensus.JobID, hash consensus.Hash) {
+	if err := m.cfg.Store.Sync(ctx); err != nil {
+		m.cfg.Log.Error("blocks not synced", "error", err)
+		return
+	}
+	if err := m.cfg.Agreement.Held(ctx, id, hash); err != nil && ctx.Err() == nil {
+		m.cfg.Log.Error("agreement not told", "job", id, "error", err)
+	}
+}
+
+// fetchInline stores the tree if all of it is here or rode along.
+func (m *Member) fetchInline(ctx context.Context, id consensus.JobID, v consensus.Value) (bool, error) {
+	j, ok := m.job(id)
+	if !ok {
+		return false, nil
+	}
+	m.mutex.Lock()
+	inline := make(map[cid.Cid][]byte, len(j.inline))
+	for c, data := range j.inline {
+		inline[c] = data
+	}
+	m.mutex.Unlock()
+	src := overlay{inline, m.cfg.Store}
+	var fresh []blocks.Block
+	err := tree.Walk(ctx, src, v.Tree.Cid, tree.Limits{Bytes: int64(j.charter.Limits.Output), Blocks: maxBlocks},
+		func(c cid.Cid, data []byte) error {
+			if _, ok := inline[c]; ok {
+				block, err := blocks.NewBlockWithCid(data, c)
+				if err != nil {
+					return err
+				}
+				fresh = append(fresh, block)
+			}
+			return nil
+		})
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, m.cfg.Store.Put(ctx, fresh...)
+}
+
+// maxBlocks bounds the blocks of one result tree.
+const maxBlocks = 1 << 16
+
+// overlay reads blocks that rode along before those in the store.
+type overlay struct {
+	inline map[cid.Cid][]byte
+	below  store.Blocks
+}
+
+func (o overlay) Get(ctx context.Context, c cid.Cid) ([]byte, error) {
+	if data, ok := o.inline[c]; ok {
+		return data, nil
+	}
+	return o.below.Get(ctx, c)
+}
+
+func (m *Member) claimFetch(id consensus.JobID, hash consensus.Hash) bool {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	j, ok := m.open[id]
+	if !ok || j.fetching[hash] {
+		return false
+	}
+	j.fetching[hash] = true
+	return true
+}
+
+func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.Value, hash consensus.Hash, from []admission.Key) {
+	j, ok := m.job(id)
+	if !ok {
+		return
+	}
+	err := m.cfg.Fetcher.Fetch(ctx, v.Tree.Cid, from, int64(j.charter.Limits.Output))
+	m.mutex.Lock()
+	delete(j.fetching, hash)
+	m.mutex.Unlock()
+	if err == nil {
+		_, err = tree.ReadExit(ctx, m.cfg.Store, v.Tree.Cid)
+	}
+	if err != nil {
+		m.cfg.Log.Debug("result not fetched", "job", id, "error", fmt.Errorf("fetch %s: %w", v, err))
+		return
+	}
+	m.held(ctx, id, hash)
+}

@@ -1,0 +1,230 @@
+package member
+
+import (
+	"context"
+	"time"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/jobs/sched"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/tree"
+)
+
+// Execute queues a run. It starts when all its resources are free.
+func (m *Member) Execute(id consensus.JobID, run uint64) {
+	m.work.add(func(ctx context.Context) {
+		j, ok := m.job(id)
+		if !ok {
+			return
+		}
+		if err := m.enqueue(j, run); err != nil {
+			m.report(ctx, j, run, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, exec.Use{}, err.Error())
+			return
+		}
+		m.state(ctx, j, run, false)
+		m.startRuns()
+	})
+}
+
+// waiting is a run in the queue.
+type waiting struct {
+	job *job
+	run uint64
+}
+
+func (m *Member) enqueue(j *job, run uint64) error {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	err := m.queue.Push(sched.Item{ID: j.id, Need: j.spec.Resources, Priority: j.spec.Priority, Since: m.cfg.Clock()})
+	if err == nil {
+		m.waiting[j.id] = waiting{j, run}
+	}
+	return err
+}
+
+// startRuns starts every run that resources allow.
+func (m *Member) startRuns() {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	for {
+		item, ok := m.queue.Next(m.cfg.Clock(), m.pool.Free())
+		if !ok {
+			return
+		}
+		w := m.waiting[item.ID]
+		delete(m.waiting, item.ID)
+		if !m.pool.Reserve(item.Need) {
+			panic("sched: a run was handed out that does not fit") // its contract
+		}
+		m.running++
+		m.tasks.add(func(ctx context.Context) {
+			defer m.release(item.Need)
+			m.run(ctx, w.job, w.run)
+		})
+	}
+}
+
+func (m *Member) release(need jobs.Resources) {
+	m.mutex.Lock()
+	m.pool.Release(need)
+	m.running--
+	m.mutex.Unlock()
+	m.startRuns()
+}
+
+// stopRuns ends what a job that has its outcome still runs or queues here.
+func (m *Member) stopRuns(j *job) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	j.done = true
+	m.queue.Remove(j.id)
+	delete(m.waiting, j.id)
+	for _, cancel := range j.cancel {
+		cancel()
+	}
+}
+
+// run runs a job once and tells agreement what became of it.
+func (m *Member) run(ctx context.Context, j *job, run uint64) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	m.mutex.Lock()
+	if j.done {
+		m.mutex.Unlock()
+		return
+	}
+	j.cancel[run] = cancel
+	m.mutex.Unlock()
+	defer func() {
+		m.mutex.Lock()
+		defer m.mutex.Unlock()
+		delete(j.cancel, run)
+	}()
+	m.state(ctx, j, run, true)
+	m.cfg.Notify(Event{Type: "running", Job: j.id, Data: map[string]any{"run": run}})
+	request, err := m.request(ctx, j)
+	if err != nil {
+		m.report(ctx, j, run, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, exec.Use{}, err.Error())
+		return
+	}
+	result, err := m.cfg.Executor.Run(ctx, request)
+	if err != nil {
+		if ctx.Err() == nil {
+			m.cfg.Log.Error("executor", "job", j.id, "error", err)
+		}
+		return // the job has its outcome, or the node goes down: a restart runs it again
+	}
+	value, err := m.keep(ctx, j, result)
+	if err != nil {
+		m.cfg.Log.Error("result not kept", "job", j.id, "error", err)
+		value = consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}
+	}
+	m.report(ctx, j, run, value, result.Use, result.Reason)
+}
+
+func (m *Member) request(ctx context.Context, j *job) (exec.Request, error) {
+	module, err := m.module(ctx, j.task.Module.Cid, j.charter.Submitter, int64(j.charter.Limits.Input))
+	if err != nil {
+		return exec.Request{}, err
+	}
+	r := exec.Request{
+		Module: module.data, Args: j.task.Args, Env: j.task.Env, Outputs: j.task.Outputs,
+		Memory: int64(j.task.Limits.Memory), Disk: int64(j.task.Limits.Disk), Stream: int64(j.task.Limits.Stream),
+		Timeout: time.Duration(j.charter.Timeout) * time.Millisecond,
+		Stdout:  j.logs.writer(0), Stderr: j.logs.writer(1),
+	}
+	r.Task = taskDigest(j)
+	if len(r.Outputs) == 0 {
+		r.Outputs = nil
+	}
+	if j.task.Inputs != nil {
+		files, err := tree.Read(ctx, m.cfg.Store, j.task.Inputs.Cid, tree.Limits{Bytes: int64(j.charter.Limits.Input), Blocks: maxBlocks})
+		if err != nil {
+			return r, err
+		}
+		for _, f := range files {
+			r.Inputs = append(r.Inputs, exec.File{Path: f.Path, Data: f.Data})
+		}
+	}
+	return r, nil
+}
+
+// taskDigest is the digest in the task id: what seeds a program's randomness.
+func taskDigest(j *job) [32]byte {
+	hash := j.charter.Task.Cid.Hash()
+	return [32]byte(hash[len(hash)-32:])
+}
+
+// keep turns a result into the value that is reported, its tree durable.
+func (m *Member) keep(ctx context.Context, j *job, r exec.Result) (consensus.Value, error) {
+	v := consensus.Value{Kind: consensus.Failed}
+	switch r.Kind {
+	case exec.TimedOut:
+		v.Class = consensus.FailedTimeout
+		return v, nil
+	case exec.Broken:
+		v.Class = consensus.FailedHost
+		return v, nil
+	case exec.Trapped:
+		v.Class, v.Code = consensus.FailedTrap, uint64(uint32(r.Code))
+	case exec.Limited:
+		v.Class, v.Code = consensus.FailedLimit, uint64(uint32(r.Code))
+	case exec.Exited:
+		v.Class, v.Code = consensus.FailedExit, uint64(uint32(r.Code))
+		if r.Code == 0 {
+			v = consensus.Value{Kind: consensus.Result}
+		}
+	}
+	files := make([]tree.File, len(r.Out))
+	for i, f := range r.Out {
+		files[i] = tree.File{Path: f.Path, Data: f.Data}
+	}
+	t, err := tree.WriteResult(ctx, m.cfg.Store, tree.Result{Out: files, Stdout: r.Stdout, Stderr: r.Stderr, Code: r.Code})
+	if err != nil {
+		return v, err
+	}
+	if uint64(t.Bytes) > j.charter.Limits.Output {
+		return consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, nil
+	}
+	link := dagcbor.LinkTo(t.Root)
+	v.Tree = &link
+	return v, m.cfg.Store.Sync(ctx)
+}
+
+// report tells agreement how a run ended, and what it took.
+func (m *Member) report(ctx context.Context, j *job, run uint64, v consensus.Value, use exec.Use, reason string) {
+	quantities := map[string]uint64{
+		"cpu_ns": uint64(max(use.CPU, 0)), "wall_ns": uint64(max(use.Wall, 0)), "mem_peak": uint64(max(use.MemoryPeak, 0)),
+		"in_bytes": uint64(max(use.In, 0)), "out_bytes": uint64(max(use.Out, 0)),
+	}
+	m.cfg.Notify(Event{Type: "reported", Job: j.id, Data: map[string]any{"run": run, "value": v.String(), "reason": reason}})
+	if err := m.cfg.Agreement.Ran(ctx, j.id, run, v, quantities); err != nil && ctx.Err() == nil {
+		m.cfg.Log.Error("agreement not told", "job", j.id, "error", err)
+	}
+}
+
+func (m *Member) state(ctx context.Context, j *job, run uint64, running bool) {
+	if err := m.cfg.Agreement.State(ctx, j.id, run, running); err != nil && ctx.Err() == nil {
+		m.cfg.Log.Error("agreement not told", "job", j.id, "error", err)
+	}
+}
+
+// Load is what this member's resources and queue look like.
+type Load struct {
+	Total, Free           jobs.Resources
+	Open, Queued, Running int
+	OldestWait            int64 // milliseconds
+}
+
+// Load returns the member's load for adverts and people.
+func (m *Member) Load() Load {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	l := Load{Total: m.pool.Total(), Free: m.pool.Free(), Open: len(m.open), Queued: m.queue.Len(), Running: m.running}
+	if since, ok := m.queue.Oldest(); ok {
+		l.OldestWait = max(m.cfg.Clock()-since, 0)
+	}
+	return l
+}

@@ -1,0 +1,194 @@
+package member
+
+import (
+	"context"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// Started is told when q members have accepted.
+func (m *Member) Started(id consensus.JobID) {
+	m.cfg.Notify(Event{Type: "started", Job: id})
+}
+
+// Abandoned is told when accept_by passed without q accepts: the place in the
+// queue is given up, charter and accepts are kept.
+func (m *Member) Abandoned(id consensus.JobID) {
+	m.cfg.Notify(Event{Type: "abandoned", Job: id})
+}
+
+// Decided puts an outcome away: the certificate and what the seats did take the
+// place of everything that was kept while the job was open.
+func (m *Member) Decided(id consensus.JobID, decision consensus.Decision) {
+	m.work.add(func(ctx context.Context) {
+		if err := m.finish(ctx, id, decision); err != nil && ctx.Err() == nil {
+			m.cfg.Log.Error("outcome not archived", "job", id, "error", err)
+		}
+	})
+}
+
+func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consensus.Decision) error {
+	j, ok := m.job(id)
+	if !ok {
+		return nil
+	}
+	m.stopRuns(j)
+	certificate, err := m.certificate(ctx, j, decision)
+	if err != nil {
+		return err
+	}
+	closed := &Closed{Certificate: certificate, Finished: m.cfg.Clock(), Name: j.spec.Name, Labels: j.spec.Labels, Seats: []Seat{}}
+	standing, ok, err := m.cfg.Quorum.Standing(ctx, id)
+	if err != nil {
+		return err
+	}
+	if ok {
+		for _, seat := range standing.Seats {
+			closed.Seats = append(closed.Seats, Seat{Role: seat.Role, Activated: seat.Activated, Accepted: seat.Accepted,
+				Started: seat.Started, Report: seat.Report, Disagrees: seat.Disagrees, Prepared: seat.Prepared, Use: seat.Use})
+		}
+	}
+	state := StateOf(decision.Value)
+	entries, err := closed.entries(id, j.charter, state)
+	if err != nil {
+		return err
+	}
+	if err := m.cfg.Journal.Append(ctx, entries...); err != nil {
+		return err
+	}
+	m.mutex.Lock()
+	delete(m.open, id)
+	close(m.changed)
+	m.changed = make(chan struct{})
+	m.mutex.Unlock()
+	j.logs.Close()
+	m.cfg.Notify(Event{Type: string(state), Job: id, Data: map[string]any{"outcome": decision.Value.String(), "name": j.spec.Name}})
+	m.replicate(ctx, j, decision.Value)
+	return nil
+}
+
+// replicate fetches the result of a job that was decided without this member:
+// the quorum is what keeps it.
+func (m *Member) replicate(ctx context.Context, j *job, v consensus.Value) {
+	if v.Tree == nil {
+		return
+	}
+	if has, err := m.cfg.Store.Has(ctx, v.Tree.Cid); err == nil && has {
+		return
+	}
+	m.tasks.add(func(ctx context.Context) {
+		if err := m.cfg.Fetcher.Fetch(ctx, v.Tree.Cid, j.others(m.cfg.Self), int64(j.charter.Limits.Output)); err != nil && ctx.Err() == nil {
+			m.cfg.Log.Warn("result not replicated", "job", j.id, "error", err)
+		}
+	})
+}
+
+func (j *job) others(self admission.Key) []admission.Key {
+	var out []admission.Key
+	for _, seat := range j.charter.Roster {
+		if seat.Peer != self {
+			out = append(out, seat.Peer)
+		}
+	}
+	return out
+}
+
+// certificate assembles the file that anyone can check: the signers'
+// credentials are those of the roll that the roster was drawn from.
+func (m *Member) certificate(ctx context.Context, j *job, decision consensus.Decision) ([]byte, error) {
+	roll, err := m.roll(ctx, j.charter.Roll, offered{from: j.charter.Submitter})
+	if err != nil {
+		return nil, err
+	}
+	known := func(key admission.Key) (admission.SignedCredential, bool) {
+		for _, credential := range j.offer.Credentials {
+			if credential.Body.Subject == key {
+				return credential, true
+			}
+		}
+		for _, e := range roll.Entries {
+			if e.Peer == key {
+				return e.Credential, true
+			}
+		}
+		return admission.SignedCredential{}, false
+	}
+	c, err := consensus.Assemble(j.offer.Charter, j.charter, known, decision)
+	if err != nil {
+		return nil, err
+	}
+	return c.Encode()
+}
+
+// Closed returns the decision of a job that ended, if it is known here.
+func (m *Member) Closed(id consensus.JobID) (consensus.Decision, bool) {
+	closed, ok, err := (Archive{m.cfg.Journal}).Closed(id)
+	if err != nil || !ok {
+		return consensus.Decision{}, false
+	}
+	var c consensus.Certificate
+	if err := dagcbor.Unmarshal(closed.Certificate, &c); err != nil {
+		m.cfg.Log.Error("archive is damaged", "job", id, "error", err)
+		return consensus.Decision{}, false
+	}
+	return c.Outcome, true
+}
+
+// Keep archives a verified certificate of a job that this node had no part in:
+// peers that rank for a job's id answer for it.
+func (m *Member) Keep(ctx context.Context, verdict consensus.Verdict, certificate []byte, name string, labels map[string]string) error {
+	if _, ok, err := (Archive{m.cfg.Journal}).Closed(verdict.Job); ok || err != nil {
+		return err
+	}
+	if _, open := m.job(verdict.Job); open {
+		return nil // its own machine will come to it
+	}
+	closed := &Closed{Certificate: certificate, Finished: m.cfg.Clock(), Name: name, Labels: labels, Seats: []Seat{}, Copied: true}
+	entries, err := closed.entries(verdict.Job, verdict.Charter, StateOf(verdict.Value))
+	if err != nil {
+		return err
+	}
+	return m.cfg.Journal.Append(ctx, entries...)
+}
+
+// Open returns the jobs that are open on this node.
+func (m *Member) Open() []OpenJob {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	out := make([]OpenJob, 0, len(m.open))
+	for _, j := range m.open {
+		out = append(out, j.show())
+	}
+	return out
+}
+
+// OpenJob is an open job as this member stores it.
+type OpenJob struct {
+	ID      consensus.JobID
+	Charter *consensus.Charter
+	Spec    *jobs.Spec
+	Logs    *Logs
+}
+
+func (j *job) show() OpenJob {
+	return OpenJob{ID: j.id, Charter: j.charter, Spec: j.spec, Logs: j.logs}
+}
+
+// Job returns one open job.
+func (m *Member) Job(id consensus.JobID) (OpenJob, bool) {
+	j, ok := m.job(id)
+	if !ok {
+		return OpenJob{}, false
+	}
+	return j.show(), true
+}
+
+// Changed returns a channel that is closed when a job has ended here.
+func (m *Member) Changed() <-chan struct{} {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	return m.changed
+}

@@ -1,0 +1,362 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/election"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/journal"
+)
+
+// Refusal codes: a refusal is signed and has a reason, never silence.
+const (
+	RefuseBusy        = "busy"        // queue or submitter's share is full
+	RefuseUnsupported = "unsupported" // asks for what this version does not know
+	RefuseDraw        = "draw"        // the roster does not follow from the roll
+	RefuseLate        = "late"        // accept_by has passed, or the charter is from the future
+	RefuseGone        = "gone"        // the roster names another incarnation of this node
+	RefuseDenied      = "denied"      // no valid credential, or a revoked one
+	RefuseInvalid     = "invalid"     // spec, task or inputs are not what they should be
+	RefuseMissing     = "missing"     // blocks could not be had in time
+)
+
+// refusal is an error that is told to the submitter.
+type refusal struct {
+	code string
+	err  error
+}
+
+func (r *refusal) Error() string { return r.code + ": " + r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+func refuse(code, format string, args ...any) error {
+	return &refusal{code, fmt.Errorf(format, args...)}
+}
+
+// skew is the clock difference between nodes that is allowed for, milliseconds.
+const skew = 60_000
+
+// offered is a charter on the way in.
+type offered struct {
+	from    admission.Key
+	offer   consensus.Offer
+	accepts []consensus.Vote // shown by a witness, unchecked
+}
+
+// Offered takes a charter from its submitter or from a witness. It does not
+// block; what becomes of it is told by an accept or a refusal.
+func (m *Member) Offered(from admission.Key, offer consensus.Offer, accepts []consensus.Vote) {
+	o := offered{from, offer, accepts}
+	m.work.add(func(ctx context.Context) { m.consider(ctx, o) })
+}
+
+// consider looks at an offer once at a time for each job. A job that is open
+// or closed here already is not looked at again: its machine answers.
+func (m *Member) consider(ctx context.Context, o offered) {
+	id := consensus.JobID(dagcbor.Sum(o.offer.Charter.Bytes))
+	if !m.begin(id) {
+		return
+	}
+	defer m.end(id)
+	if _, closed := m.Closed(id); closed {
+		return
+	}
+	err := m.take(ctx, o)
+	if err == nil {
+		return
+	}
+	m.cfg.Log.Debug("offer refused", "job", id, "from", o.from.Name(), "reason", err)
+	reason := RefuseInvalid + ": " + err.Error()
+	var r *refusal
+	if errors.As(err, &r) {
+		reason = r.Error()
+	}
+	m.cfg.Notify(Event{Type: "refused", Job: id, Data: map[string]any{"reason": reason}})
+	if err := m.cfg.Quorum.Refuse(ctx, o.from, id, reason); err != nil {
+		m.cfg.Log.Debug("refusal not sent", "job", id, "reason", err)
+	}
+}
+
+func (m *Member) begin(id consensus.JobID) bool {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if m.open[id] != nil || m.intake[id] {
+		return false
+	}
+	m.intake[id] = true
+	return true
+}
+
+func (m *Member) end(id consensus.JobID) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	delete(m.intake, id)
+}
+
+// take checks an offer and, if nothing speaks against it, makes it durable and
+// opens the job.
+func (m *Member) take(ctx context.Context, o offered) error {
+	charter, id, err := o.offer.Charter.Open(m.cfg.Network)
+	if errors.Is(err, consensus.ErrUnsupported) {
+		return refuse(RefuseUnsupported, "%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	witness := len(o.accepts) > 0
+	if witness {
+		if err := m.checkAccepts(id, charter, o.accepts); err != nil {
+			return err
+		}
+	}
+	if err := m.checkCharter(charter, o.offer, witness); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.patience(charter, witness))
+	defer cancel()
+	runners, err := m.checkDraw(ctx, charter, o)
+	if err != nil {
+		return err
+	}
+	if err := m.keepBlocks(ctx, o.offer.Blocks); err != nil {
+		return err
+	}
+	j := &job{id: id, charter: charter, self: charter.Place(m.cfg.Self), logs: newLogs(int(charter.Limits.Stream)),
+		inline: map[cid.Cid][]byte{}, fetching: map[consensus.Hash]bool{}, cancel: map[uint64]context.CancelFunc{}}
+	j.offer = consensus.Offer{Charter: o.offer.Charter, Credentials: o.offer.Credentials, Blocks: []consensus.Block{}}
+	if err := m.loadJob(ctx, j, o.from); err != nil {
+		return err
+	}
+	if err := m.cfg.Store.Sync(ctx); err != nil {
+		return err
+	}
+	return m.openJob(ctx, j, runners, witness, o.accepts)
+}
+
+func (m *Member) openJob(ctx context.Context, j *job, runners []int, witness bool, accepts []consensus.Vote) error {
+	record, err := dagcbor.Marshal(openRecord{Offer: j.offer, Witness: witness})
+	if err != nil {
+		return err
+	}
+	m.mutex.Lock()
+	m.open[j.id] = j
+	m.mutex.Unlock()
+	err = m.cfg.Agreement.Open(ctx, Opening{
+		Job: j.id, Charter: j.charter, Offer: j.offer, Self: j.self, Runners: runners, Witness: witness, Accepts: accepts,
+		Entries: []journal.Entry{
+			{Key: keyOf(prefixOpen, j.id), Value: record},
+			{Key: keyOf(prefixRequest, j.charter.Request), Value: j.id[:]},
+		},
+	})
+	if err != nil {
+		m.mutex.Lock()
+		delete(m.open, j.id)
+		m.mutex.Unlock()
+		return err
+	}
+	m.cfg.Notify(Event{Type: "accepted", Job: j.id, Data: map[string]any{"name": j.spec.Name}})
+	return nil
+}
+
+// patience bounds how long blocks are waited for.
+func (m *Member) patience(c *consensus.Charter, witness bool) time.Duration {
+	until := c.AcceptBy
+	if witness {
+		until = c.Deadline
+	}
+	return time.Duration(max(until-m.cfg.Clock(), 1)) * time.Millisecond
+}
+
+// checkCharter checks what needs a clock, credentials and this node's state.
+func (m *Member) checkCharter(c *consensus.Charter, offer consensus.Offer, witness bool) error {
+	now := m.cfg.Clock()
+	place := c.Place(m.cfg.Self)
+	switch {
+	case place < 0:
+		return refuse(RefuseInvalid, "this node has no seat")
+	case c.Roster[place].Incarnation != m.cfg.Incarnation:
+		return refuse(RefuseGone, "the roster names an incarnation of this node that is no more")
+	case c.Policy != m.policy:
+		return refuse(RefuseUnsupported, "another policy than the one in force")
+	case c.Issued > now+skew:
+		return refuse(RefuseLate, "issued %d ms in the future", c.Issued-now)
+	case now > c.AcceptBy && !witness || now > c.End:
+		return refuse(RefuseLate, "accept_by has passed")
+	}
+	if err := m.checkCredentials(c, offer.Credentials); err != nil {
+		return err
+	}
+	if witness {
+		return nil // q members have accepted: there is no choice left
+	}
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	mine := uint64(0)
+	for _, other := range m.open {
+		if other.charter.Submitter == c.Submitter {
+			mine++
+		}
+	}
+	switch {
+	case uint64(len(m.open)) >= m.cfg.Policy.MaxJobs:
+		return refuse(RefuseBusy, "%d jobs are open here", len(m.open))
+	case mine >= m.cfg.Policy.MaxOpen:
+		return refuse(RefuseBusy, "%d jobs of this submitter are open here", mine)
+	}
+	return nil
+}
+
+func (m *Member) checkCredentials(c *consensus.Charter, credentials []admission.SignedCredential) error {
+	wanted := map[admission.Key]bool{c.Submitter: true, c.Owner: true}
+	if len(credentials) != len(wanted) {
+		return refuse(RefuseDenied, "%d credentials, for %d keys", len(credentials), len(wanted))
+	}
+	for _, signed := range credentials {
+		if !wanted[signed.Body.Subject] {
+			return refuse(RefuseDenied, "a credential of somebody else")
+		}
+		delete(wanted, signed.Body.Subject)
+		if err := m.rolls.credential(m.cfg.Genesis, m.cfg.Network, signed); err != nil {
+			return refuse(RefuseDenied, "%w", err)
+		}
+		if !signed.Body.Covers(c.Issued, c.End) {
+			return refuse(RefuseDenied, "a credential does not cover the job's time")
+		}
+		if m.cfg.Revoked != nil && m.cfg.Revoked(signed.Body.Subject) {
+			return refuse(RefuseDenied, "a credential was revoked")
+		}
+	}
+	return nil
+}
+
+// checkAccepts verifies what a witness shows: q accepts of distinct seats.
+func (m *Member) checkAccepts(id consensus.JobID, c *consensus.Charter, accepts []consensus.Vote) error {
+	if len(accepts) < c.Thresholds().Quorum || len(accepts) > len(c.Roster) {
+		return fmt.Errorf("a witness shows %d accepts, it takes %d", len(accepts), c.Thresholds().Quorum)
+	}
+	for i, v := range accepts {
+		if v.Seat >= uint64(len(c.Roster)) || i > 0 && accepts[i-1].Seat >= v.Seat {
+			return errors.New("a witness shows accepts that are not of distinct seats")
+		}
+		seat := c.Roster[v.Seat]
+		err := v.Proof.Check(consensus.Statement{Kind: consensus.KindAccept, Network: m.cfg.Network, Job: id,
+			Previous: consensus.Hash(id), Sender: seat.Peer, Incarnation: seat.Incarnation})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkDraw fetches and keeps the roll, and checks that the roster follows from
+// it and that it hides nobody this member knows well (protocol, section 9).
+func (m *Member) checkDraw(ctx context.Context, c *consensus.Charter, o offered) ([]int, error) {
+	roll, err := m.roll(ctx, c.Roll, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := election.Check(roll, c.Roll, c, m.cfg.Network, m.cfg.Policy); err != nil {
+		return nil, refuse(RefuseDraw, "%w", err)
+	}
+	drawn, err := election.Draw(roll, election.AskOf(c, m.cfg.Network, m.cfg.Policy))
+	if err != nil {
+		return nil, refuse(RefuseDraw, "%w", err)
+	}
+	if len(o.accepts) > 0 {
+		return drawn.Runners, nil
+	}
+	if c.Issued-roll.Made > m.cfg.Policy.RollAge+skew {
+		return nil, refuse(RefuseDraw, "the roll is %d s old", (c.Issued-roll.Made)/1000)
+	}
+	missed, err := election.MissedBy(roll, c, m.cfg.Network, m.cfg.Policy, m.cfg.Seen())
+	if err != nil {
+		return nil, refuse(RefuseDraw, "%w", err)
+	}
+	if missed > election.Tolerated(len(c.Roster)) {
+		return nil, refuse(RefuseDraw, "the roll leaves out or misdescribes %d nodes that this one knows", missed)
+	}
+	return drawn.Runners, nil
+}
+
+func (m *Member) roll(ctx context.Context, link dagcbor.Link, o offered) (*consensus.Roll, error) {
+	if roll, ok := m.rolls.get(link.Cid); ok {
+		return roll, nil
+	}
+	if err := m.keepBlocks(ctx, o.offer.Blocks); err != nil {
+		return nil, err
+	}
+	data, err := m.block(ctx, link.Cid, o.from, consensus.MaxRollBytes)
+	if err != nil {
+		return nil, refuse(RefuseMissing, "roll: %w", err)
+	}
+	roll, err := consensus.OpenRoll(m.cfg.Genesis, m.cfg.Network, data)
+	if err != nil {
+		return nil, refuse(RefuseDraw, "%w", err)
+	}
+	m.rolls.add(link.Cid, roll)
+	return roll, nil
+}
+
+// loadJob makes spec, task, module and inputs of a job present, and checks that
+// they fit together and that this node can run them.
+func (m *Member) loadJob(ctx context.Context, j *job, from admission.Key) error {
+	c := j.charter
+	data, err := m.block(ctx, c.Spec.Cid, from, jobs.MaxSpec)
+	if err != nil {
+		return refuse(RefuseMissing, "spec: %w", err)
+	}
+	if j.spec, err = jobs.OpenSpec(m.cfg.Network, data); err != nil {
+		return refuse(RefuseInvalid, "%w", err)
+	}
+	if data, err = m.block(ctx, c.Task.Cid, from, jobs.MaxTask); err != nil {
+		return refuse(RefuseMissing, "task: %w", err)
+	}
+	if j.task, err = jobs.OpenTask(m.cfg.Network, data); err != nil {
+		return refuse(RefuseInvalid, "%w", err)
+	}
+	if err := jobs.CheckCharter(c, j.spec, j.task, m.cfg.Policy); err != nil {
+		return refuse(RefuseInvalid, "%w", err)
+	}
+	module, err := m.module(ctx, j.task.Module.Cid, from, int64(c.Limits.Input))
+	if err != nil {
+		return err
+	}
+	if consensus.Class(module.class) != c.Class {
+		return refuse(RefuseInvalid, "the module is of class %s, the charter says %s", module.class, c.Class)
+	}
+	if j.task.Inputs == nil {
+		return nil
+	}
+	left := int64(c.Limits.Input) - int64(len(module.data))
+	if err := m.cfg.Fetcher.Fetch(ctx, j.task.Inputs.Cid, []admission.Key{from}, left); err != nil {
+		return refuse(RefuseMissing, "inputs: %w", err)
+	}
+	return nil
+}
+
+func (m *Member) keepBlocks(ctx context.Context, inline []consensus.Block) error {
+	size := 0
+	for _, b := range inline {
+		size += len(b.Data)
+		if size > consensus.MaxInline {
+			return refuse(RefuseInvalid, "more than %d bytes of blocks in an offer", consensus.MaxInline)
+		}
+		block, err := blocks.NewBlockWithCid(b.Data, b.Link.Cid)
+		if err != nil {
+			return refuse(RefuseInvalid, "%w", err)
+		}
+		if err := m.cfg.Store.Put(ctx, block); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+// Package member is the quorum side of a node: it looks at the charters that
+// are offered, accepts or refuses, queues and runs what it is told to execute,
+// keeps the blocks that agreement asks for, and puts the certificate away
+// (protocol, sections 4, 5, 12 and 15).
+//
+// The walk: intake.go (offer to accept), execute.go (queue, run, report),
+// blocks.go (what must be held before a vote), finish.go (outcome to archive),
+// recover.go (after a restart), archive.go (what is on disk). Agreement itself
+// is elsewhere, behind the Agreement interface.
+package member
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/ipfs/go-cid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/election"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/jobs/sched"
+	"github.com/muster-network/muster/store"
+	"github.com/muster-network/muster/store/journal"
+)
+
+// Agreement is the machine that this member's jobs are agreed on by.
+type Agreement interface {
+	// Open begins or resumes a job; it returns when its first records are durable.
+	Open(ctx context.Context, o Opening) error
+	// Ran says that an own run ended; the tree in value is durable.
+	Ran(ctx context.Context, job consensus.JobID, run uint64, value consensus.Value, use map[string]uint64) error
+	// State says that an own run is queued or running.
+	State(ctx context.Context, job consensus.JobID, run uint64, running bool) error
+	// Held says that the blocks of a value are durable.
+	Held(ctx context.Context, job consensus.JobID, value consensus.Hash) error
+}
+
+// Quorum is the other members of a job, as far as agreement does not speak to
+// them itself.
+type Quorum interface {
+	// Refuse answers an offer with a signed reason.
+	Refuse(ctx context.Context, to admission.Key, job consensus.JobID, reason string) error
+	// Standing shows where an open job stands, as this member sees it.
+	Standing(ctx context.Context, job consensus.JobID) (Standing, bool, error)
+}
+
+// Standing is an open job for people.
+type Standing struct {
+	State   jobs.State
+	Round   int
+	Seats   []jobs.Member
+	Waiting []int // seats whose word would bring the job on
+}
+
+// Fetcher makes all blocks below a root durable here, from members who say
+// that they hold them.
+type Fetcher interface {
+	Fetch(ctx context.Context, root cid.Cid, from []admission.Key, bytes int64) error
+	// Block fetches a single block.
+	Block(ctx context.Context, id cid.Cid, from admission.Key) error
+}
+
+// Opening is what agreement needs to begin or resume a job.
+type Opening struct {
+	Job     consensus.JobID
+	Charter *consensus.Charter
+	Offer   consensus.Offer // without blocks
+	Self    int
+	Runners []int
+	Resume  bool             // from the journal's records
+	Witness bool             // not accepted, but shown q accepts
+	Accepts []consensus.Vote // those, checked
+	Entries []journal.Entry  // durable together with the first records
+}
+
+// Journal keeps what must survive.
+type Journal interface {
+	Append(ctx context.Context, entries ...journal.Entry) error
+	Get(key []byte) ([]byte, error)
+	Scan(prefix, after []byte, fn func(key, value []byte) (bool, error)) error
+}
+
+// Config is what a member needs. Every field is required but Revoked.
+type Config struct {
+	Network     admission.Network
+	Genesis     admission.Genesis
+	Policy      admission.Policy
+	Self        admission.Key
+	Incarnation admission.Incarnation
+	Agreement   Agreement
+	Quorum      Quorum
+	Store       store.Blocks
+	Fetcher     Fetcher
+	Journal     Journal
+	Executor    exec.Executor
+	Total       jobs.Resources
+	Seen        func() []election.Seen
+	Revoked     func(admission.Key) bool
+	Notify      func(Event)
+	Clock       func() int64 // Unix milliseconds
+	Log         *slog.Logger
+}
+
+// Event is something that happened to a job on this node.
+type Event struct {
+	Type string // accepted, started, running, reported, decided, refused, stored
+	Job  consensus.JobID
+	Data map[string]any
+}
+
+// Member is the quorum side of one node.
+type Member struct {
+	cfg    Config
+	policy consensus.Hash // digest of the policy in force
+
+	work    *backlog // short: workers take it
+	tasks   *backlog // long: each gets a goroutine
+	mutex   sync.Mutex
+	open    map[consensus.JobID]*job
+	intake  map[consensus.JobID]bool // being looked at
+	queue   *sched.Queue
+	pool    *sched.Pool
+	waiting map[consensus.JobID]waiting
+	running int
+	changed chan struct{} // closed and replaced when any job ends
+	rolls   *rollCache
+	modules *moduleCache
+}
+
+// New returns a member that does nothing before Run.
+func New(cfg Config) (*Member, error) {
+	digest, err := cfg.Policy.Digest(cfg.Network)
+	if err != nil {
+		return nil, err
+	}
+	return &Member{
+		cfg: cfg, policy: digest,
+		work:    newBacklog(),
+		tasks:   newBacklog(),
+		open:    map[consensus.JobID]*job{},
+		intake:  map[consensus.JobID]bool{},
+		queue:   sched.NewQueue(sched.Limits{Jobs: int(cfg.Policy.MaxJobs), Bytes: 1 << 40, Age: 1_000, Patience: 10_000}),
+		pool:    sched.New(cfg.Total),
+		waiting: map[consensus.JobID]waiting{},
+		changed: make(chan struct{}),
+		rolls:   newRollCache(),
+		modules: newModuleCache(),
+	}, nil
+}
+
+// workers look at offers and do short work; runs and fetches of large trees
+// have goroutines of their own, bounded by resources and open jobs.
+const workers = 4
+
+// Run does the member's work until ctx ends, and waits for what it began.
+func (m *Member) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for range workers {
+		group.Go(func() error { return each(ctx, m.work, func(do func(context.Context)) { do(ctx) }) })
+	}
+	group.Go(func() error {
+		return each(ctx, m.tasks, func(do func(context.Context)) {
+			group.Go(func() error { do(ctx); return nil })
+		})
+	})
+	return group.Wait()
+}
+
+func each(ctx context.Context, b *backlog, handle func(func(context.Context))) error {
+	for {
+		do, err := b.take(ctx)
+		if err != nil {
+			return err
+		}
+		handle(do)
+	}
+}
+
+func (m *Member) job(id consensus.JobID) (*job, bool) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	j, ok := m.open[id]
+	return j, ok
+}
+
+// job is one open job on this member.
+type job struct {
+	id       consensus.JobID
+	charter  *consensus.Charter
+	offer    consensus.Offer
+	spec     *jobs.Spec
+	task     *jobs.Task
+	self     int
+	issued   int64
+	inline   map[cid.Cid][]byte // small blocks that came with reports
+	inlined  int
+	logs     *Logs
+	fetching map[consensus.Hash]bool
+	cancel   map[uint64]context.CancelFunc // of own runs
+	done     bool
+}

@@ -1,0 +1,225 @@
+package submitter
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/muster-network/muster/consensus"
+)
+
+// tally is what members have said of one charter.
+type tally struct {
+	accepted []bool
+	started  []*consensus.Proof
+	refused  []string
+	voided   []bool
+	decision *consensus.Decision
+}
+
+func newTally(n int) *tally {
+	return &tally{accepted: make([]bool, n), started: make([]*consensus.Proof, n), refused: make([]string, n), voided: make([]bool, n)}
+}
+
+func (t *tally) hear(h Heard) {
+	switch h.Kind {
+	case consensus.KindAccept:
+		t.accepted[h.Seat] = true
+	case consensus.KindStarted:
+		t.accepted[h.Seat] = true
+		t.started[h.Seat] = &h.Proof
+	case consensus.KindRefuse:
+		t.refused[h.Seat] = h.Reason
+	case consensus.KindVoided:
+		t.voided[h.Seat] = true
+	case 0:
+		if h.Decision != nil {
+			t.decision = h.Decision
+		}
+	}
+}
+
+func (t *tally) starts() []consensus.Vote {
+	votes := []consensus.Vote{}
+	for seat, proof := range t.started {
+		if proof != nil {
+			votes = append(votes, consensus.Vote{Seat: uint64(seat), Proof: *proof})
+		}
+	}
+	return votes
+}
+
+// answered reports whether a seat needs the offer no more.
+func (t *tally) answered(seat int) bool {
+	return t.accepted[seat] || t.refused[seat] != "" || t.decision != nil
+}
+
+func (t *tally) refusals() int {
+	n := 0
+	for seat, reason := range t.refused {
+		if reason != "" && !t.accepted[seat] {
+			n++
+		}
+	}
+	return n
+}
+
+// reasons says who refused, and why, by the members' names.
+func (t *tally) reasons(c *consensus.Charter) []string {
+	var out []string
+	for seat, reason := range t.refused {
+		if reason != "" {
+			out = append(out, c.Roster[seat].Peer.Name()+": "+reason)
+		}
+	}
+	return out
+}
+
+func count(flags []bool) int {
+	n := 0
+	for _, f := range flags {
+		if f {
+			n++
+		}
+	}
+	return n
+}
+
+// attempt takes one charter to its answer: acknowledged, or not with the
+// reasons. The charter is durable before anybody sees it.
+func (s *Submitter) attempt(ctx context.Context, sub *submission, a drawn) (bool, []string, error) {
+	entry, err := a.record.entry(sub.request)
+	if err != nil {
+		return false, nil, err
+	}
+	if err := s.cfg.Journal.Append(ctx, entry); err != nil {
+		return false, nil, err
+	}
+	return s.offer(ctx, sub, a)
+}
+
+// offer sends a durable charter to its members until enough have answered.
+func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (bool, []string, error) {
+	heard := make(chan Heard, 4*len(a.charter.Roster))
+	s.watch(a, sub, heard)
+	t, thresholds := newTally(len(a.charter.Roster)), a.charter.Thresholds()
+	backoff := time.Duration(s.cfg.Policy.Resend) * time.Millisecond
+	resend := time.NewTimer(0)
+	defer resend.Stop()
+	until := time.NewTimer(time.Duration(max(a.charter.AcceptBy-s.cfg.Clock(), 0)) * time.Millisecond)
+	defer until.Stop()
+	for {
+		select {
+		case h := <-heard:
+			t.hear(h)
+		case <-resend.C:
+			for seat, member := range a.charter.Roster {
+				if !t.answered(seat) {
+					offer := s.offerFor(ctx, member.Peer, a.charter, sub.module, a.record.Offer)
+					if err := s.cfg.Quorum.Offer(ctx, member.Peer, a.job, offer); err != nil {
+						return false, nil, err
+					}
+				}
+			}
+			resend.Reset(backoff)
+			backoff += backoff / 2
+			continue
+		case <-until.C:
+			return s.withdraw(ctx, sub, a, t, heard)
+		case <-ctx.Done():
+			return false, nil, ctx.Err()
+		}
+		if starts := t.starts(); len(starts) >= thresholds.Suspicion || t.decision != nil {
+			return true, nil, s.acknowledge(ctx, sub, a, starts)
+		}
+		if t.refusals() > thresholds.N-thresholds.Quorum {
+			return s.withdraw(ctx, sub, a, t, heard)
+		}
+	}
+}
+
+// watch hears of a charter until its outcome is known: then the submission's
+// record can go, and whoever keeps certificates is told.
+func (s *Submitter) watch(a drawn, sub *submission, heard chan<- Heard) {
+	s.cfg.Quorum.Watch(a.job, a.charter, func(h Heard) {
+		select {
+		case heard <- h:
+		default: // nobody listens any more, or enough was heard: it will be said again
+		}
+		if h.Decision != nil {
+			s.cfg.Quorum.Forget(a.job)
+			s.cfg.Decided(a.record.Offer, a.charter, a.job, *h.Decision)
+		}
+	})
+}
+
+// acknowledge makes f+1 starts durable, before the caller is told.
+func (s *Submitter) acknowledge(ctx context.Context, sub *submission, a drawn, starts []consensus.Vote) error {
+	r := a.record
+	r.Acknowledged = true
+	r.Started = starts[:min(len(starts), a.charter.Thresholds().Suspicion)]
+	entry, err := r.entry(sub.request)
+	if err != nil {
+		return err
+	}
+	return s.cfg.Journal.Append(ctx, entry)
+}
+
+// withdraw voids a charter that was not acknowledged. Tasks of version 1 have no
+// outside effects, so the next draw need not wait for q answers: two copies
+// would waste work only. A member that had started answers that the job lives;
+// then it is acknowledged after all.
+func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *tally, heard <-chan Heard) (bool, []string, error) {
+	r := a.record
+	r.Void = true
+	entry, err := r.entry(sub.request)
+	if err != nil {
+		return false, nil, err
+	}
+	if err := s.cfg.Journal.Append(ctx, entry); err != nil {
+		return false, nil, err
+	}
+	thresholds := a.charter.Thresholds()
+	backoff := time.Duration(s.cfg.Policy.Resend) * time.Millisecond
+	for range voidTries {
+		for seat, member := range a.charter.Roster {
+			if !t.voided[seat] && t.refused[seat] == "" {
+				if err := s.cfg.Quorum.Void(ctx, member.Peer, a.job); err != nil {
+					return false, nil, err
+				}
+			}
+		}
+		wait := time.NewTimer(backoff)
+		for waiting := true; waiting; {
+			select {
+			case h := <-heard:
+				t.hear(h)
+			case <-wait.C:
+				waiting = false
+			case <-ctx.Done():
+				wait.Stop()
+				return false, nil, ctx.Err()
+			}
+			if starts := t.starts(); len(starts) >= thresholds.Suspicion || t.decision != nil {
+				wait.Stop()
+				return true, nil, s.acknowledge(ctx, sub, a, starts)
+			}
+			if count(t.voided)+t.refusals() >= thresholds.Quorum {
+				wait.Stop()
+				s.cfg.Quorum.Forget(a.job)
+				return false, t.reasons(a.charter), nil
+			}
+		}
+		backoff *= 2
+	}
+	reasons := t.reasons(a.charter)
+	for seat, member := range a.charter.Roster {
+		if !t.answered(seat) {
+			reasons = append(reasons, member.Peer.Name()+": no answer")
+		}
+	}
+	return false, slices.Compact(reasons), nil
+}
+
+// voidTries is how often a void is sent before the next draw.
+const voidTries = 2

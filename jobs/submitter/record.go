@@ -1,0 +1,48 @@
+package submitter
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/journal"
+)
+
+// prefix begins the journal keys of submissions: s/<request>. A record goes
+// when the job's outcome is known: members keep the request's index.
+var prefix = []byte("s/")
+
+func recordKey(id consensus.RequestID) []byte {
+	return append(append([]byte(nil), prefix...), id[:]...)
+}
+
+// record is what survives of a submission.
+type record struct {
+	_            struct{}        `cbor:",toarray"`
+	Offer        consensus.Offer // without blocks
+	Attempt      uint64
+	Void         bool // this charter was withdrawn
+	Acknowledged bool
+	Started      []consensus.Vote // f+1 of them, when acknowledged
+}
+
+func (s *Submitter) record(id consensus.RequestID) (*record, bool, error) {
+	value, err := s.cfg.Journal.Get(recordKey(id))
+	if errors.Is(err, journal.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	r := new(record)
+	if err := dagcbor.Unmarshal(value, r); err != nil {
+		return nil, false, fmt.Errorf("journal: submission %s: %w", id, err)
+	}
+	return r, true, nil
+}
+
+func (r *record) entry(id consensus.RequestID) (journal.Entry, error) {
+	value, err := dagcbor.Marshal(r)
+	return journal.Entry{Key: recordKey(id), Value: value}, err
+}

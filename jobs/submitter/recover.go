@@ -1,0 +1,82 @@
+package submitter
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/journal"
+)
+
+// Recover takes up what was pending when the node went down: it sends the same
+// bytes again, and listens for the outcomes of jobs that were acknowledged.
+// Records of jobs whose deadline has long passed go. It is called once, while
+// Run runs.
+func (s *Submitter) Recover(ctx context.Context) error {
+	type found struct {
+		request consensus.RequestID
+		record  record
+	}
+	var all []found
+	err := s.cfg.Journal.Scan(prefix, nil, func(key, value []byte) (bool, error) {
+		f := found{request: consensus.RequestID(key[len(prefix):])}
+		if err := dagcbor.Unmarshal(value, &f.record); err != nil {
+			return false, fmt.Errorf("journal: submission %s: %w", f.request, err)
+		}
+		all = append(all, f)
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		charter, job, err := f.record.Offer.Charter.Open(s.cfg.Network)
+		if err != nil {
+			return err
+		}
+		a := drawn{job: job, charter: charter, record: f.record}
+		sub := &submission{request: f.request, specRef: charter.Spec, taskRef: charter.Task, limits: charter.Limits,
+			class: charter.Class, done: make(chan struct{})}
+		switch {
+		case s.cfg.Clock() > charter.End:
+			if err := s.cfg.Journal.Append(ctx, journal.Entry{Key: recordKey(f.request), Delete: true}); err != nil {
+				return err
+			}
+		case f.record.Acknowledged:
+			s.watch(a, sub, nil)
+		default:
+			sub.resume = &f.record
+			s.mutex.Lock()
+			s.pending[f.request] = sub
+			s.mutex.Unlock()
+			select {
+			case s.start <- sub:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// resume goes on with a charter that was out when the node went down. It is
+// not drawn again: the caller who might have wanted that is gone, and finds out
+// by the request id.
+func (s *Submitter) resume(ctx context.Context, sub *submission) {
+	charter, job, err := sub.resume.Offer.Charter.Open(s.cfg.Network)
+	if err != nil {
+		s.settle(sub, Acknowledged{}, err)
+		return
+	}
+	ok, reasons, err := s.offer(ctx, sub, drawn{job: job, charter: charter, record: *sub.resume})
+	if err == nil && !ok {
+		err = refused(reasons)
+	}
+	s.settle(sub, Acknowledged{Job: job, Request: sub.request, Charter: charter}, err)
+}
+
+// Forget removes a submission's record: its outcome is archived.
+func (s *Submitter) Forget(ctx context.Context, request consensus.RequestID) error {
+	return s.cfg.Journal.Append(ctx, journal.Entry{Key: recordKey(request), Delete: true})
+}

@@ -1,0 +1,300 @@
+// Package submitter is the submitting side of a node: it stores a job's spec
+// and task, draws a quorum, signs the charter, offers it to the members, and
+// does not call it acknowledged before f+1 of them have said that it started
+// (protocol, section 4).
+//
+// draw.go makes a charter, attempt.go takes one charter to its answer, and
+// recover.go goes on with what was pending when the node went down. Once a job
+// is acknowledged the submitter has no part in it any more: it may die.
+package submitter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+
+	blocks "github.com/ipfs/go-block-format"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/store"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/journal"
+)
+
+// Quorum is the members of a job, as the submitter speaks to them.
+type Quorum interface {
+	// Watch calls heard, from any goroutine, for every checked word about the
+	// job, until Forget. It does not block.
+	Watch(job consensus.JobID, charter *consensus.Charter, heard func(Heard))
+	Forget(job consensus.JobID)
+	Offer(ctx context.Context, to admission.Key, job consensus.JobID, offer consensus.Offer) error
+	Void(ctx context.Context, to admission.Key, job consensus.JobID) error
+}
+
+// Heard is a checked word of a member about a job.
+type Heard struct {
+	Seat     int
+	Kind     consensus.Kind // accept, started, refuse, voided; 0 with a decision
+	Proof    consensus.Proof
+	Reason   string
+	Decision *consensus.Decision
+}
+
+// Journal keeps what must survive.
+type Journal interface {
+	Append(ctx context.Context, entries ...journal.Entry) error
+	Get(key []byte) ([]byte, error)
+	Scan(prefix, after []byte, fn func(key, value []byte) (bool, error)) error
+}
+
+// Config is what a submitter needs.
+type Config struct {
+	Network    admission.Network
+	Policy     admission.Policy
+	Signer     admission.Signer
+	Credential func() admission.SignedCredential
+	Quorum     Quorum
+	Store      store.Blocks
+	Journal    Journal
+	// Roll returns the roll to draw from, stored.
+	Roll func(ctx context.Context) (*consensus.Roll, dagcbor.Link, error)
+	// Decided is told the outcome of a job submitted here; it does not block.
+	Decided func(offer consensus.Offer, charter *consensus.Charter, job consensus.JobID, decision consensus.Decision)
+	Random  io.Reader
+	Clock   func() int64 // Unix milliseconds
+	Log     *slog.Logger
+}
+
+// Submitter submits jobs for one node.
+type Submitter struct {
+	cfg    Config
+	policy consensus.Hash
+
+	mutex   sync.Mutex
+	pending map[consensus.RequestID]*submission
+	told    map[toldKey]struct{} // blocks that members have been sent
+	runs    sync.WaitGroup
+	start   chan *submission
+}
+
+// New returns a submitter. Run must run before Submit is called.
+func New(cfg Config) (*Submitter, error) {
+	digest, err := cfg.Policy.Digest(cfg.Network)
+	if err != nil {
+		return nil, err
+	}
+	return &Submitter{cfg: cfg, policy: digest, pending: map[consensus.RequestID]*submission{}, told: map[toldKey]struct{}{},
+		start: make(chan *submission)}, nil
+}
+
+// Run carries submissions until ctx ends. What is pending then is taken up
+// again by Recover.
+func (s *Submitter) Run(ctx context.Context) error {
+	defer s.runs.Wait()
+	for {
+		select {
+		case sub := <-s.start:
+			s.runs.Go(func() { s.carry(ctx, sub) })
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Request is a job to submit.
+type Request struct {
+	Key   string // idempotency key
+	Spec  *jobs.Spec
+	Task  *jobs.Task
+	Class consensus.Class
+}
+
+// Acknowledged is a job that lives: f+1 members have it durably and started.
+type Acknowledged struct {
+	Job     consensus.JobID
+	Request consensus.RequestID
+	Charter *consensus.Charter
+}
+
+// Submit returns when the job is acknowledged, durably, or a *jobs.Problem when
+// it is refused or its fate is unknown. A key that was used before finds its
+// job. When ctx ends first the submission goes on: the same key finds it.
+func (s *Submitter) Submit(ctx context.Context, r Request) (Acknowledged, error) {
+	request, err := consensus.NewRequestID(s.cfg.Network, s.cfg.Signer.Key(), r.Key)
+	if err != nil {
+		return Acknowledged{}, err
+	}
+	sub, err := s.claim(ctx, request, r)
+	if err != nil {
+		return Acknowledged{}, err
+	}
+	select {
+	case <-sub.done:
+		return sub.result, sub.err
+	case <-ctx.Done():
+		return Acknowledged{}, &jobs.Problem{Code: jobs.CodePlaceUnknown, What: "the job is not acknowledged yet",
+			Why: ctx.Err().Error(), Try: "ask again under the same idempotency key, or by request id " + request.String(), Retryable: true}
+	}
+}
+
+// submission is one request on its way to acknowledgement.
+type submission struct {
+	request consensus.RequestID
+	spec    *jobs.Spec
+	specRef dagcbor.Link
+	taskRef dagcbor.Link
+	module  dagcbor.Link
+	limits  consensus.Limits
+	class   consensus.Class
+	resume  *record // of a node that went down
+	done    chan struct{}
+	result  Acknowledged
+	err     error
+}
+
+func (s *Submitter) claim(ctx context.Context, request consensus.RequestID, r Request) (*submission, error) {
+	specData, specRef, err := r.Spec.Seal(s.cfg.Network)
+	if err != nil {
+		return nil, err
+	}
+	taskData, taskRef, err := r.Task.Seal(s.cfg.Network)
+	if err != nil {
+		return nil, err
+	}
+	if r.Spec.Task.Cid != taskRef.Cid {
+		return nil, errors.New("submit: the spec is for another task")
+	}
+	s.mutex.Lock()
+	if sub, ok := s.pending[request]; ok {
+		s.mutex.Unlock()
+		return sub, sameSpec(sub.specRef, specRef)
+	}
+	sub := &submission{request: request, spec: r.Spec, specRef: specRef, taskRef: taskRef, module: r.Task.Module,
+		limits: r.Task.CharterLimits(s.cfg.Policy), class: r.Class, done: make(chan struct{})}
+	s.pending[request] = sub
+	s.mutex.Unlock()
+	if err := s.begin(ctx, sub, specData, taskData); err != nil {
+		s.settle(sub, Acknowledged{}, err)
+		return sub, err
+	}
+	return sub, nil
+}
+
+func sameSpec(have, want dagcbor.Link) error {
+	if have.Cid == want.Cid {
+		return nil
+	}
+	return &jobs.Problem{Code: jobs.CodeConflict, What: "another job was submitted under this idempotency key",
+		Try: "a key of its own for each job"}
+}
+
+func (s *Submitter) begin(ctx context.Context, sub *submission, specData, taskData []byte) error {
+	known, ok, err := s.record(sub.request)
+	if err != nil {
+		return err
+	}
+	if ok && known.Acknowledged {
+		charter, job, err := known.Offer.Charter.Open(s.cfg.Network)
+		if err != nil {
+			return err
+		}
+		if err := sameSpec(dagcbor.LinkTo(charter.Spec.Cid), sub.specRef); err != nil {
+			return err
+		}
+		s.settle(sub, Acknowledged{Job: job, Request: sub.request, Charter: charter}, nil)
+		return nil
+	}
+	for _, b := range []struct {
+		link dagcbor.Link
+		data []byte
+	}{{sub.specRef, specData}, {sub.taskRef, taskData}} {
+		block, err := blocks.NewBlockWithCid(b.data, b.link.Cid)
+		if err != nil {
+			return err
+		}
+		if err := s.cfg.Store.Put(ctx, block); err != nil {
+			return err
+		}
+	}
+	if err := s.cfg.Store.Sync(ctx); err != nil {
+		return err
+	}
+	select {
+	case s.start <- sub:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settle ends a submission, for everybody who waits for it.
+func (s *Submitter) settle(sub *submission, result Acknowledged, err error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.pending[sub.request] == sub {
+		delete(s.pending, sub.request)
+	}
+	select {
+	case <-sub.done:
+	default:
+		sub.result, sub.err = result, err
+		close(sub.done)
+	}
+}
+
+// Pending reports whether a request is on its way to acknowledgement.
+func (s *Submitter) Pending(request consensus.RequestID) bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	_, ok := s.pending[request]
+	return ok
+}
+
+// carry takes a submission through its draws.
+func (s *Submitter) carry(ctx context.Context, sub *submission) {
+	if sub.resume != nil {
+		s.resume(ctx, sub)
+		return
+	}
+	var reasons []string
+	for attempt := range uint64(attempts) {
+		a, err := s.draw(ctx, sub, attempt)
+		if err != nil {
+			s.settle(sub, Acknowledged{}, err)
+			return
+		}
+		ok, why, err := s.attempt(ctx, sub, a)
+		if err != nil {
+			s.settle(sub, Acknowledged{}, err)
+			return
+		}
+		if ok {
+			s.settle(sub, Acknowledged{Job: a.job, Request: sub.request, Charter: a.charter}, nil)
+			return
+		}
+		reasons = why
+	}
+	s.settle(sub, Acknowledged{}, refused(reasons))
+}
+
+// attempts bounds the draws of one request in one period (protocol, section 9).
+const attempts = 4
+
+func refused(reasons []string) error {
+	p := &jobs.Problem{Code: jobs.CodePlaceRefused, What: "the job was not accepted by enough members", Retryable: true,
+		Try: "wait, or ask for a smaller quorum"}
+	if len(reasons) == 0 {
+		p.Code, p.Why = jobs.CodePlaceUnknown, "no member answered in time"
+		return p
+	}
+	p.Why = fmt.Sprint(reasons[0])
+	for _, r := range reasons[1:] {
+		p.Why += "; " + r
+	}
+	return p
+}
