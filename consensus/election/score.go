@@ -110,13 +110,9 @@ func negLog(h uint64) uint64 {
 	var log uint64
 	for range fraction {
 		hi, lo := bits.Mul64(m, m) // 126 fractional bits
-		log <<= 1
-		if hi >= 1<<63 {
-			log |= 1
-			m = hi
-		} else {
-			m = hi<<1 | lo>>63
-		}
+		bit := hi >> 63            // m*m >= 2; no branch, since it is a coin's toss
+		log = log<<1 | bit
+		m = hi<<(1-bit) | lo>>63&(1-bit)
 	}
 	// zeros + 1 - log, in two parts since 64 times 2^58 has 65 bits.
 	wholeHi, wholeLo := bits.Mul64(uint64(zeros)<<fraction, ln2)

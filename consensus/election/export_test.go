@@ -1,0 +1,4 @@
+package election
+
+// NegLog is negLog, for tests of its edges.
+var NegLog = negLog
