@@ -258,9 +258,19 @@ func TestAssembleNeedsEveryCredential(t *testing.T) {
 }
 
 func TestAnyFlippedBitOfACertificateMakesVerifyFail(t *testing.T) {
-	n := consensustest.New(4)
-	job := n.Job(consensus.Crash, 1, func(c *consensus.Charter) { c.Owner = n.User.Key() })
-	data := encode(t, n.Certify(job, n.Decide(job, consensustest.Result("out"))))
+	n := consensustest.New(1) // the smallest, but with an owner and a path
+	job := n.Job(consensus.Byzantine, 0, func(c *consensus.Charter) { c.Owner = n.User.Key() })
+	value := consensustest.Result("out")
+	vote := n.Statement(job, 0, consensus.KindCommit, 0, valueHash(t, n, value))
+	before, after := vote, vote
+	before.Round, after.Round = 1, 2
+	proofs := consensustest.Prove(n.Nodes[0], before, vote, after)
+	data := encode(t, n.Certify(job, decision(value, consensus.VoteSet{
+		Value: vote.Value, Votes: []consensus.Vote{{Proof: proofs[1]}},
+	})))
+	if err := verify(data, n.Sealed); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 8 * len(data) {
 		flipped := slices.Clone(data)
 		flipped[i/8] ^= 1 << (i % 8)
