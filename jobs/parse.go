@@ -19,6 +19,8 @@ import (
 const (
 	MaxFile    = 1 << 20 // bytes
 	maxNesting = 16      // lists and maps inside one another
+	maxTokens  = 10_000  // twice what the largest job has
+	maxWords   = 240     // bytes of a problem's words
 )
 
 // Parse reads a job file, YAML or JSON, strictly: a key that is not known, stands
@@ -34,7 +36,7 @@ func Parse(name string, data []byte) (*File, error) {
 		return nil, &Problem{Code: CodeSpecSyntax, What: name + ": not a text in UTF-8"}
 	}
 	tokens := lexer.Tokenize(strings.TrimPrefix(string(data), "\ufeff")) // some editors begin a file with a mark
-	if err := checkNesting(src, tokens); err != nil {
+	if err := checkSize(src, tokens); err != nil {
 		return nil, err
 	}
 	tree, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
@@ -63,12 +65,16 @@ func Parse(name string, data []byte) (*File, error) {
 	return f, nil
 }
 
-// checkNesting bounds depth before the parser sees the tokens: it recurses, and
-// takes time that grows with the square of the depth. What nests by indentation
-// alone needs no bound, since its size grows with the square of its depth.
-func checkNesting(src source, tokens token.Tokens) error {
-	flow, line, entries := 0, 0, 0
+// checkSize bounds tokens and depth before the parser sees them: it recurses,
+// and takes time that grows with the square of the depth and of the keys in a
+// map. What nests by indentation alone needs no bound of its own, since its size
+// grows with the square of its depth.
+func checkSize(src source, tokens token.Tokens) error {
+	flow, line, entries, count := 0, 0, 0, 0
 	for _, t := range tokens {
+		if t.Type != token.CommentType {
+			count++
+		}
 		if t.Position.Line != line {
 			line, entries = t.Position.Line, 0
 		}
@@ -82,6 +88,9 @@ func checkNesting(src source, tokens token.Tokens) error {
 		}
 		if flow > maxNesting || entries > maxNesting {
 			return src.problem(CodeSpecSyntax, positionOf(t), "nested too deeply")
+		}
+		if count > maxTokens {
+			return src.problem(CodeSpecSyntax, positionOf(t), "more words than a job can have")
 		}
 	}
 	return nil
@@ -113,7 +122,15 @@ func positionOf(t *token.Token) position {
 }
 
 func (s source) problem(code string, p position, what string) *Problem {
-	return &Problem{Code: code, What: fmt.Sprintf("%s:%d:%d: %s", s.name, p.line, p.column, what)}
+	return &Problem{Code: code, What: fmt.Sprintf("%s:%d:%d: %s", s.name, p.line, p.column, clip(what))}
+}
+
+// clip keeps what a hostile file says of itself to a length that a person reads.
+func clip(s string) string {
+	if len(s) <= maxWords {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxWords], "") + "..."
 }
 
 // where says where the value of a key stands; for a key that is left out, where
@@ -141,6 +158,6 @@ func (s source) wrong(key string, err error) *Problem {
 	if p.Code == "" {
 		p.Code = CodeSpecValue
 	}
-	p.What = s.where(key) + ": " + p.What
+	p.What = s.where(key) + ": " + clip(p.What)
 	return &p
 }

@@ -83,6 +83,8 @@ func TestBadFilesSayWhereAndWhatToDo(t *testing.T) {
 		"bad indent":         {"version: 1\n  run: a\n", jobs.CodeSpecSyntax, `job.yaml:1:10: mapping value is not allowed in this context`, ``},
 		"deep":               {head + "  args: " + strings.Repeat("[", 5000), jobs.CodeSpecSyntax, `job.yaml:4:25: nested too deeply`, ``},
 		"deep in one line":   {strings.Repeat("- ", 5000), jobs.CodeSpecSyntax, `job.yaml:1:33: nested too deeply`, ``},
+		"many keys":          {head + "  env: {" + strings.Repeat("a: b, ", 3000) + "}\n", jobs.CodeSpecSyntax, `job.yaml:4:14992: more words than a job can have`, ``},
+		"a long key":         {head + strings.Repeat("x", 5000) + ": 1\n", jobs.CodeSpecKey, `job.yaml:4:1: unknown key "` + strings.Repeat("x", 227) + `...`, `keys here: deadline, name, priority, run, version`},
 		"not UTF-8":          {head + "name: \xff\n", jobs.CodeSpecSyntax, `job.yaml: not a text in UTF-8`, ``},
 		"too large":          {head + strings.Repeat("#", jobs.MaxFile), jobs.CodeSpecSyntax, `job.yaml: 1048614 bytes, at most 1048576`, ``},
 		"an alias":           {head + "  env: &e {A: b}\n  labels: *e\n", jobs.CodeSpecValue, `job.yaml:4:8: an anchor or alias, which job files do not have, where a map of keys and values belongs`, ``},

@@ -22,7 +22,7 @@ func (q Quorum) Faults() (consensus.Fault, uint64, error) {
 	if q.Size == 0 {
 		nearest = fmt.Sprintf("1 or %d", 1+step)
 	}
-	if below+step > consensus.MaxRoster {
+	if below > consensus.MaxRoster-step {
 		nearest = fmt.Sprint((consensus.MaxRoster-1)/step*step + 1)
 	}
 	return 0, 0, &Problem{

@@ -8,7 +8,7 @@ import (
 )
 
 // SchemaID names the version of the job file's schema.
-const SchemaID = "https://muster.network/schema/job/v1.json"
+const SchemaID = "urn:muster:schema:job:1"
 
 // written are the types that a file holds as text, with the pattern of that
 // text; some may be numbers, too.

@@ -6,7 +6,6 @@ package jobs
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/muster-network/muster/consensus/admission"
@@ -24,6 +23,10 @@ const (
 	MaxTask = 48 << 10
 	MaxSpec = 8 << 10
 )
+
+// maxDeadline keeps dates that are reckoned from a deadline far from overflow,
+// in milliseconds.
+const maxDeadline = 10 * 365 * 24 * 3_600_000
 
 // Profile is the version of the engine semantics that tasks are run under: the
 // clocks, the randomness, the file system (protocol, section 5).
@@ -198,12 +201,14 @@ func (s *Spec) Validate() error {
 		return errors.New("spec: no task")
 	case len(s.Name) > 128 || len(s.Labels) > 64:
 		return errors.New("spec: a name of at most 128 bytes, at most 64 labels")
-	case s.Timeout <= 0 || s.Deadline < s.Timeout:
-		return errors.New("spec: a timeout, and a deadline not before it")
+	case s.Timeout <= 0 || s.Deadline < s.Timeout || s.Deadline > maxDeadline:
+		return errors.New("spec: a timeout, and a deadline not before it and within ten years")
+	case s.Resources.CPU == 0 || s.Resources.Memory == 0:
+		return errors.New("spec: a run takes some CPU and some memory")
 	case s.Priority > 100:
 		return errors.New("spec: priority is 0 to 100")
 	}
-	for _, k := range slices.Sorted(labelKeys(s.Labels)) {
+	for _, k := range sortedKeys(s.Labels) {
 		if k == "" || len(k) > 64 || len(s.Labels[k]) > 256 {
 			return fmt.Errorf("spec: label %q: a key of 1 to 64 bytes, a value of at most 256", k)
 		}
@@ -212,14 +217,13 @@ func (s *Spec) Validate() error {
 	return err
 }
 
-func labelKeys(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
+// Covers refuses a task whose limits are above what the spec reserves for it:
+// the program could take what nobody set aside.
+func (s *Spec) Covers(t *Task) error {
+	if t.Limits.Memory > s.Resources.Memory || t.Limits.Disk > s.Resources.Disk {
+		return errors.New("spec: less memory or disk than the task's limits")
 	}
+	return nil
 }
 
 func seal(tag string, network admission.Network, v any, limit int) ([]byte, dagcbor.Link, error) {
