@@ -9,8 +9,9 @@ import (
 	"github.com/muster-network/muster/store/dagcbor"
 )
 
-// walkers is how many blocks Walk asks for at a time.
-const walkers = 8
+// walkers is how many blocks Walk asks for at a time: Bitswap asks a peer at most
+// every 20 ms, so this is what it asks for at once.
+const walkers = 16
 
 // Walk reads every block below root once, root included, several at a time, and
 // calls visit with each, one call after another, parents before their children.
