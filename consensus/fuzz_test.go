@@ -1,0 +1,128 @@
+package consensus_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/consensustest"
+	codec "github.com/muster-network/muster/store/dagcbor"
+)
+
+// What opens is canonical, and whatever it is, verifying it ends in an error or
+// a verdict with a quorum.
+func FuzzOpenCertificate(f *testing.F) {
+	n := consensustest.New(4)
+	job := n.Job(consensus.Byzantine, 1)
+	f.Add(encode(f, n.Certify(job, n.Decide(job, consensustest.Result("out")))))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := consensus.OpenCertificate(data)
+		if err != nil {
+			return
+		}
+		if again := encode(t, c); !bytes.Equal(again, data) {
+			t.Errorf("encodes to other bytes: %x", again)
+		}
+		_ = c.Outcome.Value.String()
+		if v, err := c.Verify(n.Sealed); err == nil && len(v.Signers) != v.Charter.Thresholds().Quorum {
+			t.Errorf("verified with signers %v", v.Signers)
+		}
+	})
+}
+
+func FuzzSignedCharterOpen(f *testing.F) {
+	n := consensustest.New(4)
+	job := n.Job(consensus.Byzantine, 1)
+	data, err := codec.Marshal(job.Signed)
+	check(f, err)
+	f.Add(data, true)
+	f.Add(job.Signed.Bytes, false)
+	f.Fuzz(func(t *testing.T, data []byte, signed bool) {
+		var s consensus.SignedCharter
+		if !signed { // the charter alone, signed for whatever it is
+			s = consensus.SignedCharter{Bytes: data, Submitter: n.Nodes[0].Sign(data)}
+		} else if err := codec.Unmarshal(data, &s); err != nil {
+			return
+		}
+		c, _, err := s.Open(n.ID)
+		if err != nil {
+			return
+		}
+		again, err := codec.Seal(consensus.TagCharter, n.ID[:], c)
+		if err != nil || !bytes.Equal(again, s.Bytes) {
+			t.Errorf("encodes to other bytes: %x, %v", again, err)
+		}
+		if len(c.Roster) != c.Thresholds().N {
+			t.Errorf("%d members", len(c.Roster))
+		}
+	})
+}
+
+func FuzzOpenRoll(f *testing.F) {
+	n := consensustest.New(2)
+	f.Add(n.RollSealed)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := consensus.OpenRoll(n.Genesis, n.ID, data)
+		if err != nil {
+			return
+		}
+		again, link, err := r.Seal(n.ID)
+		if err != nil || !bytes.Equal(again, data) || link.Cid != codec.CID(data) {
+			t.Errorf("encodes to other bytes: %x, %v", again, err)
+		}
+	})
+}
+
+// A message's payload and what rides in it come from peers before any check.
+func FuzzPayload(f *testing.F) {
+	n := consensustest.New(4)
+	job := n.Job(consensus.Byzantine, 1)
+	value := consensustest.Result("out")
+	d := n.Decide(job, value)
+	report := consensus.Report{Run: 1, Value: value}
+	for _, p := range []consensus.Payload{
+		{Decision: &d}, {Value: &value, Set: &d.Commits}, {Report: &report}, {Reason: "busy"},
+		{Offer: &consensus.Offer{Charter: job.Signed, Credentials: []admission.SignedCredential{n.UserBadge}}},
+	} {
+		data, err := codec.Marshal(p)
+		check(f, err)
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var p consensus.Payload
+		if err := codec.Unmarshal(data, &p); err != nil {
+			return
+		}
+		if p.Report != nil {
+			_ = p.Report.Validate()
+			_ = p.Report.Value.String()
+		}
+		if p.Value != nil {
+			_ = p.Value.Validate()
+			_ = p.Value.String()
+		}
+		if p.Set != nil {
+			_ = p.Set.Check(n.ID, job.ID, job.Charter, consensus.KindPrepare)
+		}
+		if p.Cancel != nil {
+			_ = p.Cancel.Check(n.Genesis, n.ID, job.ID, job.Charter)
+		}
+		if p.Offer != nil {
+			_, _, _ = p.Offer.Charter.Open(n.ID)
+		}
+	})
+}
+
+func FuzzParseJobID(f *testing.F) {
+	f.Add(consensus.JobID{1}.String())
+	f.Fuzz(func(t *testing.T, s string) {
+		id, err := consensus.ParseJobID(s)
+		if err != nil {
+			return
+		}
+		if again, err := consensus.ParseJobID(id.String()); err != nil || again != id {
+			t.Errorf("%q reads as %s", s, id)
+		}
+	})
+}
