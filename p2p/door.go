@@ -143,13 +143,16 @@ func (d *door) admitStream(ctx context.Context, conn transport.CapableConn) erro
 	return nil
 }
 
+// linger is how long a refused peer has to read why.
+const linger = time.Second
+
 // refuse tells the other side why, and gives it time to read: closing at once
 // would throw the answer away.
 func (d *door) refuse(s network.MuxedStream, reason Reason) error {
 	if err := writeAnswer(s, reason, nil); err != nil {
 		return err
 	}
-	if err := s.CloseWrite(); err == nil {
+	if s.CloseWrite() == nil && s.SetReadDeadline(time.Now().Add(linger)) == nil {
 		_, _ = readMessage(s)
 	}
 	return &RefusedError{Reason: reason}

@@ -53,7 +53,7 @@ func newJoinDialer(identity Identity) (*joinDialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	sockets, err := quicreuse.NewConnManager(resetKey, tokenKey, quicreuse.DisableReuseport())
+	sockets, err := quicreuse.NewConnManager(resetKey, tokenKey)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,4 @@
+package stream
+
+// ReadFrame is the decoder of what peers send.
+var ReadFrame = readFrame
