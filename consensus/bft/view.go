@@ -53,6 +53,7 @@ type SeatView struct {
 	LastBeat  int64 // 0: never heard
 	Committed bool  // sent a report commit
 	Report    *consensus.Value
+	Use       map[string]uint64 // what it says the run took
 	Disagrees bool // it reported, and not the decided or preferred value
 	Round     uint32
 	Prepared  *consensus.Hash // in this member's round
@@ -98,6 +99,7 @@ func (m *Machine) viewSeat(seat int) SeatView {
 		LastBeat: t.heard, Committed: m.evidence.commits[seat] != nil, Round: m.rounds.changes[seat].round}
 	if reports := m.evidence.reports[seat]; len(reports) > 0 {
 		s.Report = &reports[0].Report.Value
+		s.Use = reports[0].Report.Use
 		s.Disagrees = m.disagrees(reports)
 	}
 	b := m.rounds.ballot(m.rounds.round)
