@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/jobs"
+)
+
+// jobView shows one job: a line, its members, and what it waits for.
+func jobView(a *app, job api.Job) view {
+	return view{data: job, names: []string{job.ID}, table: func(w io.Writer, wide bool) {
+		s := a.style(w)
+		fmt.Fprintln(w, strings.Join(headline(s, job.Job), "   "))
+		if job.Stalled != nil {
+			fmt.Fprintln(w, s.bad("stalled")+": "+stalledWords(job.Job))
+		}
+		if wide {
+			for _, part := range [][2]string{{"job", job.ID}, {"request", job.Request}, {"task", job.Task}, {"result", resultOf(job.Job)},
+				{"class", job.Class}, {"owner", job.Owner}, {"submitter", job.Submitter}} {
+				if part[1] != "" {
+					fmt.Fprintf(w, "%-10s %s\n", part[0], part[1])
+				}
+			}
+		}
+		members(job.Job, wide).write(w, s)
+	}}
+}
+
+// headline says in one line where a job stands.
+func headline(s style, job jobs.Job) []string {
+	words := []string{dash(job.Name)}
+	if !job.State.Terminal() || job.Outcome == nil {
+		now := job.Finished
+		if now == 0 {
+			now = time.Now().UnixMilli()
+		}
+		return append(words, s.state(string(job.State)), progressWords(job), age(since(job.Issued, now)))
+	}
+	state := s.good("succeeded")
+	if job.State != jobs.Succeeded {
+		state = s.bad(failureWords(job))
+	}
+	words = append(words, state+", certified", signedWords(job.Outcome.Signed, job.Size), fmt.Sprintf("round %d", job.Round))
+	if job.Finished > 0 {
+		words = append(words, seconds(since(job.Issued, job.Finished)))
+	}
+	if job.Outcome.Result != "" {
+		words = append(words, resultWords(job.Outcome.Result))
+	}
+	return words
+}
+
+func resultOf(job jobs.Job) string {
+	if job.Outcome == nil {
+		return ""
+	}
+	return job.Outcome.Result
+}
+
+// progressWords count what the quorum has done.
+func progressWords(job jobs.Job) string {
+	accepted, reported := 0, 0
+	for _, m := range job.Members {
+		if m.Accepted || m.Started {
+			accepted++
+		}
+		if m.Report != "" {
+			reported++
+		}
+	}
+	if reported > 0 {
+		return plural(reported, "report")
+	}
+	return fmt.Sprintf("%d of %d accepted", accepted, job.Size)
+}
+
+func stalledWords(job jobs.Job) string {
+	words := job.Stalled.Reason
+	if len(job.Stalled.Waiting) > 0 {
+		words = strings.TrimPrefix(words+"; waits for "+strings.Join(job.Stalled.Waiting, ", "), "; ")
+	}
+	return words
+}
+
+// members is the table of a job's quorum.
+func members(job jobs.Job, wide bool) table {
+	t := table{head: []string{"MEMBER", "ROLE", "REPORT", "SIGNED", "TIME", ""}}
+	if wide {
+		t.head = []string{"MEMBER", "ROLE", "REPORT", "SIGNED", "TIME", "CPU", "MEMORY", "PEER", ""}
+	}
+	for _, m := range job.Members {
+		report := m.Report
+		if strings.HasPrefix(report, "baf") && !wide {
+			report = brief(report)
+		}
+		if report == "" {
+			report = m.Run
+		}
+		signed, took := "no", "-"
+		if m.Signed {
+			signed = "yes"
+		} else if !job.State.Terminal() {
+			signed = "-"
+		}
+		if ns := m.Use["wall_ns"]; ns > 0 {
+			took = seconds(time.Duration(ns))
+		}
+		note := ""
+		switch {
+		case m.Disagrees:
+			note = "DISAGREES"
+		case m.Activated != "":
+			note = "(called in: " + m.Activated + ")"
+		}
+		row := []string{m.Name, m.Role, dash(report), signed, took}
+		if wide {
+			cpu := "-"
+			if ns := m.Use["cpu_ns"]; ns > 0 {
+				cpu = seconds(time.Duration(ns))
+			}
+			row = append(row, cpu, bytesOf(m.Use["mem_peak"]), m.Peer)
+		}
+		t.rows = append(t.rows, append(row, note))
+	}
+	return t
+}

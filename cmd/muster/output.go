@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/itchyny/gojq"
+)
+
+// The formats of -o.
+const (
+	formatTable = "table"
+	formatWide  = "wide"
+	formatJSON  = "json"
+	formatYAML  = "yaml"
+	formatName  = "name"
+)
+
+// table is rows under a head. An empty head prints no head.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+// view is one answer in all its forms.
+type view struct {
+	data  any                          // what JSON, YAML and --jq show
+	names []string                     // ids, one a line, for -o name and -q
+	table func(w io.Writer, wide bool) // for people
+}
+
+// checkFormat refuses a format that is not known before anything is done.
+func (a *app) checkFormat() error {
+	switch a.format {
+	case formatTable, formatWide, formatJSON, formatYAML, formatName:
+		return nil
+	}
+	return usage(fmt.Sprintf("no output format %q", a.format), "table, wide, json, yaml or name")
+}
+
+// machine reports whether a program reads what is written.
+func (a *app) machine() bool {
+	return a.query != "" || a.format == formatJSON || a.format == formatYAML
+}
+
+// show writes v in the form that was asked for.
+func (a *app) show(v view) error {
+	switch {
+	case a.query != "":
+		return a.filter(v.data)
+	case a.format == formatJSON:
+		e := json.NewEncoder(a.out)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		return e.Encode(v.data)
+	case a.format == formatYAML:
+		data, err := json.Marshal(v.data)
+		if err != nil {
+			return err
+		}
+		if data, err = yaml.JSONToYAML(data); err != nil {
+			return err
+		}
+		_, err = a.out.Write(data)
+		return err
+	case a.format == formatName || a.quiet:
+		for _, name := range v.names {
+			fmt.Fprintln(a.out, name)
+		}
+	default:
+		v.table(a.out, a.format == formatWide)
+	}
+	return nil
+}
+
+// line writes one value of a stream: NDJSON, or what --jq makes of it.
+func (a *app) line(v any) error {
+	if a.query != "" {
+		return a.filter(v)
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "%s\n", data)
+	return err
+}
+
+// filter writes what the jq expression makes of v: strings as they are, other
+// values as JSON, each on a line.
+func (a *app) filter(v any) error {
+	query, err := gojq.Parse(a.query)
+	if err != nil {
+		return usage("the jq expression does not parse: "+err.Error(), "quote it for the shell: --jq '.jobs[].id'")
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	var plain any
+	d := json.NewDecoder(bytes.NewReader(data))
+	if err := d.Decode(&plain); err != nil {
+		return err
+	}
+	for results := query.Run(plain); ; {
+		result, ok := results.Next()
+		if !ok {
+			return nil
+		}
+		if err, failed := result.(error); failed {
+			return usage("the jq expression fails: "+err.Error(), "look at the JSON with -o json")
+		}
+		if text, ok := result.(string); ok {
+			fmt.Fprintln(a.out, text)
+			continue
+		}
+		encoded, err := gojq.Marshal(result)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.out, "%s\n", encoded)
+	}
+}
+
+// write aligns the columns. Colour takes no width: s paints only whole cells
+// of the column named STATE, and the words of SIGNED that matter.
+func (t table) write(w io.Writer, s style) {
+	rows := t.rows
+	if len(t.head) > 0 {
+		rows = append([][]string{t.head}, rows...)
+	}
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for n, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			shown := cell
+			switch {
+			case n == 0 && len(t.head) > 0:
+				shown = s.faint(cell)
+			case i < len(t.head) && t.head[i] == "STATE":
+				shown = s.state(cell)
+			case cell == "DISAGREES":
+				shown = s.bad(cell)
+			}
+			b.WriteString(shown)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/api/client"
+	"github.com/muster-network/muster/jobs"
+)
+
+func (a *app) psCommand() *cobra.Command {
+	var q client.Query
+	var state string
+	c := &cobra.Command{Use: "ps", Short: "List jobs, newest first", Args: noArgs}
+	c.Flags().StringVar(&state, "state", "", "only jobs in this state")
+	c.Flags().StringVarP(&q.Label, "label", "l", "", "only jobs with this label: KEY or KEY=VALUE")
+	c.Flags().IntVarP(&q.Limit, "limit", "n", 20, "at most so many, 1 to 1000")
+	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
+		q.State = jobs.State(state)
+		page, err := c.Jobs(ctx, q)
+		if err != nil {
+			return err
+		}
+		if err := a.show(jobsView(a, page)); err != nil {
+			return err
+		}
+		if page.Next != "" && !a.machine() {
+			a.say("there are more: muster ps -n %d", 10*q.Limit)
+		}
+		return nil
+	})
+	return c
+}
+
+func jobsView(a *app, page api.Jobs) view {
+	v := view{data: page, table: func(w io.Writer, wide bool) {
+		t := table{head: []string{"JOB", "NAME", "STATE", "QUORUM", "AGE"}}
+		for _, job := range page.Jobs {
+			id := jobs.Short(job.ID)
+			if wide {
+				id = job.ID
+			}
+			state := string(job.State)
+			if job.Stalled != nil {
+				state = "stalled"
+			}
+			t.rows = append(t.rows, []string{id, dash(job.Name), state, quorumWords(job.Job), age(since(job.Issued, time.Now().UnixMilli()))})
+		}
+		t.write(w, a.style(w))
+	}}
+	for _, job := range page.Jobs {
+		v.names = append(v.names, job.ID)
+	}
+	return v
+}
+
+// quorumWords count who has signed, or while the job is open, who has started.
+func quorumWords(job jobs.Job) string {
+	n := 0
+	for _, m := range job.Members {
+		if m.Started && !job.State.Terminal() {
+			n++
+		}
+	}
+	if job.Outcome != nil {
+		n = job.Outcome.Signed
+	}
+	return fmt.Sprintf("%d/%d", n, job.Size)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-network/muster/api/client"
+	"github.com/muster-network/muster/jobs"
+)
+
+// The names that a result folder holds: the result tree, and its certificate.
+const certificateName = "job.cert"
+
+func resultNames() []string { return []string{"out", "stdout", "stderr", "exit", certificateName} }
+
+func (a *app) resultCommand() *cobra.Command {
+	var dir string
+	var force bool
+	c := &cobra.Command{
+		Use:   "result JOB",
+		Short: "Fetch a job's certified result",
+		Long: "Result verifies the certificate and every byte against it. Without -o the\n" +
+			"program's output is written; with -o DIR the whole result: out/, stdout,\n" +
+			"stderr, exit and the certificate, job.cert.",
+		Example:           "  muster result b..9zt1\n  muster result b..9zt1 -o result/ && muster verify result/job.cert",
+		Args:              exactArgs("a job id, a request id, or a prefix of one"),
+		ValidArgsFunction: a.completeJobs,
+	}
+	c.Flags().StringVarP(&dir, "output", "o", "", "folder to write the result into")
+	c.Flags().BoolVar(&force, "force", false, "replace a result that is there")
+	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+		cert, err := c.Certificate(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		result, has := cert.Result()
+		if dir == "" {
+			if !has {
+				return noResult(cert)
+			}
+			return c.ReadFile(ctx, result, "stdout", a.out)
+		}
+		if err := a.fetch(ctx, c, cert, dir, force); err != nil {
+			return err
+		}
+		if !has {
+			return noResult(cert)
+		}
+		a.say("%s in %s   Next: muster verify %s", resultWords(result), dir, filepath.Join(dir, certificateName))
+		return nil
+	})
+	return c
+}
+
+func noResult(cert client.Certified) error {
+	return &jobs.Problem{Code: jobs.CodeNotFound, What: "the job has no result", Why: "it ended " + cert.Verdict.Value.String(),
+		Try: "muster status " + jobs.Short(cert.Verdict.Job.String())}
+}
+
+// fetch writes result and certificate into dir: into a folder of its own first,
+// so that what is there is whole, or not there.
+func (a *app) fetch(ctx context.Context, c *client.Client, cert client.Certified, dir string, force bool) error {
+	if !force {
+		for _, name := range resultNames() {
+			if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+				return &jobs.Problem{Code: jobs.CodeConflict, What: filepath.Join(dir, name) + " is there already",
+					Try: "another folder, or --force to replace the result in it"}
+			}
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	partial, err := os.MkdirTemp(dir, ".partial-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(partial) }()
+	if result, has := cert.Result(); has {
+		if err := c.ReadTree(ctx, result, partial); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(partial, certificateName), cert.Bytes, 0o644); err != nil {
+		return err
+	}
+	for _, name := range resultNames() {
+		to := filepath.Join(dir, name)
+		if err := os.RemoveAll(to); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(partial, name), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("put the result in place: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/api/client"
+	"github.com/muster-network/muster/jobs"
+)
+
+// runWait is how long the submission itself waits for the end: short jobs take
+// one request.
+const runWait = 2 * time.Second
+
+func (a *app) runCommand() *cobra.Command {
+	var p program
+	var propagate bool
+	c := &cobra.Command{
+		Use:   "run FILE|PROGRAM [-- ARGS...]",
+		Short: "Run a job, wait for it, and fail when it fails",
+		Long: "Run a job file, a WebAssembly module, or a builtin program. On a terminal its\n" +
+			"output is shown while it runs; elsewhere only certified output is written.\n" +
+			"Ctrl-C detaches: the job goes on.",
+		Example: "  muster run builtin:hello -- Ada\n  muster run job.yaml\n  muster run wc.wasm --input text=book.txt -- --top 10",
+		Args:    cobra.ArbitraryArgs,
+	}
+	p.flags(c.Flags())
+	c.Flags().BoolVar(&propagate, "propagate-exit", false, "exit with the program's own code")
+	c.RunE = func(command *cobra.Command, args []string) error {
+		file, dir, err := p.read(a, command, args)
+		if err != nil {
+			return err
+		}
+		return a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
+			r := &running{app: a, client: c, live: terminal(a.out) && !a.machine() && !a.quiet, propagate: propagate}
+			return r.run(ctx, file, client.SubmitOptions{Dir: dir, Key: p.key})
+		})(command, nil)
+	}
+	return c
+}
+
+// running is one job that somebody waits for.
+type running struct {
+	*app
+	client    *client.Client
+	job       api.Job
+	live      bool // output is shown as it comes
+	propagate bool
+	shown     shown
+}
+
+// shown is what of a run's output was written before it was certified.
+type shown struct {
+	member         string // whose output it is
+	stdout, stderr int    // bytes
+	mismatch       bool
+	out            bytes.Buffer // of stdout, to compare
+}
+
+func (r *running) run(ctx context.Context, file *jobs.File, o client.SubmitOptions) (err error) {
+	started := time.Now()
+	if !r.live {
+		o.Wait = runWait
+	}
+	if r.job, err = r.client.Submit(ctx, file, o); err != nil {
+		if errors.Is(err, context.Canceled) {
+			r.say("interrupted before the job was acknowledged: it may or may not live; muster ps tells")
+		}
+		return err
+	}
+	r.sayQuorum()
+	if !r.job.State.Terminal() {
+		if err := r.follow(ctx); err != nil {
+			return err
+		}
+	}
+	return r.end(ctx, time.Since(started))
+}
+
+// say writes chatter.
+func (a *app) say(format string, args ...any) {
+	if !a.quiet {
+		fmt.Fprintf(a.err, format+"\n", args...)
+	}
+}
+
+// sayQuorum names the job and who runs and checks it.
+func (r *running) sayQuorum() {
+	var names []string
+	for _, m := range r.job.Members {
+		names = append(names, m.Name)
+	}
+	assured := fmt.Sprintf("(f=%d)", r.job.Faults)
+	if r.job.Size == 1 {
+		assured = "(nobody checks)"
+	}
+	if len(names) > 7 {
+		names = append(names[:7], fmt.Sprintf("and %d more", len(names)-7))
+	}
+	r.say("job %s   quorum %s %s", brief(r.job.ID), strings.Join(names, " "), assured)
+}
+
+// follow waits for the end, and on a terminal shows output meanwhile. When it
+// is interrupted, the job goes on.
+func (r *running) follow(ctx context.Context) error {
+	logs, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if r.live {
+			_ = r.client.Logs(logs, r.job.ID, true, r.chunk) // live output is a courtesy: the certified one follows
+		}
+	}()
+	job, err := r.client.Wait(ctx, r.job.ID)
+	if err == nil {
+		select { // the stream ends with the job, a little later
+		case <-done:
+		case <-time.After(time.Second):
+		}
+	}
+	stop()
+	<-done
+	if err == nil {
+		r.job = job
+		return nil
+	}
+	if ctx.Err() != nil {
+		return r.detach(context.WithoutCancel(ctx))
+	}
+	return err
+}
+
+// chunk shows output of the first member that speaks.
+func (r *running) chunk(c api.LogChunk) error {
+	s := &r.shown
+	if s.member == "" {
+		s.member = c.Member
+	}
+	if c.Member != s.member {
+		return nil
+	}
+	if c.Stream == "stderr" {
+		s.stderr += len(c.Data)
+		_, err := r.err.Write(c.Data)
+		return err
+	}
+	s.stdout += len(c.Data)
+	s.out.Write(c.Data)
+	_, err := r.out.Write(c.Data)
+	return err
+}
+
+// detach tells how to find the job again.
+func (r *running) detach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	code := exitInterrupted
+	r.say("detached; the job goes on. muster wait %s", jobs.Short(r.job.ID))
+	if job, err := r.client.Job(ctx, r.job.ID); err == nil && job.Stalled != nil {
+		r.say("stalled: %s", stalledWords(job.Job))
+		code = exitNoAgreement
+	}
+	return exitError(code)
+}
+
+// end verifies the certificate, writes what of the certified output was not
+// shown yet, and tells the outcome.
+func (r *running) end(ctx context.Context, took time.Duration) error {
+	cert, err := r.client.Certificate(ctx, r.job.ID)
+	if err != nil {
+		return err
+	}
+	result, has := cert.Result()
+	switch {
+	case r.machine() || r.format == formatName || r.quiet:
+		if err := r.show(jobView(r.app, r.job)); err != nil {
+			return err
+		}
+	case has:
+		if err := r.certified(ctx, result); err != nil {
+			return err
+		}
+	}
+	r.say("%s", strings.Join(append(outcomeWords(r.style(r.err), r.job, cert), seconds(took), resultWords(result)), "   "))
+	code := exitOfJob(r.job.Job)
+	if r.propagate && has && r.job.Outcome != nil && (r.job.Outcome.Class == "exit" || code == exitOK) {
+		if code, err = r.exitCode(ctx, result); err != nil {
+			return err
+		}
+	}
+	if code != exitOK {
+		return exitError(code)
+	}
+	return nil
+}
+
+// certified writes the certified output, past what was shown already. What was
+// shown and is not certified is told.
+func (r *running) certified(ctx context.Context, result string) error {
+	tail := &after{w: r.out, seen: r.shown.out.Bytes()}
+	if err := r.client.ReadFile(ctx, result, "stdout", tail); err != nil {
+		return err
+	}
+	if tail.differs || len(tail.seen) > 0 {
+		r.say("%s the output above is one member's, and not what was certified; the certified output:", r.style(r.err).bad("warning:"))
+		if err := r.client.ReadFile(ctx, result, "stdout", r.out); err != nil {
+			return err
+		}
+	}
+	if r.shown.stderr > 0 {
+		return nil
+	}
+	return r.client.ReadFile(ctx, result, "stderr", r.err)
+}
+
+// after writes what follows the bytes that were seen, unless they differ.
+type after struct {
+	w       io.Writer
+	seen    []byte
+	differs bool
+}
+
+func (t *after) Write(p []byte) (int, error) {
+	n := min(len(p), len(t.seen))
+	if t.differs = t.differs || !bytes.Equal(p[:n], t.seen[:n]); t.differs {
+		return len(p), nil
+	}
+	t.seen = t.seen[n:]
+	if _, err := t.w.Write(p[n:]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// exitCode is the program's own exit code, which the result tree holds.
+func (r *running) exitCode(ctx context.Context, result string) (int, error) {
+	var text bytes.Buffer
+	if err := r.client.ReadFile(ctx, result, "exit", &text); err != nil {
+		return 0, err
+	}
+	code, err := strconv.Atoi(strings.TrimSpace(text.String()))
+	if err != nil {
+		return 0, fmt.Errorf("the result's exit code: %w", err)
+	}
+	return code & 0xff, nil
+}
+
+// outcomeWords say how a job ended and who signed that.
+func outcomeWords(s style, job api.Job, cert client.Certified) []string {
+	word := s.good("certified")
+	if job.State != jobs.Succeeded {
+		word = s.bad(failureWords(job.Job)) + ", certified"
+	}
+	return []string{word, signedWords(len(cert.Verdict.Signers), len(cert.Verdict.Charter.Roster))}
+}
+
+func signedWords(signed, of int) string { return fmt.Sprintf("%d of %d signed", signed, of) }
+
+// failureWords say what a failure is: failed exit 3, failed timeout, cancelled.
+func failureWords(job jobs.Job) string {
+	o := job.Outcome
+	if job.State != jobs.Failed || o == nil {
+		return string(job.State)
+	}
+	if o.Class == "exit" {
+		return fmt.Sprintf("failed exit %d", o.Code)
+	}
+	return strings.TrimSpace("failed " + o.Class)
+}
+
+func resultWords(result string) string {
+	if result == "" {
+		return "no result"
+	}
+	return "result " + brief(result)
+}

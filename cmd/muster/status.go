@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-network/muster/api/client"
+	"github.com/muster-network/muster/jobs"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "status JOB",
+		Short:             "Show a job: its quorum, reports and votes",
+		Args:              exactArgs("a job id, a request id, or a prefix of one"),
+		ValidArgsFunction: a.completeJobs,
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			job, err := c.Job(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if job.State.Terminal() { // what is called certified was verified here
+				if _, err := c.Certificate(ctx, job.ID); err != nil {
+					return err
+				}
+			}
+			if err := a.show(jobView(a, job)); err != nil {
+				return err
+			}
+			if job.State.Terminal() && !a.machine() {
+				next := "muster verify " + jobs.Short(job.ID)
+				if resultOf(job.Job) != "" {
+					next = "muster result " + jobs.Short(job.ID) + " -o out/    " + next
+				}
+				a.say("Next: %s", next)
+			}
+			return nil
+		}),
+	}
+}

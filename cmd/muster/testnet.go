@@ -1,0 +1,86 @@
+package main
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/testnet"
+)
+
+func (a *app) testnetCommand() *cobra.Command {
+	c := &cobra.Command{Use: "testnet", Short: "A network of real nodes on this machine", Args: noSuchCommand,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(a.testnetUp(), a.testnetStatus(), a.testnetKill(), a.testnetDown())
+	return c
+}
+
+func (a *app) testnetUp() *cobra.Command {
+	o := testnet.Options{}
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start a testnet, until Ctrl-C or muster testnet down",
+		Args:  noArgs,
+	}
+	c.Flags().IntVar(&o.Nodes, "nodes", 4, "how many nodes")
+	c.Flags().IntVar(&o.Lie, "lie", 0, "how many of them lie")
+	c.Flags().StringVar(&o.Dir, "dir", "", "data folder; default: a new one among the temporary files")
+	c.Flags().BoolVar(&o.Detach, "detach", false, "return when it is up")
+	c.RunE = func(command *cobra.Command, _ []string) error {
+		o.Stdout = a.out
+		return testnet.Up(command.Context(), o)
+	}
+	return c
+}
+
+func (a *app) testnetStatus() *cobra.Command {
+	return &cobra.Command{Use: "status", Short: "Show the testnet's nodes", Args: noArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			dir, err := testnet.Locate()
+			if err != nil {
+				return err
+			}
+			return testnet.Status(command.Context(), dir, a.out)
+		}}
+}
+
+func (a *app) testnetKill() *cobra.Command {
+	return &cobra.Command{Use: "kill NODE", Short: "Kill a node with signal 9", Args: exactArgs("a node: n3"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			number, err := strconv.Atoi(strings.TrimPrefix(args[0], "n"))
+			if err != nil {
+				return usage("no node "+strconv.Quote(args[0]), "muster testnet kill n3")
+			}
+			dir, err := testnet.Locate()
+			if err != nil {
+				return err
+			}
+			return testnet.Kill(dir, number)
+		}}
+}
+
+func (a *app) testnetDown() *cobra.Command {
+	return &cobra.Command{Use: "down", Short: "Stop the testnet and remove its data", Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			dir, err := testnet.Locate()
+			if err != nil {
+				return err
+			}
+			return testnet.Down(dir)
+		}}
+}
+
+// testnetAddress is the API of the running testnet's first node.
+func testnetAddress() (string, error) {
+	dir, err := testnet.Locate()
+	if err != nil {
+		if p := new(jobs.Problem); errors.As(err, &p) {
+			return "", err
+		}
+		return "", &jobs.Problem{Code: jobs.CodeNodeDown, What: "no testnet runs", Why: err.Error(), Try: "muster testnet up"}
+	}
+	return "unix:" + testnet.Socket(dir, 1), nil
+}

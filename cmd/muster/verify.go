@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-network/muster/api/client"
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/node"
+)
+
+func (a *app) verifyCommand() *cobra.Command {
+	var genesis, result string
+	c := &cobra.Command{
+		Use:   "verify FILE|JOB",
+		Short: "Check a certificate, offline",
+		Long: "Verify checks a certificate file with nothing but the network's genesis: no\n" +
+			"network, no clock. The genesis is FILE of --network, else that of the network\n" +
+			"this machine is in. A result beside the certificate is checked against it. A\n" +
+			"job id fetches the certificate from the node first.",
+		Example:           "  muster verify result/job.cert --network lab.genesis",
+		Args:              exactArgs("a certificate file, or a job id"),
+		ValidArgsFunction: a.completeJobs,
+	}
+	c.Flags().StringVar(&genesis, "network", "", "the network's genesis (muster network genesis)")
+	c.Flags().StringVar(&result, "result", "", "folder of the result; default: the certificate's, if one is there")
+	c.RunE = func(command *cobra.Command, args []string) error {
+		v := verification{Schema: "muster.verification/v1", Draw: "not checked", Limits: limits()}
+		data, offline, err := a.certificate(command.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		v.Offline = offline
+		trusted, err := a.genesis(genesis)
+		if err != nil {
+			return err
+		}
+		verdict, err := client.Verify(data, trusted)
+		if err != nil {
+			return err
+		}
+		v.fill(verdict)
+		if result == "" && offline {
+			result = resultBeside(args[0])
+		}
+		if err := v.checkResult(verdict, result); err != nil {
+			return err
+		}
+		return a.show(v.view(a))
+	}
+	return c
+}
+
+// verification is what verify found, as JSON shows it.
+type verification struct {
+	Schema  string   `json:"schema"`
+	Valid   bool     `json:"valid"`
+	Offline bool     `json:"offline"` // no node was asked
+	Network string   `json:"network"`
+	Job     string   `json:"job"`
+	Outcome string   `json:"outcome"`
+	Result  string   `json:"result,omitempty"`
+	Signed  int      `json:"signed"`
+	Size    int      `json:"size"`
+	Faults  int      `json:"faults"`
+	Fault   string   `json:"fault"`
+	Round   int      `json:"round"`
+	Class   string   `json:"class"`
+	Matches string   `json:"matches,omitempty"` // the folder that was compared with the result
+	Draw    string   `json:"draw"`
+	Signers []string `json:"signers"`
+	Limits  []string `json:"not_proved"`
+}
+
+// limits are what no certificate proves.
+func limits() []string {
+	return []string{
+		"that members are independently owned",
+		"that no credential was revoked since",
+		"that the submitter tried no other draw",
+	}
+}
+
+// certificate reads the file, or fetches it when the name is a job's.
+func (a *app) certificate(ctx context.Context, name string) (data []byte, offline bool, err error) {
+	data, err = os.ReadFile(name)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return data, true, err
+	}
+	if strings.ContainsRune(name, filepath.Separator) || filepath.Ext(name) == ".cert" {
+		return nil, true, &jobs.Problem{Code: jobs.CodeNotFound, What: name + " is not there", Try: "muster result JOB -o result/"}
+	}
+	c, err := a.client()
+	if err != nil {
+		return nil, false, err
+	}
+	defer c.Close()
+	cert, err := c.Certificate(ctx, name)
+	return cert.Bytes, false, err
+}
+
+// genesis reads what a certificate is judged by: the file that was given, or
+// this machine's own. What a node says does not count.
+func (a *app) genesis(path string) ([]byte, error) {
+	if path == "" {
+		data, err := node.GenesisFile(a.set.get(keyHome))
+		if p := new(jobs.Problem); errors.As(err, &p) {
+			return nil, &jobs.Problem{Code: p.Code, What: "which network's certificate is this?", Why: p.Why,
+				Try: "--network FILE, with the genesis from somebody you trust (muster network genesis)"}
+		}
+		return data, err
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &jobs.Problem{Code: jobs.CodeNotFound, What: path + " is not there", Try: "muster network genesis > " + path}
+	}
+	return data, err
+}
+
+// resultBeside is the certificate's folder when a result is in it.
+func resultBeside(certificate string) string {
+	dir := filepath.Dir(certificate)
+	if info, err := os.Stat(filepath.Join(dir, "out")); err != nil || !info.IsDir() {
+		return ""
+	}
+	if _, err := os.Stat(filepath.Join(dir, "exit")); err != nil {
+		return ""
+	}
+	return dir
+}
+
+func (v *verification) fill(verdict consensus.Verdict) {
+	c := verdict.Charter
+	v.Valid, v.Network, v.Job, v.Outcome = true, verdict.Network.String(), verdict.Job.String(), verdict.Value.String()
+	v.Signed, v.Size, v.Faults, v.Fault = len(verdict.Signers), len(c.Roster), int(c.F), c.Fault.String()
+	v.Round, v.Class = int(verdict.Round), string(c.Class)
+	if verdict.Value.Tree != nil {
+		v.Result = verdict.Value.Tree.String()
+	}
+	for _, seat := range verdict.Signers {
+		v.Signers = append(v.Signers, c.Roster[seat].Peer.String())
+	}
+}
+
+// checkResult compares a folder with the certified result tree, byte for byte.
+func (v *verification) checkResult(verdict consensus.Verdict, dir string) error {
+	if dir == "" {
+		return nil
+	}
+	tree, err := node.TreeCID(dir)
+	if err != nil {
+		return &jobs.Problem{Code: jobs.CodeCertificate, What: dir + " is not the certified result", Why: err.Error()}
+	}
+	if verdict.Value.Tree == nil || tree != v.Result {
+		return &jobs.Problem{Code: jobs.CodeCertificate, What: dir + " is not the certified result",
+			Why: fmt.Sprintf("the certificate says %s, the folder is %s", v.Outcome, tree),
+			Try: "muster result " + jobs.Short(v.Job) + " -o another/"}
+	}
+	v.Matches = dir
+	return nil
+}
+
+func (v *verification) view(a *app) view {
+	return view{data: v, names: []string{v.Job}, table: func(w io.Writer, wide bool) {
+		words := []string{a.style(w).good("VALID") + ", checked here"}
+		if v.Offline {
+			words[0] = a.style(w).good("VALID") + ", checked offline"
+		}
+		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, tolerance(v.Fault, v.Faults), v.matchWords()))
+		fmt.Fprintln(w, strings.Join(words, "   "))
+		if wide {
+			for _, part := range [][2]string{{"job", v.Job}, {"network", v.Network}, {"outcome", v.Outcome}, {"class", v.Class}} {
+				fmt.Fprintf(w, "%-8s %s\n", part[0], part[1])
+			}
+			for _, s := range v.Signers {
+				fmt.Fprintf(w, "%-8s %s\n", "signer", s)
+			}
+		}
+		fmt.Fprintf(w, "draw: %s\nNot proved: %s.\n", v.Draw, strings.Join(v.Limits, "; "))
+	}}
+}
+
+// tolerance says how many faulty members the agreement stands.
+func tolerance(fault string, f int) string {
+	switch {
+	case f == 0:
+		return "nobody checked it"
+	case fault == consensus.Crash.String():
+		return "tolerates " + plural(f, "crash") + ", no liar"
+	}
+	return "tolerates " + plural(f, "liar")
+}
+
+func (v *verification) matchWords() string {
+	if v.Matches != "" {
+		return "result matches " + v.Matches
+	}
+	return v.Outcome
+}
