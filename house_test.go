@@ -124,6 +124,9 @@ var house = sync.OnceValues(func() ([]pack, error) {
 		} else if err != nil {
 			return nil, err
 		}
+		if _, err := os.ReadDir(p.Dir); err != nil { // so that a new file ends a cached test result
+			return nil, err
+		}
 		if p.room() != "" {
 			packs = append(packs, p)
 		}

@@ -90,9 +90,10 @@ func (f *File) Refs() []Ref {
 }
 
 // Resolve returns a copy of the file in which every reference is a cid:, asking
-// put for the CIDs in the order of Refs; the first error of put ends it. The
-// copy carries the program's name, so that the task stays the same: a task has
-// one id, whether its module was named by path or by CID.
+// put for the CIDs in the order of Refs. Where put returns cid.Undef the
+// reference stays; its first error ends it. The copy carries the program's name,
+// so that the task stays the same: a task has one id, whether its module was
+// named by path or by CID.
 func (f *File) Resolve(put func(Ref) (cid.Cid, error)) (*File, error) {
 	resolved := *f
 	resolved.Run.Program = f.Program()
@@ -104,6 +105,9 @@ func (f *File) Resolve(put func(Ref) (cid.Cid, error)) (*File, error) {
 		c, err := put(ref)
 		if err != nil {
 			return nil, err
+		}
+		if !c.Defined() {
+			continue
 		}
 		text := Reference(schemeCID + ":" + c.String())
 		if name, ok := strings.CutPrefix(ref.Key, "run.inputs."); ok {

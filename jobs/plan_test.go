@@ -200,6 +200,15 @@ func TestReferencesAreListedAndReplaced(t *testing.T) {
 	if _, err := f.Resolve(func(jobs.Ref) (cid.Cid, error) { return cid.Undef, boom }); !errors.Is(err, boom) {
 		t.Errorf("got %v, want the error of put", err)
 	}
+	partly, err := f.Resolve(func(r jobs.Ref) (cid.Cid, error) {
+		if _, ok := r.Text.Builtin(); ok {
+			return cid.Undef, nil
+		}
+		return cidOf(r.Key), nil
+	})
+	if err != nil || partly.Run.WASM != "builtin:hello" || len(partly.Refs()) != 1 {
+		t.Errorf("without the builtin: %+v, %v", partly, err)
+	}
 	before := maps.Clone(f.Run.Inputs)
 	r, err := f.Resolve(func(r jobs.Ref) (cid.Cid, error) { return cidOf(r.Key), nil })
 	if err != nil {
