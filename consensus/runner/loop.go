@@ -1,0 +1,328 @@
+package runner
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/bft"
+)
+
+// loop is what only the loop's goroutine touches.
+type loop struct {
+	r       *Runner
+	ctx     context.Context // Run's own
+	core    *Core
+	durable chan error // outcome of the append under way
+	flight  *Batch     // what that append is for
+	opened  []chan<- error
+	opening []chan<- error
+	spoken  []Speech
+	peers   map[admission.Key]*peer
+	stash   *stash
+}
+
+// peer is what the loop keeps of one peer it exchanges frames with.
+type peer struct {
+	seq    uint64
+	have   []have
+	flight map[uint64][]sentKey
+}
+
+type sentKey struct {
+	job  consensus.JobID
+	seat int
+	key  sayKey
+}
+
+// acknowledge is how long an acknowledgement waits for a frame to ride on.
+const acknowledge = 20 * time.Millisecond
+
+// maxFlight bounds the frames to one peer whose acknowledgement is awaited.
+// Beyond it the oldest are forgotten: what they held is said again in time.
+const maxFlight = 4096
+
+// Run drives the machines until ctx ends or the journal fails. It is the only
+// goroutine that steps them.
+func (r *Runner) Run(ctx context.Context) error {
+	l := &loop{r: r, ctx: ctx, core: NewCore(r.cfg.Signer.Key(), r.cfg.Policy.Resend), durable: make(chan error, 1),
+		peers: map[admission.Key]*peer{}, stash: newStash()}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	acks := time.NewTicker(acknowledge)
+	defer acks.Stop()
+	for {
+		l.arm(timer)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-l.durable:
+			if err != nil {
+				return fmt.Errorf("journal: %w", err)
+			}
+			l.release()
+		case ev := <-r.inbox:
+			l.input(ev)
+		case f := <-r.frames:
+			l.frame(f)
+		case <-timer.C:
+			l.core.Tick(r.cfg.Clock())
+		case <-acks.C:
+			l.acknowledge()
+			continue
+		}
+		l.drain()
+		l.flush()
+	}
+}
+
+func (l *loop) arm(timer *time.Timer) {
+	wake := l.core.Wake()
+	if wake == 0 {
+		timer.Reset(time.Hour)
+		return
+	}
+	timer.Reset(time.Duration(max(wake-l.r.cfg.Clock(), 0)) * time.Millisecond)
+}
+
+// drain takes what else has arrived, so that it shares a sync and a signature.
+func (l *loop) drain() {
+	for range consensus.MaxBatch {
+		select {
+		case ev := <-l.r.inbox:
+			l.input(ev)
+		case f := <-l.r.frames:
+			l.frame(f)
+		default:
+			return
+		}
+	}
+}
+
+func (l *loop) input(ev event) {
+	now := l.r.cfg.Clock()
+	switch {
+	case ev.speak != nil:
+		l.spoken = append(l.spoken, *ev.speak)
+	case ev.view != nil:
+		ev.view(l.core.View(ev.job))
+	case ev.open != nil:
+		l.open(now, ev)
+	default:
+		l.core.Input(now, ev.job, ev.input)
+	}
+}
+
+func (l *loop) open(now int64, ev event) {
+	id := ev.open.Config.Job
+	if err := l.core.Open(now, *ev.open); err != nil {
+		ev.done <- err
+		return
+	}
+	info := newCharterInfo(ev.open.Config.Charter)
+	l.r.known.Store(id, info)
+	l.opened = append(l.opened, ev.done)
+	for _, s := range l.stash.take(id) {
+		if in, err := l.r.check(info, s); err == nil {
+			l.core.Input(now, id, in)
+		}
+	}
+	if len(ev.open.Records) > 0 {
+		for seat := range ev.open.Config.Charter.Roster {
+			if seat != ev.open.Config.Self {
+				ask := Speech{To: ev.open.Config.Charter.Roster[seat].Peer, Job: id, Note: consensus.NoteAsk}
+				l.spoken = append(l.spoken, ask)
+			}
+		}
+	}
+}
+
+func (l *loop) frame(f frameEvent) {
+	now := l.r.cfg.Clock()
+	p := l.peer(f.from)
+	for _, h := range f.have {
+		if h.Session == l.r.cfg.Session {
+			l.heard(p, h)
+		}
+	}
+	for _, m := range f.messages {
+		l.core.Input(now, m.job, m.in)
+	}
+	missed := f.missed[:0]
+	for i, s := range f.unknown {
+		if info, ok := l.r.info(s.job()); ok { // opened meanwhile
+			if in, err := l.r.check(info, s); err == nil {
+				l.core.Input(now, s.job(), in)
+			}
+		} else if !l.stash.add(s) {
+			missed = append(missed, f.missed[i])
+		}
+	}
+	if f.seq > 0 && len(p.have) < maxHave {
+		p.have = append(p.have, have{Session: f.session, Seq: f.seq, Missed: missed})
+	}
+}
+
+func (l *loop) heard(p *peer, h have) {
+	keys, ok := p.flight[h.Seq]
+	if !ok {
+		return
+	}
+	delete(p.flight, h.Seq)
+	missed := map[uint64]bool{}
+	for _, at := range h.Missed {
+		missed[at] = true
+	}
+	for i, k := range keys {
+		if k.seat >= 0 && !missed[uint64(i)] {
+			l.core.Acknowledged(k.job, k.seat, k.key)
+		}
+	}
+	for i, k := range keys {
+		if k.key.note == consensus.NoteDecided && !missed[uint64(i)] {
+			l.core.ReadyToDrop(k.job)
+		}
+	}
+}
+
+// flush begins to make a batch durable, unless one is under way: what is
+// gathered meanwhile forms the next batch.
+func (l *loop) flush() {
+	for l.flight == nil && (l.core.Pending() || len(l.opened) > 0 || len(l.spoken) > 0) {
+		batch := l.core.Flush()
+		l.flight, l.opening, l.opened = &batch, l.opened, nil
+		records := make([]Record, 0, len(batch.Extra)+len(batch.Entries))
+		records = append(records, batch.Extra...)
+		for _, e := range batch.Entries {
+			records = append(records, Record{Key: RecordKey(e.Job, e.Seq), Value: EncodeRecord(e.Record)})
+		}
+		if len(records) > 0 {
+			l.r.cfg.Journal.AppendAsync(records, func(err error) { l.durable <- err })
+			return
+		}
+		l.release()
+	}
+}
+
+// release lets out what a durable batch says and does.
+func (l *loop) release() {
+	batch := l.flight
+	l.flight = nil
+	for _, done := range l.opening {
+		done <- nil
+	}
+	l.opening = nil
+	for _, d := range batch.Dos {
+		l.do(d)
+	}
+	l.send(batch.Says)
+}
+
+func (l *loop) do(d Do) {
+	host := l.r.cfg.Host
+	switch e := d.Effect.(type) {
+	case bft.Execute:
+		host.Execute(d.Job, e.Run)
+	case bft.Fetch:
+		from := make([]admission.Key, 0, len(e.From))
+		for _, seat := range e.From {
+			from = append(from, d.Charter.Roster[seat].Peer)
+		}
+		host.Fetch(d.Job, e.Value, e.Hash, from)
+	case bft.StartedJob:
+		host.Started(d.Job)
+	case bft.Decided:
+		host.Decided(d.Job, e.Decision)
+	case bft.Abandon:
+		host.Abandoned(d.Job)
+	case dropped:
+		l.r.known.Delete(d.Job)
+	}
+}
+
+// RecordPrefix begins the keys of all of a job's records.
+func RecordPrefix(job consensus.JobID) []byte { return append([]byte("r/"), job[:]...) }
+
+// RecordKey is the journal key of a job's record.
+func RecordKey(job consensus.JobID, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(RecordPrefix(job), seq)
+}
+
+// EncodeRecord is a record's value in the journal: its kind and its data.
+func EncodeRecord(r bft.Record) []byte {
+	return append([]byte{byte(r.Kind)}, r.Data...)
+}
+
+// DecodeRecord reads what EncodeRecord writes.
+func DecodeRecord(value []byte) (bft.Record, error) {
+	if len(value) == 0 {
+		return bft.Record{}, fmt.Errorf("journal: an empty record")
+	}
+	return bft.Record{Kind: bft.RecordKind(value[0]), Data: value[1:]}, nil
+}
+
+// Open opens or resumes a job and returns when its first records are durable.
+func (r *Runner) Open(ctx context.Context, o Open) error {
+	done := make(chan error, 1)
+	if err := r.post(ctx, event{open: &o, done: done}); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Input hands a local input to a job's machine: Ran, RunState, Held, CancelWish.
+func (r *Runner) Input(ctx context.Context, job consensus.JobID, in bft.Input) error {
+	return r.post(ctx, event{job: job, input: in})
+}
+
+// View shows the machine of an open job.
+func (r *Runner) View(ctx context.Context, job consensus.JobID) (bft.View, bool, error) {
+	type answer struct {
+		view bft.View
+		ok   bool
+	}
+	answers := make(chan answer, 1)
+	err := r.post(ctx, event{job: job, view: func(v bft.View, ok bool) { answers <- answer{v, ok} }})
+	if err != nil {
+		return bft.View{}, false, err
+	}
+	select {
+	case a := <-answers:
+		return a.view, a.ok, nil
+	case <-ctx.Done():
+		return bft.View{}, false, ctx.Err()
+	}
+}
+
+// Speech is something said outside of any machine: a submitter's offer or void,
+// a refusal, an answer to somebody who is behind.
+type Speech struct {
+	To      admission.Key
+	Job     consensus.JobID
+	Kind    consensus.Kind // of a statement, which is signed; 0 for a note
+	Note    consensus.Note
+	Value   consensus.Hash
+	Payload *consensus.Payload
+}
+
+// Speak sends a speech once. What it claims must be durable already.
+func (r *Runner) Speak(ctx context.Context, s Speech) error {
+	return r.post(ctx, event{speak: &s})
+}
+
+func (r *Runner) post(ctx context.Context, ev event) error {
+	select {
+	case r.inbox <- ev:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

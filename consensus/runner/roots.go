@@ -1,0 +1,70 @@
+package runner
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+)
+
+// rootCache remembers which batch roots were verified, so that the votes of one
+// batch cost one verification however often they are shown.
+type rootCache struct {
+	mutex sync.Mutex
+	seen  map[rootKey]struct{}
+	ring  []rootKey
+	next  int
+}
+
+type rootKey struct {
+	sender      admission.Key
+	incarnation admission.Incarnation
+	count       uint64
+	root        consensus.Hash
+	signature   admission.Signature
+}
+
+func newRootCache(size int) *rootCache {
+	return &rootCache{seen: make(map[rootKey]struct{}, size), ring: make([]rootKey, size)}
+}
+
+func (c *rootCache) verify(network admission.Network, sender admission.Key, incarnation admission.Incarnation, count uint64, root consensus.Hash, signature admission.Signature) error {
+	key := rootKey{sender, incarnation, count, root, signature}
+	c.mutex.Lock()
+	_, ok := c.seen[key]
+	c.mutex.Unlock()
+	if ok {
+		return nil
+	}
+	header, err := consensus.BatchHeader(network, incarnation, count, root)
+	if err != nil {
+		return err
+	}
+	if !sender.Verify(header, signature) {
+		return fmt.Errorf("batch of %s: %w", sender.Name(), admission.ErrSignature)
+	}
+	c.add(key)
+	return nil
+}
+
+func (c *rootCache) add(key rootKey) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if _, ok := c.seen[key]; ok {
+		return
+	}
+	delete(c.seen, c.ring[c.next])
+	c.ring[c.next] = key
+	c.seen[key] = struct{}{}
+	c.next = (c.next + 1) % len(c.ring)
+}
+
+// proof verifies p for s, remembering the root.
+func (c *rootCache) proof(p consensus.Proof, s consensus.Statement) error {
+	root, err := p.Root(s)
+	if err != nil {
+		return err
+	}
+	return c.verify(s.Network, s.Sender, s.Incarnation, p.Count, root, p.Signature)
+}

@@ -1,0 +1,171 @@
+// Package runner drives the machines of all jobs that this node is a member of:
+// it checks what peers send, steps the machines, makes their records durable,
+// signs what they say in batches, sends it, and sends it again until it was
+// heard (protocol, sections 6, 14 and 15).
+//
+// step.go is pure: the rule that nothing leaves before its record is durable,
+// and the rule of what is sent again, live there and nowhere else. check.go
+// turns bytes from a peer into messages that a machine may believe. loop.go
+// does the I/O.
+package runner
+
+import (
+	"context"
+	"sync"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/bft"
+)
+
+// Record is one thing to make durable: a key and its value.
+type Record struct{ Key, Value []byte }
+
+// Journal makes records durable: all of one call or none, in order of calls.
+// done is called once, when they are durable or the journal has failed.
+type Journal interface {
+	AppendAsync(records []Record, done func(error))
+}
+
+// Transport sends a frame to a peer, some time, or not: it never blocks, keeps
+// the order of frames while a connection lasts, and may lose them.
+type Transport interface {
+	Send(to admission.Key, frame []byte)
+}
+
+// Host is the member's side: what is done when agreement asks for it. No method
+// blocks.
+type Host interface {
+	// Offered brings a charter; accepts are shown by a witness, unchecked.
+	Offered(from admission.Key, offer consensus.Offer, accepts []consensus.Vote)
+	Execute(job consensus.JobID, run uint64)
+	// Fetch makes the blocks of value durable, then Held must be told.
+	Fetch(job consensus.JobID, value consensus.Value, hash consensus.Hash, from []admission.Key)
+	Started(job consensus.JobID)
+	Decided(job consensus.JobID, decision consensus.Decision)
+	Abandoned(job consensus.JobID)
+	// Blocks hands over small blocks that came along with a report.
+	Blocks(job consensus.JobID, blocks []consensus.Block)
+	// Inline returns the blocks of a value's tree if they are small, or none.
+	Inline(ctx context.Context, value consensus.Value) []consensus.Block
+	// Closed returns the decision of a job that ended, if it is known.
+	Closed(job consensus.JobID) (consensus.Decision, bool)
+}
+
+// Heard is what a submitter is told: a checked statement about its job.
+type Heard struct {
+	From     admission.Key
+	Kind     consensus.Kind // 0 for a decision
+	Seat     int
+	Proof    consensus.Proof
+	Reason   string // of a refusal
+	Accepts  []consensus.Vote
+	Decision *consensus.Decision
+}
+
+// Config is what a runner needs.
+type Config struct {
+	Network     admission.Network
+	Genesis     admission.Genesis
+	Signer      admission.Signer
+	Incarnation admission.Incarnation
+	Policy      admission.Policy
+	Journal     Journal
+	Transport   Transport
+	Host        Host
+	Clock       func() int64 // Unix milliseconds
+	Session     uint64       // random, one for each start
+	// Lie replaces what a statement of a testnet's liar says; nil for honest nodes.
+	Lie func(consensus.Statement) consensus.Hash
+}
+
+// Runner runs the machines of one node.
+type Runner struct {
+	cfg    Config
+	inbox  chan event
+	known  sync.Map // consensus.JobID -> *charterInfo, for the checkers
+	roots  *rootCache
+	mutex  sync.Mutex
+	watch  map[consensus.JobID]watcher
+	frames chan frameEvent
+}
+
+// charterInfo is what checking a job's messages takes.
+type charterInfo struct {
+	charter *consensus.Charter
+	seats   map[admission.Key]int
+}
+
+type watcher struct {
+	info  *charterInfo
+	heard func(Heard)
+}
+
+// event is one input of the loop.
+type event struct {
+	job   consensus.JobID
+	input bft.Input
+	open  *Open
+	done  chan<- error
+	speak *Speech
+	view  func(bft.View, bool)
+}
+
+// Open begins or resumes the machine of one job.
+type Open struct {
+	Config  bft.Config
+	Offer   consensus.Offer // charter and credentials, as a witness relays them
+	First   bft.Input       // AcceptJob or Witnessed; nil when Records resume a job
+	Accepts []consensus.Vote
+	Extra   []Record // durable together with the machine's first records
+	Records []bft.Record
+}
+
+// New returns a runner that is not running yet.
+func New(cfg Config) *Runner {
+	return &Runner{
+		cfg:    cfg,
+		inbox:  make(chan event, 256),
+		frames: make(chan frameEvent, 64),
+		roots:  newRootCache(4096),
+		watch:  map[consensus.JobID]watcher{},
+	}
+}
+
+// Watch tells heard of every checked accept, start, refusal, void answer and
+// decision about a job that this node submitted, from the goroutine that read
+// it. Forget ends it.
+func (r *Runner) Watch(job consensus.JobID, charter *consensus.Charter, heard func(Heard)) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.watch[job] = watcher{info: newCharterInfo(charter), heard: heard}
+}
+
+// Forget ends a Watch.
+func (r *Runner) Forget(job consensus.JobID) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	delete(r.watch, job)
+}
+
+func (r *Runner) watcher(job consensus.JobID) (watcher, bool) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	w, ok := r.watch[job]
+	return w, ok
+}
+
+func (r *Runner) info(job consensus.JobID) (*charterInfo, bool) {
+	if info, ok := r.known.Load(job); ok {
+		return info.(*charterInfo), true
+	}
+	return nil, false
+}
+
+func newCharterInfo(c *consensus.Charter) *charterInfo {
+	info := &charterInfo{charter: c, seats: make(map[admission.Key]int, len(c.Roster))}
+	for i, seat := range c.Roster {
+		info.seats[seat.Peer] = i
+	}
+	return info
+}

@@ -1,0 +1,322 @@
+package runner
+
+import (
+	"slices"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/bft"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// outgoing is one message on its way to some peers.
+type outgoing struct {
+	statement consensus.Statement // Kind 0 for a note
+	note      consensus.Note
+	job       consensus.JobID
+	payload   *consensus.Payload
+	self      int // own seat to tell, or -1
+	to        []destination
+	size      int // about, in bytes
+	index     int // among the statements of its batch
+}
+
+type destination struct {
+	peer admission.Key
+	seat int // -1 for somebody without one
+}
+
+// send signs the statements among says, and what was spoken, in batches, tells
+// each machine its own, and sends every peer its frames.
+func (l *loop) send(says []Say) {
+	out := make([]outgoing, 0, len(says)+len(l.spoken))
+	for _, s := range says {
+		out = append(out, l.prepare(s))
+	}
+	for _, s := range l.spoken {
+		out = append(out, l.prepareSpeech(s))
+	}
+	l.spoken = nil
+	for len(out) > 0 {
+		n := 0
+		for end := range out {
+			if out[end].statement.Kind != 0 {
+				n++
+			}
+			if n == consensus.MaxBatch {
+				l.sendBatch(out[:end+1])
+				out = out[end+1:]
+				break
+			}
+			if end == len(out)-1 {
+				l.sendBatch(out)
+				out = nil
+			}
+		}
+	}
+}
+
+func (l *loop) prepare(s Say) outgoing {
+	o := outgoing{note: s.Out.Note, job: s.Job, payload: s.Out.Payload, self: -1, size: 256}
+	if s.Out.Kind != 0 {
+		o.statement = l.statement(s.Out.Kind, s.Job, s.Out.Round, s.Out.Value)
+		if s.Own {
+			o.self = s.Self
+		}
+	}
+	if s.Offer != nil || s.Out.Kind == consensus.KindReport {
+		with := *s.Out.Payload
+		if s.Offer != nil {
+			with.Offer = s.Offer
+		} else {
+			with.Blocks = l.r.cfg.Host.Inline(l.ctx, with.Report.Value)
+		}
+		o.payload = &with
+	}
+	if o.payload != nil {
+		o.size += 1 << 10
+		for _, b := range o.payload.Blocks {
+			o.size += len(b.Data) + 64
+		}
+		if o.payload.Offer != nil {
+			o.size += 4 << 10
+		}
+	}
+	seats := s.Seats
+	if seats == nil {
+		seats = allSeats[:len(s.Charter.Roster)]
+	}
+	for _, seat := range seats {
+		if seat != s.Self {
+			o.to = append(o.to, destination{s.Charter.Roster[seat].Peer, seat})
+		}
+	}
+	if place := s.Charter.Place(s.Charter.Submitter); s.Out.Submitter && (place < 0 || !slices.Contains(seats, place)) {
+		o.to = append(o.to, destination{s.Charter.Submitter, -1})
+	}
+	l.lie(&o)
+	return o
+}
+
+var allSeats = func() []int {
+	seats := make([]int, consensus.MaxRoster)
+	for i := range seats {
+		seats[i] = i
+	}
+	return seats
+}()
+
+func (l *loop) prepareSpeech(s Speech) outgoing {
+	o := outgoing{note: s.Note, job: s.Job, payload: s.Payload, self: -1, size: 1 << 10, to: []destination{{s.To, -1}}}
+	if s.Kind != 0 {
+		o.statement = l.statement(s.Kind, s.Job, 0, s.Value)
+	}
+	if s.Payload != nil && s.Payload.Offer != nil {
+		o.size += consensus.MaxCharter + consensus.MaxInline
+	}
+	return o
+}
+
+func (l *loop) statement(kind consensus.Kind, job consensus.JobID, round uint32, value consensus.Hash) consensus.Statement {
+	cfg := &l.r.cfg
+	return consensus.Statement{Kind: kind, Network: cfg.Network, Job: job, Previous: consensus.Hash(job), Round: round,
+		Sender: cfg.Signer.Key(), Incarnation: cfg.Incarnation, Value: value}
+}
+
+// sendBatch signs up to MaxBatch statements together and sends them with the
+// notes among them.
+func (l *loop) sendBatch(out []outgoing) {
+	cfg := &l.r.cfg
+	var leaves [][]byte
+	for i := range out {
+		if out[i].statement.Kind != 0 {
+			leaf, err := out[i].statement.Leaf()
+			if err != nil {
+				panic(err) // our own statements have known kinds
+			}
+			out[i].index = len(leaves)
+			leaves = append(leaves, leaf)
+		}
+	}
+	signed := batchSigned{}
+	if len(leaves) > 0 {
+		batch, err := consensus.NewBatch(leaves)
+		if err != nil {
+			panic(err) // 1 to MaxBatch leaves
+		}
+		header, err := consensus.BatchHeader(cfg.Network, cfg.Incarnation, uint64(len(leaves)), batch.Root())
+		if err != nil {
+			panic(err)
+		}
+		signed = batchSigned{batch: batch, count: uint64(len(leaves)), signature: cfg.Signer.Sign(header)}
+		l.r.roots.add(rootKey{cfg.Signer.Key(), cfg.Incarnation, signed.count, batch.Root(), signed.signature})
+		l.tellOwn(out, signed)
+	}
+	l.sendFrames(out, signed)
+}
+
+type batchSigned struct {
+	batch     consensus.Batch
+	count     uint64
+	signature admission.Signature
+}
+
+// tellOwn is the local shortcut: a machine counts its own statement once it is
+// durable and signed. A submitter on this node hears it, too.
+func (l *loop) tellOwn(out []outgoing, signed batchSigned) {
+	now := l.r.cfg.Clock()
+	for i := range out {
+		o := &out[i]
+		if o.statement.Kind == 0 {
+			continue
+		}
+		proof := consensus.Proof{Count: signed.count, Index: uint64(o.index), Path: signed.batch.Path(o.index), Signature: signed.signature}
+		if w, ok := l.r.watcher(o.job); ok {
+			l.r.tellWatcher(w, stashed{from: o.statement.Sender, incarnation: o.statement.Incarnation,
+				item: item{Kind: o.statement.Kind, Job: o.job, Round: o.statement.Round, Value: o.statement.Value, Payload: o.payload}, proof: proof})
+		}
+		if o.self >= 0 {
+			l.core.Input(now, o.job, bft.Message{From: o.self, Kind: o.statement.Kind, Round: o.statement.Round,
+				Value: o.statement.Value, Proof: proof, Payload: o.payload})
+		}
+	}
+}
+
+// sendFrames groups messages by receiver. Receivers of the same messages share
+// one encoding of the body.
+func (l *loop) sendFrames(out []outgoing, signed batchSigned) {
+	type parcel struct {
+		peer  admission.Key
+		which []int
+		seats []int
+	}
+	var parcels []parcel
+	place := map[admission.Key]int{}
+	for i := range out {
+		for _, d := range out[i].to {
+			if d.peer == l.r.cfg.Signer.Key() {
+				l.toSelf(out[i])
+				continue
+			}
+			at, ok := place[d.peer]
+			if !ok {
+				at = len(parcels)
+				place[d.peer] = at
+				parcels = append(parcels, parcel{peer: d.peer})
+			}
+			parcels[at].which = append(parcels[at].which, i)
+			parcels[at].seats = append(parcels[at].seats, d.seat)
+		}
+	}
+	var shared []int
+	var pieces []piece
+	for _, p := range parcels {
+		if !slices.Equal(p.which, shared) {
+			shared, pieces = p.which, l.encode(out, p.which, signed)
+		}
+		for _, piece := range pieces {
+			keys := make([]sentKey, len(piece.order))
+			for i, at := range piece.order {
+				o := &out[p.which[at]]
+				keys[i] = sentKey{o.job, p.seats[at], sayKey{o.statement.Kind, o.note, o.statement.Round, o.statement.Value}}
+			}
+			l.sendFrame(p.peer, piece.data, keys)
+		}
+	}
+}
+
+// toSelf delivers a speech to this very node: an offer to itself.
+func (l *loop) toSelf(o outgoing) {
+	if o.note == consensus.NoteOffer && o.payload != nil && o.payload.Offer != nil {
+		l.r.cfg.Host.Offered(l.r.cfg.Signer.Key(), *o.payload.Offer, nil)
+	}
+	if o.statement.Kind == consensus.KindVoid {
+		l.core.Input(l.r.cfg.Clock(), o.job, bft.SubmitterVoid{})
+	}
+	if w, ok := l.r.watcher(o.job); ok && o.note == consensus.NoteDecided {
+		l.r.tellWatcher(w, stashed{from: l.r.cfg.Signer.Key(), note: &note{Note: o.note, Job: o.job, Payload: o.payload}})
+	}
+}
+
+// piece is an encoded body, and which messages it holds in which order:
+// statements first, then notes.
+type piece struct {
+	data  []byte
+	order []int // positions in which
+}
+
+func (l *loop) encode(out []outgoing, which []int, signed batchSigned) []piece {
+	var pieces []piece
+	for start := 0; start < len(which); {
+		end, size := start, 0
+		for end < len(which) && (end == start || size+out[which[end]].size <= frameFill) && end-start < maxMessages {
+			size += out[which[end]].size
+			end++
+		}
+		if data, order, err := l.encodeBody(out, which[start:end], start, signed); err == nil {
+			pieces = append(pieces, piece{data, order})
+		}
+		start = end
+	}
+	return pieces
+}
+
+func (l *loop) encodeBody(out []outgoing, which []int, base int, signed batchSigned) ([]byte, []int, error) {
+	b := body{Incarnation: l.r.cfg.Incarnation, Siblings: []consensus.Hash{}, Items: []item{}, Notes: []note{}}
+	var indexes, order, notes []int
+	for i, at := range which {
+		o := &out[at]
+		if o.statement.Kind == 0 {
+			b.Notes = append(b.Notes, note{Note: o.note, Job: o.job, Payload: o.payload})
+			notes = append(notes, base+i)
+			continue
+		}
+		b.Items = append(b.Items, item{Index: uint64(o.index), Kind: o.statement.Kind, Job: o.job,
+			Round: o.statement.Round, Value: o.statement.Value, Payload: o.payload})
+		indexes = append(indexes, o.index)
+		order = append(order, base+i)
+	}
+	if len(indexes) > 0 {
+		b.Count, b.Signature, b.Siblings = signed.count, signed.signature, signed.batch.Siblings(indexes)
+	}
+	data, err := dagcbor.Marshal(b)
+	return data, append(order, notes...), err
+}
+
+func (l *loop) sendFrame(to admission.Key, data []byte, keys []sentKey) {
+	p := l.peer(to)
+	p.seq++
+	p.flight[p.seq] = keys
+	if p.seq > maxFlight {
+		delete(p.flight, p.seq-maxFlight)
+	}
+	l.transmit(to, p, p.seq, data)
+}
+
+func (l *loop) transmit(to admission.Key, p *peer, seq uint64, data []byte) {
+	f := frame{V: frameVersion, Session: l.r.cfg.Session, Seq: seq, Have: p.have, Body: data}
+	p.have = nil
+	encoded, err := dagcbor.Marshal(f)
+	if err != nil {
+		panic(err) // plain bytes and integers always encode
+	}
+	l.r.cfg.Transport.Send(to, encoded)
+}
+
+// acknowledge answers frames that no frame of ours has answered yet.
+func (l *loop) acknowledge() {
+	for to, p := range l.peers {
+		if len(p.have) > 0 {
+			l.transmit(to, p, 0, nil)
+		}
+	}
+}
+
+func (l *loop) peer(key admission.Key) *peer {
+	p, ok := l.peers[key]
+	if !ok {
+		p = &peer{flight: map[uint64][]sentKey{}}
+		l.peers[key] = p
+	}
+	return p
+}

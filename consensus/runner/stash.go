@@ -1,0 +1,66 @@
+package runner
+
+import (
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+)
+
+// Bounds of the stash: messages in all and of one peer.
+const (
+	maxStash     = 8192
+	maxStashPeer = 2048
+)
+
+// stash keeps messages that came before the charter they are about. The oldest
+// jobs' go first; whoever sent them says them again.
+type stash struct {
+	jobs  map[consensus.JobID][]stashed
+	order []consensus.JobID
+	peers map[admission.Key]int
+	total int
+}
+
+func newStash() *stash {
+	return &stash{jobs: map[consensus.JobID][]stashed{}, peers: map[admission.Key]int{}}
+}
+
+// add keeps s and reports whether there was room for it.
+func (st *stash) add(s stashed) bool {
+	for st.total >= maxStash && len(st.order) > 0 {
+		st.take(st.order[0])
+	}
+	if st.peers[s.from] >= maxStashPeer {
+		return false
+	}
+	id := s.job()
+	if _, ok := st.jobs[id]; !ok {
+		st.order = append(st.order, id)
+	}
+	st.jobs[id] = append(st.jobs[id], s)
+	st.peers[s.from]++
+	st.total++
+	return true
+}
+
+// take removes and returns what is kept of a job.
+func (st *stash) take(id consensus.JobID) []stashed {
+	kept, ok := st.jobs[id]
+	if !ok {
+		return nil
+	}
+	delete(st.jobs, id)
+	for i, other := range st.order {
+		if other == id {
+			st.order = append(st.order[:i], st.order[i+1:]...)
+			break
+		}
+	}
+	for _, s := range kept {
+		st.peers[s.from]--
+		if st.peers[s.from] == 0 {
+			delete(st.peers, s.from)
+		}
+	}
+	st.total -= len(kept)
+	return kept
+}

@@ -1,0 +1,373 @@
+package runner
+
+import (
+	"container/heap"
+	"slices"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/bft"
+)
+
+// Core steps the machines of many jobs and gathers what they ask for into
+// batches. What a batch says and does is out of reach until the batch is
+// durable: that is the whole of persist-before-send. It is pure and not safe
+// for concurrent use.
+type Core struct {
+	self   admission.Key
+	resend int64 // first back-off, milliseconds
+	jobs   map[consensus.JobID]*job
+	wakes  wakes
+	batch  Batch
+}
+
+// job is one machine and what was heard of what it said.
+type job struct {
+	id      consensus.JobID
+	machine *bft.Machine
+	charter *consensus.Charter
+	offer   consensus.Offer
+	self    int
+	nextSeq uint64
+	said    []said
+	backoff int64
+	nudge   int64 // when to say again what was not acknowledged
+	wake    int64 // when the machine wants a tick
+	due     int64 // the earlier of both, as it stands in the heap; 0: not in it
+	place   int
+	ended   int64
+}
+
+// said remembers who acknowledged one message.
+type said struct {
+	key sayKey
+	had uint32 // seats
+}
+
+// sayKey names a message within a job.
+type sayKey struct {
+	kind  consensus.Kind
+	note  consensus.Note
+	round uint32
+	value consensus.Hash
+}
+
+func keyOf(o bft.Outgoing) sayKey { return sayKey{o.Kind, o.Note, o.Round, o.Value} }
+
+// Entry is one record of one job.
+type Entry struct {
+	Job    consensus.JobID
+	Seq    uint64
+	Record bft.Record
+}
+
+// Say is one message to send: to seats of the job's roster, and to its
+// submitter. Own says that it is new: the machine itself is told, too.
+type Say struct {
+	Job     consensus.JobID
+	Charter *consensus.Charter
+	Out     bft.Outgoing
+	Seats   []int
+	Self    int
+	Own     bool
+	Offer   *consensus.Offer // to ride along with a witness's accepts
+}
+
+// Do is one effect of one job.
+type Do struct {
+	Job     consensus.JobID
+	Charter *consensus.Charter
+	Effect  bft.Effect
+}
+
+// Batch is what steps asked for: make Entries and Extra durable together, then
+// send Says, then do Dos.
+type Batch struct {
+	Entries []Entry
+	Extra   []Record
+	Says    []Say
+	Dos     []Do
+}
+
+// Empty reports whether there is nothing in the batch.
+func (b *Batch) Empty() bool {
+	return len(b.Entries) == 0 && len(b.Extra) == 0 && len(b.Says) == 0 && len(b.Dos) == 0
+}
+
+// NewCore returns a core without jobs. Back-offs begin at resend milliseconds.
+func NewCore(self admission.Key, resend int64) *Core {
+	return &Core{self: self, resend: resend, jobs: map[consensus.JobID]*job{}}
+}
+
+// Flush hands over all that was gathered, and begins a new batch.
+func (c *Core) Flush() Batch {
+	b := c.batch
+	c.batch = Batch{}
+	return b
+}
+
+// Pending reports whether Flush has something to hand over.
+func (c *Core) Pending() bool { return !c.batch.Empty() }
+
+// Open begins or resumes a job's machine. A job that is open stays as it is.
+func (c *Core) Open(now int64, o Open) error {
+	if _, ok := c.jobs[o.Config.Job]; ok {
+		return nil
+	}
+	j := &job{id: o.Config.Job, charter: o.Config.Charter, offer: o.Offer, self: o.Config.Self, backoff: c.resend, nudge: now + c.resend}
+	var ready bft.Ready
+	if len(o.Records) > 0 || o.First == nil {
+		machine, first, err := bft.Restore(o.Config, o.Records, now)
+		if err != nil {
+			return err
+		}
+		j.machine, ready, j.nextSeq = machine, first, uint64(len(o.Records))
+	} else {
+		j.machine = bft.New(o.Config)
+		ready = j.machine.Step(now, o.First)
+	}
+	c.jobs[j.id] = j
+	c.batch.Extra = append(c.batch.Extra, o.Extra...)
+	c.gather(now, j, ready)
+	for _, vote := range o.Accepts {
+		seat := int(vote.Seat)
+		c.gather(now, j, j.machine.Step(now, bft.Message{From: seat, Kind: consensus.KindAccept, Proof: vote.Proof}))
+	}
+	return nil
+}
+
+// Input steps one job's machine. Inputs for jobs that are not open are dropped.
+func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
+	j, ok := c.jobs[id]
+	if !ok {
+		return
+	}
+	if m, ok := in.(bft.Message); ok && m.Note == consensus.NoteAsk {
+		for i := range j.said {
+			j.said[i].had &^= 1 << m.From
+		}
+		c.sayCurrent(j, m.From)
+		return
+	}
+	c.gather(now, j, j.machine.Step(now, in))
+}
+
+// View shows a job's machine.
+func (c *Core) View(id consensus.JobID) (bft.View, bool) {
+	j, ok := c.jobs[id]
+	if !ok {
+		return bft.View{}, false
+	}
+	return j.machine.View(), true
+}
+
+// Acknowledged notes that a seat has a message.
+func (c *Core) Acknowledged(id consensus.JobID, seat int, key sayKey) {
+	if j, ok := c.jobs[id]; ok {
+		j.mark(key, seat)
+	}
+}
+
+func (j *job) mark(key sayKey, seat int) {
+	for i := range j.said {
+		if j.said[i].key == key {
+			j.said[i].had |= 1 << seat
+			return
+		}
+	}
+	j.said = append(j.said, said{key, 1 << seat})
+}
+
+func (j *job) has(key sayKey, seat int) bool {
+	for i := range j.said {
+		if j.said[i].key == key {
+			return j.said[i].had&(1<<seat) != 0
+		}
+	}
+	return false
+}
+
+// gather takes over what a step asked for. Records come first in a batch, so
+// that nothing of the same step can be said before them.
+func (c *Core) gather(now int64, j *job, ready bft.Ready) {
+	for _, record := range ready.Records {
+		c.batch.Entries = append(c.batch.Entries, Entry{j.id, j.nextSeq, record})
+		j.nextSeq++
+	}
+	for _, out := range ready.Say {
+		c.batch.Says = append(c.batch.Says, c.say(j, out, out.To, true))
+		j.backoff = c.resend
+	}
+	for _, effect := range ready.Do {
+		c.batch.Dos = append(c.batch.Dos, Do{j.id, j.charter, effect})
+	}
+	j.wake = ready.Wake
+	if len(ready.Say) > 0 {
+		j.nudge = now + j.backoff
+	}
+	if j.machine.Done() && j.ended == 0 {
+		j.ended = now
+	}
+	c.schedule(j)
+}
+
+func (c *Core) say(j *job, out bft.Outgoing, seats []int, own bool) Say {
+	s := Say{Job: j.id, Charter: j.charter, Out: out, Seats: seats, Self: j.self, Own: own}
+	if out.Note == consensus.NoteAccepts {
+		s.Offer = &j.offer
+	}
+	return s
+}
+
+// linger is how long a job that ended is kept for members that have not
+// acknowledged its decision, in milliseconds. They can still ask afterwards:
+// the journal answers.
+const linger = 10_000
+
+// maxBackoff bounds the back-off of what is said again, in milliseconds.
+const maxBackoff = 10_000
+
+// Tick gives time to every job that wants it.
+func (c *Core) Tick(now int64) {
+	for len(c.wakes) > 0 && c.wakes[0].due <= now {
+		j := c.wakes[0]
+		if j.wake != 0 && j.wake <= now {
+			j.wake = 0
+			c.gather(now, j, j.machine.Step(now, bft.Tick{}))
+		}
+		if j.nudge != 0 && j.nudge <= now {
+			c.nudge(now, j)
+		}
+		if j.ended == 0 || j.nudge != 0 {
+			c.schedule(j)
+		}
+	}
+}
+
+// nudge says again, to each seat, what it has not acknowledged. A job that
+// ended is dropped when all have its decision, or after linger.
+func (c *Core) nudge(now int64, j *job) {
+	again := false
+	for seat := range j.charter.Roster {
+		if seat != j.self && c.sayCurrent(j, seat) {
+			again = true
+		}
+	}
+	if j.ended != 0 && (!again || now >= j.ended+linger) {
+		c.drop(j)
+		return
+	}
+	j.backoff = min(j.backoff+j.backoff/2, maxBackoff)
+	j.nudge = now + j.backoff + jitter(j.id, now)%(j.backoff/4+1)
+}
+
+func (c *Core) sayCurrent(j *job, seat int) bool {
+	again := false
+	for _, out := range j.machine.Current(seat) {
+		if j.has(keyOf(out), seat) {
+			continue
+		}
+		out.Submitter = false
+		c.batch.Says = append(c.batch.Says, c.say(j, out, []int{seat}, false))
+		again = true
+	}
+	return again
+}
+
+// jitter spreads back-offs by what is at hand, so that the core needs no
+// randomness.
+func jitter(id consensus.JobID, now int64) int64 {
+	return int64(id[0])<<8 | int64(id[1]) ^ now&0xff
+}
+
+func (c *Core) drop(j *job) {
+	delete(c.jobs, j.id)
+	j.nudge, j.wake = 0, 0
+	c.schedule(j)
+	c.batch.Dos = append(c.batch.Dos, Do{j.id, j.charter, dropped{}})
+}
+
+// dropped is the core's own effect: the job's checkers may forget it.
+type dropped struct{ bft.Effect }
+
+// Wake returns when Tick has something to do; 0 for never.
+func (c *Core) Wake() int64 {
+	if len(c.wakes) == 0 {
+		return 0
+	}
+	return c.wakes[0].due
+}
+
+// Jobs returns the ids of all open jobs, in order.
+func (c *Core) Jobs() []consensus.JobID {
+	ids := make([]consensus.JobID, 0, len(c.jobs))
+	for id := range c.jobs {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b consensus.JobID) int { return slices.Compare(a[:], b[:]) })
+	return ids
+}
+
+// ReadyToDrop drops a job that ended as soon as all seats have its decision.
+func (c *Core) ReadyToDrop(id consensus.JobID) {
+	j, ok := c.jobs[id]
+	if !ok || j.ended == 0 {
+		return
+	}
+	for seat := range j.charter.Roster {
+		if seat == j.self {
+			continue
+		}
+		for _, out := range j.machine.Current(seat) {
+			if !j.has(keyOf(out), seat) {
+				return
+			}
+		}
+	}
+	c.drop(j)
+}
+
+func (c *Core) schedule(j *job) {
+	due := j.nudge
+	if j.wake != 0 && (due == 0 || j.wake < due) {
+		due = j.wake
+	}
+	switch {
+	case j.due == 0 && due != 0:
+		j.due = due
+		heap.Push(&c.wakes, j)
+	case j.due != 0 && due == 0:
+		heap.Remove(&c.wakes, j.place)
+		j.due = 0
+	case j.due != due:
+		j.due = due
+		heap.Fix(&c.wakes, j.place)
+	}
+}
+
+// wakes is a heap of jobs by when they are due; ties by id, so that the order
+// is the same in every run.
+type wakes []*job
+
+func (w wakes) Len() int { return len(w) }
+func (w wakes) Less(i, k int) bool {
+	if w[i].due != w[k].due {
+		return w[i].due < w[k].due
+	}
+	return slices.Compare(w[i].id[:], w[k].id[:]) < 0
+}
+func (w wakes) Swap(i, k int) {
+	w[i], w[k] = w[k], w[i]
+	w[i].place, w[k].place = i, k
+}
+func (w *wakes) Push(x any) {
+	j := x.(*job)
+	j.place = len(*w)
+	*w = append(*w, j)
+}
+func (w *wakes) Pop() any {
+	old := *w
+	j := old[len(old)-1]
+	*w = old[:len(old)-1]
+	return j
+}

@@ -1,0 +1,295 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/election"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// adverts is what this node has heard of others, and says of itself.
+type adverts struct {
+	network admission.Network
+	genesis admission.Genesis
+	policy  admission.Policy
+	clock   func() int64
+
+	mutex    sync.Mutex
+	known    map[admission.Key]*heardAdvert
+	sequence uint64
+	version  uint64 // grows when a node comes, goes or changes
+}
+
+type heardAdvert struct {
+	signed consensus.SignedAdvert
+	since  int64 // heard continuously since, Unix milliseconds
+	last   int64
+}
+
+// Bounds of what is taken in: nodes known, and bytes of one signed advert.
+const (
+	maxKnown  = 4096
+	maxAdvert = 4 << 10
+)
+
+// freshness is how many intervals may pass without an advert until a node is
+// taken for gone.
+const freshness = 4
+
+func newAdverts(h home, policy admission.Policy, clock func() int64) *adverts {
+	return &adverts{network: h.network, genesis: h.founded, policy: policy, clock: clock, known: map[admission.Key]*heardAdvert{}}
+}
+
+// errStale is returned for an advert that is no news: it is ignored, not held
+// against who relayed it.
+var errStale = errors.New("advert: not newer than the one known")
+
+// hear checks and keeps an advert. An error that is not errStale means that it
+// is invalid.
+func (a *adverts) hear(s consensus.SignedAdvert) error {
+	ad := s.Advert
+	now := a.clock()
+	a.mutex.Lock()
+	before, ok := a.known[ad.Peer]
+	a.mutex.Unlock()
+	if ok && before.signed.Advert.Incarnation == ad.Incarnation && before.signed.Advert.Sequence >= ad.Sequence {
+		return errStale
+	}
+	if ok && before.signed.Advert.Incarnation != ad.Incarnation && before.signed.Advert.Issued >= ad.Issued {
+		return errStale
+	}
+	if ad.Issued > now+skewAllowed || ad.Issued < now-a.window()-skewAllowed {
+		return errStale
+	}
+	if err := a.check(s); err != nil {
+		return err
+	}
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	next := &heardAdvert{signed: s, since: now, last: now}
+	if before, ok = a.known[ad.Peer]; ok {
+		same := before.signed.Advert.Incarnation == ad.Incarnation
+		if same && before.signed.Advert.Sequence >= ad.Sequence {
+			return errStale
+		}
+		if same && now-before.last <= a.window() {
+			next.since = before.since
+		}
+	} else if len(a.known) >= maxKnown {
+		return errStale
+	}
+	if !ok || a.stale(before, now) || changed(before.signed.Advert, ad) {
+		a.version++
+	}
+	a.known[ad.Peer] = next
+	return nil
+}
+
+// skewAllowed is the difference of clocks that is allowed for, milliseconds.
+const skewAllowed = 60_000
+
+func (a *adverts) window() int64 { return freshness * a.policy.Advert }
+
+func (a *adverts) stale(h *heardAdvert, now int64) bool { return now-h.last > a.window() }
+
+// changed reports whether an advert says something that the draw goes by.
+func changed(before, after consensus.Advert) bool {
+	return before.Incarnation != after.Incarnation || !sameQuantities(before.Total, after.Total) ||
+		!slices.Equal(before.Features, after.Features) || !slices.Equal(before.Classes, after.Classes)
+}
+
+func sameQuantities(a, b map[string]uint64) bool {
+	return consensus.Needs{Quantities: a}.Equal(consensus.Needs{Quantities: b})
+}
+
+func (a *adverts) check(s consensus.SignedAdvert) error {
+	ad, c := s.Advert, s.Credential.Body
+	switch {
+	case c.Subject != ad.Peer || c.Kind != admission.KindNode:
+		return errors.New("advert: the credential is not that node's")
+	case len(ad.Total) > 32 || len(ad.Free) > 32 || len(ad.Features) > 32 || len(ad.Classes) > 8 || len(ad.Addresses) > 16:
+		return errors.New("advert: too large")
+	case !slices.IsSorted(ad.Features):
+		return errors.New("advert: features are sorted")
+	}
+	if err := s.Credential.Check(a.genesis, a.network); err != nil {
+		return err
+	}
+	data, err := dagcbor.Seal(consensus.TagAdvert, a.network[:], ad)
+	if err != nil {
+		return err
+	}
+	if len(data) > maxAdvert {
+		return fmt.Errorf("advert: %d bytes, at most %d", len(data), maxAdvert)
+	}
+	if !ad.Peer.Verify(data, s.Signature) {
+		return fmt.Errorf("advert: %w", admission.ErrSignature)
+	}
+	return nil
+}
+
+// fresh returns the adverts of all nodes that are not taken for gone, by key.
+func (a *adverts) fresh() []heardAdvert {
+	now := a.clock()
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	out := make([]heardAdvert, 0, len(a.known))
+	for key, h := range a.known {
+		if a.stale(h, now) {
+			delete(a.known, key)
+			a.version++
+			continue
+		}
+		out = append(out, *h)
+	}
+	slices.SortFunc(out, func(x, y heardAdvert) int {
+		return slices.Compare(x.signed.Advert.Peer[:], y.signed.Advert.Peer[:])
+	})
+	return out
+}
+
+func (a *adverts) state() uint64 {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	return a.version
+}
+
+// get returns the last advert of a node.
+func (a *adverts) get(key admission.Key) (heardAdvert, bool) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	h, ok := a.known[key]
+	if !ok {
+		return heardAdvert{}, false
+	}
+	return *h, true
+}
+
+// seen is the view that members hold a submitter's roll against.
+func (a *adverts) seen() []election.Seen {
+	var out []election.Seen
+	for _, h := range a.fresh() {
+		ad := h.signed.Advert
+		out = append(out, election.Seen{Peer: ad.Peer, Incarnation: ad.Incarnation, Since: h.since, Credential: h.signed.Credential.Body,
+			Total: ad.Total, Features: ad.Features, Classes: ad.Classes, Group: groupOf(ad.Addresses)})
+	}
+	return out
+}
+
+// groupOf is the address group of a node: the /16 or /32 that its first
+// public address lies in, or empty.
+func groupOf(addresses []string) string {
+	for _, text := range addresses {
+		addr, err := multiaddr.NewMultiaddr(text)
+		if err != nil {
+			continue
+		}
+		if ip, ok := publicGroup(addr); ok {
+			return ip
+		}
+	}
+	return ""
+}
+
+// advertise makes this node's next advert.
+func (n *Node) advertise() (consensus.SignedAdvert, error) {
+	load := n.member.Load()
+	n.adverts.mutex.Lock()
+	n.adverts.sequence++
+	sequence := n.adverts.sequence
+	n.adverts.mutex.Unlock()
+	ad := consensus.Advert{
+		Peer: n.home.identity.Signer.Key(), Incarnation: n.incarnation, Sequence: sequence, Issued: n.clock(),
+		Total: load.Total.Quantities(), Free: load.Free.Quantities(), Queued: uint64(load.Queued), OldestWait: load.OldestWait,
+		Features: []string{}, Classes: []consensus.Class{consensus.Class("arch/" + runtime.GOARCH), consensus.Portable},
+		Addresses: n.addresses(),
+	}
+	data, err := dagcbor.Seal(consensus.TagAdvert, n.home.network[:], ad)
+	if err != nil {
+		return consensus.SignedAdvert{}, err
+	}
+	return consensus.SignedAdvert{Advert: ad, Credential: n.home.credential, Signature: n.home.identity.Signer.Sign(data)}, nil
+}
+
+// advertLoop says what this node can do, every interval.
+func (n *Node) advertLoop(ctx context.Context) error {
+	interval := time.Duration(n.home.founded.Policy.Advert) * time.Millisecond
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+		}
+		if err := n.sayAdvert(ctx); err != nil {
+			return err
+		}
+		timer.Reset(interval/2 + jitterOf(interval))
+	}
+}
+
+func (n *Node) sayAdvert(ctx context.Context) error {
+	signed, err := n.advertise()
+	if err != nil {
+		return err
+	}
+	if err := n.adverts.hear(signed); err != nil && !errors.Is(err, errStale) {
+		return fmt.Errorf("own advert: %w", err)
+	}
+	return nil
+}
+
+// quantitiesOf turns an advert's quantities back into resources.
+func quantitiesOf(q map[string]uint64) jobs.Resources {
+	return jobs.Resources{CPU: q[jobs.QuantityCPU], Memory: q[jobs.QuantityMemory], Disk: q[jobs.QuantityDisk]}
+}
+
+// askAdverts asks a peer for the adverts it has heard: gossip loses messages by
+// design, and a node that has just come has heard none.
+func (n *Node) askAdverts(ctx context.Context, from peer.ID) error {
+	data, err := n.ask(ctx, from, question{Op: opAdverts})
+	if err != nil {
+		return err
+	}
+	var list []consensus.SignedAdvert
+	if err := dagcbor.Unmarshal(data, &list); err != nil {
+		return err
+	}
+	if len(list) > maxKnown {
+		return fmt.Errorf("%d adverts, at most %d", len(list), maxKnown)
+	}
+	for _, signed := range list {
+		if err := n.adverts.hear(signed); err != nil && !errors.Is(err, errStale) {
+			return err
+		}
+	}
+	return nil
+}
+
+// answerAdverts answers with the freshest adverts known.
+func (n *Node) answerAdverts() ([]byte, error) {
+	fresh := n.adverts.fresh()
+	slices.SortFunc(fresh, func(x, y heardAdvert) int { return cmp.Compare(y.last, x.last) })
+	list := make([]consensus.SignedAdvert, 0, min(len(fresh), maxAnswered))
+	for _, h := range fresh[:min(len(fresh), maxAnswered)] {
+		list = append(list, h.signed)
+	}
+	return dagcbor.Marshal(list)
+}
+
+// maxAnswered bounds the adverts in one answer.
+const maxAnswered = 512

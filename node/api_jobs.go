@@ -1,0 +1,291 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/muster-network/muster/api/server"
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/examples"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/member"
+	"github.com/muster-network/muster/jobs/submitter"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/tree"
+)
+
+var (
+	_ server.Jobs    = (*Node)(nil)
+	_ server.Control = (*Node)(nil)
+)
+
+// Submit implements server.Jobs.
+func (n *Node) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptions) (jobs.Job, error) {
+	if err := file.Validate(); err != nil {
+		return jobs.Job{}, err
+	}
+	task, class, err := n.task(ctx, file)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	_, link, err := task.Seal(n.home.network)
+	if err != nil {
+		return jobs.Job{}, &jobs.Problem{Code: jobs.CodeSpecValue, What: "the task cannot be", Why: err.Error()}
+	}
+	spec, err := file.Spec(link, n.defaults())
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	if o.Key == "" {
+		var fresh [16]byte
+		if _, err := rand.Read(fresh[:]); err != nil {
+			return jobs.Job{}, err
+		}
+		o.Key = hex.EncodeToString(fresh[:])
+	}
+	acknowledged, err := n.submitter.Submit(ctx, submitter.Request{Key: o.Key, Spec: spec, Task: task, Class: class})
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	if f, ok, err := n.local(ctx, acknowledged.Job); err == nil && ok {
+		return f.job, nil
+	}
+	j := describe(acknowledged.Job, acknowledged.Charter)
+	j.Name, j.Labels, j.State, j.Source = spec.Name, spec.Labels, jobs.Accepted, n.name
+	return j, nil
+}
+
+func (n *Node) defaults() jobs.Defaults { return jobs.Defaults{Policy: n.home.founded.Policy} }
+
+// task makes a file's task: module and inputs are here, or at a peer.
+func (n *Node) task(ctx context.Context, file *jobs.File) (*jobs.Task, consensus.Class, error) {
+	file, err := file.Resolve(func(ref jobs.Ref) (cid.Cid, error) { return n.builtin(ctx, ref) })
+	if err != nil {
+		return nil, "", err
+	}
+	module, inputs, err := file.Sources()
+	if err != nil {
+		return nil, "", err
+	}
+	class, err := n.class(ctx, module)
+	if err != nil {
+		return nil, "", err
+	}
+	var root *dagcbor.Link
+	if len(inputs) > 0 {
+		entries := make([]tree.Node, len(inputs))
+		for i, in := range inputs {
+			entries[i] = tree.Node{Name: in.Name, CID: in.CID}
+		}
+		t, err := tree.WriteDirectory(ctx, n.blocks, entries)
+		if err != nil {
+			return nil, "", &jobs.Problem{Code: jobs.CodeSpecFile, What: "an input is not stored here", Why: err.Error(),
+				Try: "upload it first: POST /v1/blobs"}
+		}
+		link := dagcbor.LinkTo(t.Root)
+		root = &link
+	}
+	task, err := file.Task(dagcbor.LinkTo(module), root, n.defaults())
+	return task, class, err
+}
+
+// builtin stores a module that the binary carries. A file on the caller's
+// machine means nothing to this one.
+func (n *Node) builtin(ctx context.Context, ref jobs.Ref) (cid.Cid, error) {
+	name, ok := ref.Text.Builtin()
+	if !ok {
+		return cid.Undef, &jobs.Problem{Code: jobs.CodeSpecFile, What: ref.At + ": " + string(ref.Text) + " means nothing to another machine",
+			Try: "upload it, and name it by cid:"}
+	}
+	data, ok := examples.Builtin(name)
+	if !ok {
+		return cid.Undef, &jobs.Problem{Code: jobs.CodeSpecFile, What: fmt.Sprintf("there is no builtin %q", name), Try: "builtin:hello"}
+	}
+	t, err := tree.WriteFile(ctx, n.blocks, bytes.NewReader(data))
+	return t.Root, err
+}
+
+// class inspects a module, once.
+func (n *Node) class(ctx context.Context, module cid.Cid) (consensus.Class, error) {
+	n.mutex.Lock()
+	class, ok := n.classes[module]
+	n.mutex.Unlock()
+	if ok {
+		return class, nil
+	}
+	r, err := tree.OpenFile(ctx, n.blocks, module)
+	if err != nil {
+		return "", &jobs.Problem{Code: jobs.CodeSpecFile, What: "the module is not stored here", Why: err.Error(), Try: "upload it first: POST /v1/blobs"}
+	}
+	if most := int64(n.home.founded.Policy.MaxInput); r.Size() > most {
+		return "", &jobs.Problem{Code: jobs.CodeModule, What: "the module is too large", Why: fmt.Sprintf("%d bytes, the network allows %d", r.Size(), most)}
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return "", err
+	}
+	found, err := n.executor.Inspect(data)
+	if err != nil {
+		return "", &jobs.Problem{Code: jobs.CodeModule, What: "the module cannot run", Why: err.Error(),
+			Try: "build it for WASI preview 1: GOOS=wasip1 GOARCH=wasm go build"}
+	}
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	if len(n.classes) >= maxClasses {
+		clear(n.classes)
+	}
+	n.classes[module] = consensus.Class(found)
+	return consensus.Class(found), nil
+}
+
+// maxClasses bounds the modules whose class is remembered.
+const maxClasses = 1024
+
+// Job implements server.Jobs.
+func (n *Node) Job(ctx context.Context, id string) (jobs.Job, error) {
+	ref, err := n.resolve(id)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	f, err := n.find(ctx, ref)
+	return f.job, err
+}
+
+// List implements server.Jobs: open jobs first, then those that ended, newest
+// first.
+func (n *Node) List(ctx context.Context, q server.ListQuery) ([]jobs.Job, string, error) {
+	var page []jobs.Job
+	var after []byte
+	if q.Cursor == "" {
+		open, err := n.listOpen(ctx, q)
+		if err != nil {
+			return nil, "", err
+		}
+		page = open
+	} else {
+		var err error
+		if after, err = hex.DecodeString(q.Cursor); err != nil {
+			return nil, "", &jobs.Problem{Code: jobs.CodeUsage, What: "this cursor is none", Try: "the cursor of the page before"}
+		}
+	}
+	var next string
+	var failed error
+	err := n.archive.List(after, func(cursor []byte, id consensus.JobID, line member.Line) bool {
+		if len(page) >= q.Limit {
+			return false
+		}
+		next = hex.EncodeToString(cursor)
+		if q.State != "" && line.State != q.State || !hasLabel(line.Labels, q.Label) {
+			return true
+		}
+		f, ok, err := n.local(ctx, id)
+		if err != nil {
+			failed = err
+			return false
+		}
+		if ok {
+			page = append(page, f.job)
+		}
+		return true
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return nil, "", err
+	}
+	if len(page) < q.Limit {
+		next = ""
+	}
+	return page, next, nil
+}
+
+func (n *Node) listOpen(ctx context.Context, q server.ListQuery) ([]jobs.Job, error) {
+	var page []jobs.Job
+	for _, o := range n.member.Open() {
+		j, ok, err := n.openJob(ctx, o.ID)
+		if err != nil {
+			return nil, err
+		}
+		if ok && (q.State == "" || j.State == q.State) && hasLabel(j.Labels, q.Label) {
+			page = append(page, j)
+		}
+	}
+	slices.SortFunc(page, func(a, b jobs.Job) int {
+		if a.Issued != b.Issued {
+			return int(b.Issued - a.Issued)
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return page, nil
+}
+
+func hasLabel(labels map[string]string, want string) bool {
+	if want == "" {
+		return true
+	}
+	key, value, both := strings.Cut(want, "=")
+	have, ok := labels[key]
+	return ok && (!both || have == value)
+}
+
+// Wait implements server.Jobs.
+func (n *Node) Wait(ctx context.Context, id string) (jobs.Job, error) {
+	ref, err := n.resolve(id)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	for {
+		changed := n.member.Changed()
+		f, err := n.find(context.WithoutCancel(ctx), ref)
+		if err != nil || f.job.State.Terminal() {
+			return f.job, err
+		}
+		poll, stop := n.pollUnlessMember(f.job)
+		select {
+		case <-changed:
+		case <-poll:
+		case <-ctx.Done():
+			stop()
+			return f.job, nil
+		}
+		stop()
+	}
+}
+
+// Cancel implements server.Control: this node's key is the owner's, or an
+// authority's.
+func (n *Node) Cancel(ctx context.Context, id string) (jobs.Job, error) {
+	ref, err := n.resolve(id)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	f, err := n.find(ctx, ref)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	if f.job.State.Terminal() {
+		return f.job, &jobs.Problem{Code: jobs.CodeConflict, What: "the job has ended already", Why: "it is " + string(f.job.State),
+			Try: "muster result " + jobs.Short(f.job.ID)}
+	}
+	self := n.home.identity.Signer.Key()
+	if f.job.Owner != self.String() && !n.home.founded.Authority(self) {
+		return f.job, &jobs.Problem{Code: jobs.CodeDenied, What: "this node may not cancel the job",
+			Why: "neither is it the owner, nor an authority of the network", Try: "muster cancel on the node that submitted it"}
+	}
+	job, err := consensus.ParseJobID(f.job.ID)
+	if err != nil {
+		return f.job, err
+	}
+	wish, err := consensus.SignCancel(n.home.network, job, n.home.identity.Signer)
+	if err != nil {
+		return f.job, err
+	}
+	return f.job, n.sendCancel(ctx, wish, f.job)
+}

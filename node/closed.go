@@ -1,0 +1,201 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/member"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+func parseRequest(text string) (consensus.RequestID, bool) {
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != len(consensus.RequestID{}) {
+		return consensus.RequestID{}, false
+	}
+	return consensus.RequestID(raw), true
+}
+
+// foundClosed verifies what is kept of a job that ended and shows it. source is
+// the name of whoever told it.
+func (n *Node) foundClosed(closed *member.Closed, source string) (found, error) {
+	certificate, err := consensus.OpenCertificate(closed.Certificate)
+	if err != nil {
+		return found{}, err
+	}
+	verdict, err := certificate.Verify(n.home.genesis)
+	if err != nil {
+		return found{}, err
+	}
+	j := describe(verdict.Job, verdict.Charter)
+	j.Name, j.Labels, j.Finished, j.Round, j.Source = closed.Name, closed.Labels, closed.Finished, int(verdict.Round), source
+	j.State = member.StateOf(verdict.Value)
+	j.Outcome = outcome(verdict)
+	for i, seat := range closed.Seats {
+		if i < len(j.Members) {
+			m := &j.Members[i]
+			m.Role, m.Activated, m.Accepted, m.Started = seat.Role, seat.Activated, seat.Accepted, seat.Started
+			m.Report, m.Disagrees, m.Prepared, m.Use = seat.Report, seat.Disagrees, seat.Prepared, seat.Use
+		}
+	}
+	for _, seat := range verdict.Signers {
+		j.Members[seat].Signed = true
+	}
+	return found{job: j, certificate: closed.Certificate, verdict: &verdict}, nil
+}
+
+func outcome(v consensus.Verdict) *jobs.Outcome {
+	o := &jobs.Outcome{Signed: len(v.Signers)}
+	switch v.Value.Kind {
+	case consensus.Result:
+		o.Kind = "result"
+	case consensus.Cancelled:
+		o.Kind = "cancelled"
+	case consensus.Failed:
+		o.Kind, o.Class, o.Code = "failed", v.Value.Class.String(), int(v.Value.Code)
+	}
+	if v.Value.Tree != nil {
+		o.Result = v.Value.Tree.String()
+	}
+	return o
+}
+
+// describe says what a charter says.
+func describe(id consensus.JobID, c *consensus.Charter) jobs.Job {
+	t := c.Thresholds()
+	j := jobs.Job{
+		ID: id.String(), Request: c.Request.String(), Task: c.Task.String(), Owner: c.Owner.String(), Submitter: c.Submitter.String(),
+		Class: string(c.Class), Assurance: string(c.Assurance), Fault: c.Fault.String(), Faults: int(c.F), Size: t.N, Quorum: t.Quorum,
+		Issued: c.Issued, Deadline: c.Deadline,
+	}
+	for _, seat := range c.Roster {
+		j.Members = append(j.Members, jobs.Member{Peer: seat.Peer.String(), Name: seat.Peer.Name()})
+	}
+	return j
+}
+
+// openJob shows a job that is open on this node.
+func (n *Node) openJob(ctx context.Context, id consensus.JobID) (jobs.Job, bool, error) {
+	open, ok := n.member.Job(id)
+	if !ok {
+		return jobs.Job{}, false, nil
+	}
+	j := describe(id, open.Charter)
+	j.Name, j.Labels, j.State, j.Source = open.Spec.Name, open.Spec.Labels, jobs.Accepted, n.name
+	s, ok, err := n.agreement.Standing(ctx, id)
+	if err != nil || !ok {
+		return j, true, err
+	}
+	j.State, j.Round = s.State, s.Round
+	for i, seat := range s.Seats {
+		seat.Peer, seat.Name = j.Members[i].Peer, j.Members[i].Name
+		j.Members[i] = seat
+	}
+	j.Stalled = n.stalled(open.Charter)
+	return j, true, nil
+}
+
+// stalled says that fewer than q members have been reachable for longer than
+// the policy allows, and who is missing (protocol, section 7).
+func (n *Node) stalled(c *consensus.Charter) *jobs.Stalled {
+	t := c.Thresholds()
+	now, limit := n.clock(), n.home.founded.Policy.Stalled
+	var missing []string
+	var since int64
+	reachable := 0
+	for _, seat := range c.Roster {
+		gone, away := n.reach.away(seat.Peer)
+		if !away || now-gone < limit {
+			reachable++
+			continue
+		}
+		missing = append(missing, seat.Peer.Name())
+		since = max(since, gone+limit)
+	}
+	if reachable >= t.Quorum {
+		return nil
+	}
+	return &jobs.Stalled{Since: since, Waiting: missing,
+		Reason: fmt.Sprintf("%d of %d members can be reached, agreement takes %d", reachable, t.N, t.Quorum)}
+}
+
+// keep stores a certificate of a job this node had no part in.
+func (n *Node) keep(ctx context.Context, data []byte) error {
+	var closed member.Closed
+	if err := dagcbor.Unmarshal(data, &closed); err != nil {
+		return err
+	}
+	f, err := n.foundClosed(&closed, "")
+	if err != nil {
+		return err
+	}
+	if n.clock() > f.verdict.Charter.End {
+		return fmt.Errorf("job %s need not be kept any more", f.verdict.Job)
+	}
+	return n.member.Keep(ctx, *f.verdict, closed)
+}
+
+// submitterDecided archives the certificate of a job that was submitted here
+// when this node is no member of it, and ends the submission's record.
+func (n *Node) submitterDecided(offer consensus.Offer, c *consensus.Charter, id consensus.JobID, d consensus.Decision) {
+	n.later(func(ctx context.Context) error {
+		if c.Place(n.home.identity.Signer.Key()) < 0 {
+			if err := n.keepDecision(ctx, offer, c, id, d); err != nil {
+				return fmt.Errorf("archive %s: %w", id, err)
+			}
+		}
+		return n.submitter.Forget(ctx, c.Request)
+	})
+}
+
+func (n *Node) keepDecision(ctx context.Context, offer consensus.Offer, c *consensus.Charter, id consensus.JobID, d consensus.Decision) error {
+	data, err := n.blocks.Get(ctx, c.Roll.Cid)
+	if err != nil {
+		return err
+	}
+	roll, err := consensus.OpenRoll(n.home.founded, n.home.network, data)
+	if err != nil {
+		return err
+	}
+	certificate, err := consensus.Assemble(offer.Charter, c, func(key admission.Key) (admission.SignedCredential, bool) {
+		for _, credential := range offer.Credentials {
+			if credential.Body.Subject == key {
+				return credential, true
+			}
+		}
+		for _, e := range roll.Entries {
+			if e.Peer == key {
+				return e.Credential, true
+			}
+		}
+		return admission.SignedCredential{}, false
+	}, d)
+	if err != nil {
+		return err
+	}
+	encoded, err := certificate.Encode()
+	if err != nil {
+		return err
+	}
+	verdict, err := certificate.Verify(n.home.genesis)
+	if err != nil {
+		return err
+	}
+	closed := member.Closed{Certificate: encoded, Finished: n.clock(), Seats: []member.Seat{}}
+	if spec, err := n.spec(ctx, c); err == nil {
+		closed.Name, closed.Labels = spec.Name, spec.Labels
+	}
+	return n.member.Keep(ctx, verdict, closed)
+}
+
+func (n *Node) spec(ctx context.Context, c *consensus.Charter) (*jobs.Spec, error) {
+	data, err := n.blocks.Get(ctx, c.Spec.Cid)
+	if err != nil {
+		return nil, err
+	}
+	return jobs.OpenSpec(n.home.network, data)
+}

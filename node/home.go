@@ -1,0 +1,229 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/p2p"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// What is in a node's data directory.
+const (
+	fileIdentity   = "identity"   // private key, 0600
+	fileGenesis    = "genesis"    // the network
+	fileCredential = "credential" // this node's place in it
+	filePeers      = "peers"      // remembered
+	fileToken      = "token"      // of the API on TCP, 0600
+	dirJournal     = "journal"
+	dirBlocks      = "blocks"
+	dirCache       = "cache" // compiled modules
+)
+
+// credentialLife is how long the credentials are valid that an authority gives
+// itself and, unless an invite says less, others.
+const credentialLife = 5 * 365 * 24 * time.Hour
+
+// Identity is who this machine is in a network.
+type Identity struct {
+	Name    string
+	Peer    string
+	Network string // its name
+	ID      string // its id
+}
+
+// CreateOptions are the founder's choices.
+type CreateOptions struct {
+	Name    string
+	Testnet bool
+	Policy  admission.Policy // zero: DefaultPolicy
+}
+
+// CreateNetwork founds a network with this machine as its authority.
+func CreateNetwork(home string, o CreateOptions) (Identity, error) {
+	if err := prepare(home); err != nil {
+		return Identity{}, err
+	}
+	identity, err := p2p.OpenIdentity(filepath.Join(home, fileIdentity))
+	if err != nil {
+		return Identity{}, err
+	}
+	if o.Policy == (admission.Policy{}) {
+		o.Policy = admission.DefaultPolicy()
+	}
+	now := time.Now()
+	g := admission.Genesis{V: admission.Version, Name: o.Name, Created: now.UnixMilli(), Nonce: make([]byte, 16),
+		Authorities: []admission.Key{identity.Signer.Key()}, Testnet: o.Testnet, Policy: o.Policy}
+	if _, err := rand.Read(g.Nonce); err != nil {
+		return Identity{}, err
+	}
+	data, network, err := g.Seal()
+	if err != nil {
+		return Identity{}, &jobs.Problem{Code: jobs.CodeUsage, What: "no such network can be", Why: err.Error(), Try: "muster network create lab"}
+	}
+	credential, err := admission.SignCredential(network, nodeCredential(identity.Signer.Key(), admission.RoleAuthority, 1, now, credentialLife), identity.Signer)
+	if err != nil {
+		return Identity{}, err
+	}
+	return install(home, data, credential)
+}
+
+func nodeCredential(subject admission.Key, role admission.Role, weight uint64, now time.Time, life time.Duration) admission.Credential {
+	return admission.Credential{Kind: admission.KindNode, Subject: subject, Role: role, Owner: subject, Weight: weight,
+		Features: []string{}, From: now.Add(-time.Hour).UnixMilli(), Until: now.Add(life).UnixMilli()}
+}
+
+// Join exchanges a ticket for this machine's place in a network.
+func Join(ctx context.Context, home, ticket string) (Identity, error) {
+	t, err := admission.ParseTicket(ticket)
+	if err != nil {
+		return Identity{}, ticketProblem("the ticket cannot be read", err, "copy it whole, from mst1 to its end")
+	}
+	if _, _, err := t.Check(time.Now().UnixMilli()); err != nil {
+		return Identity{}, ticketProblem("the ticket is not good", err, "ask for a new one: muster network invite")
+	}
+	if err := prepare(home); err != nil {
+		return Identity{}, err
+	}
+	identity, err := p2p.OpenIdentity(filepath.Join(home, fileIdentity))
+	if err != nil {
+		return Identity{}, err
+	}
+	credential, err := p2p.Join(ctx, identity, t)
+	if err != nil {
+		return Identity{}, joinProblem(err)
+	}
+	if err := os.WriteFile(filepath.Join(home, fileTicketPeers), []byte(joinLines(t.Invite.Addresses)), 0o600); err != nil {
+		return Identity{}, err
+	}
+	return install(home, t.Genesis, credential)
+}
+
+func ticketProblem(what string, why error, try string) error {
+	return &jobs.Problem{Code: jobs.CodeTicket, What: what, Why: why.Error(), Try: try}
+}
+
+func joinProblem(err error) error {
+	var refused *p2p.RefusedError
+	if errors.As(err, &refused) {
+		return ticketProblem("the network did not take the ticket", err, "ask for a new one: muster network invite")
+	}
+	return &jobs.Problem{Code: jobs.CodeNodeDown, What: "the node that signed the ticket cannot be reached", Why: err.Error(),
+		Try: "start it, or ask for a ticket from one that can be reached", Retryable: true}
+}
+
+// prepare makes the data directory, and refuses one that is in a network.
+func prepare(home string) error {
+	if _, err := os.Stat(filepath.Join(home, fileGenesis)); err == nil {
+		return &jobs.Problem{Code: jobs.CodeConflict, What: "this machine is in a network already", Why: home + " holds one",
+			Try: "another data directory: --home DIR"}
+	}
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
+func install(home string, genesis []byte, credential admission.SignedCredential) (Identity, error) {
+	data, err := dagcbor.Marshal(credential)
+	if err != nil {
+		return Identity{}, err
+	}
+	if err := writeSynced(filepath.Join(home, fileCredential), data); err != nil {
+		return Identity{}, err
+	}
+	if err := writeSynced(filepath.Join(home, fileGenesis), genesis); err != nil {
+		return Identity{}, err
+	}
+	g, network, err := admission.OpenGenesis(genesis)
+	if err != nil {
+		return Identity{}, err
+	}
+	key := credential.Body.Subject
+	return Identity{Name: key.Name(), Peer: key.String(), Network: g.Name, ID: network.String()}, nil
+}
+
+// writeSynced puts a file in place whole, on disk.
+func writeSynced(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	if _, err := f.Write(data); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Sync(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// GenesisFile returns the sealed genesis of the network that home is in.
+func GenesisFile(home string) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(home, fileGenesis))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, noNetwork(home)
+	}
+	return data, err
+}
+
+func noNetwork(home string) error {
+	return &jobs.Problem{Code: jobs.CodeNoNetwork, What: "this machine is in no network", Why: home + " holds none",
+		Try: "muster network create NAME, or muster network join TICKET"}
+}
+
+// home is what a node finds in its data directory.
+type home struct {
+	dir        string
+	identity   p2p.Identity
+	genesis    []byte
+	founded    admission.Genesis
+	network    admission.Network
+	credential admission.SignedCredential
+}
+
+func openHome(dir string) (home, error) {
+	h := home{dir: dir}
+	var err error
+	if h.genesis, err = GenesisFile(dir); err != nil {
+		return h, err
+	}
+	if h.founded, h.network, err = admission.OpenGenesis(h.genesis); err != nil {
+		return h, err
+	}
+	if h.identity, err = p2p.LoadIdentity(filepath.Join(dir, fileIdentity)); err != nil {
+		return h, err
+	}
+	data, err := os.ReadFile(filepath.Join(dir, fileCredential))
+	if err != nil {
+		return h, fmt.Errorf("credential: %w", err)
+	}
+	if err := dagcbor.Unmarshal(data, &h.credential); err != nil {
+		return h, fmt.Errorf("credential: %w", err)
+	}
+	if err := h.credential.Check(h.founded, h.network); err != nil {
+		return h, err
+	}
+	if h.credential.Body.Subject != h.identity.Signer.Key() {
+		return h, errors.New("the credential in the data directory is another node's")
+	}
+	return h, nil
+}
+
+func shortHash(s string) []byte {
+	sum := sha256.Sum256([]byte(s))
+	return sum[:6]
+}

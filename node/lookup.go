@@ -1,0 +1,336 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/election"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/member"
+	"github.com/muster-network/muster/p2p"
+	"github.com/muster-network/muster/p2p/stream"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// question is what peers ask each other outside of any job's agreement.
+type question struct {
+	_    struct{} `cbor:",toarray"`
+	Op   string
+	ID   []byte // of a job or a request; a credential's subject
+	At   uint64 // position in logs
+	Data []byte // what is to be kept
+}
+
+// The questions.
+const (
+	opAdverts = "adverts" // the adverts you have heard
+	opJob     = "job"     // what you know of a job, by job id
+	opRequest = "request" // the same, by request id
+	opKeep    = "keep"    // keep this certificate: you rank for its job
+	opLogs    = "logs"    // what your runs of a job have written
+	opCancel  = "cancel"  // a signed wish that a job end
+)
+
+// maxAnswer bounds an answer, in bytes.
+const maxAnswer = 2 << 20
+
+func (n *Node) ask(ctx context.Context, to peer.ID, q question) ([]byte, error) {
+	data, err := dagcbor.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return stream.Ask(ctx, n.p2p.Host, to, p2p.Protocol(n.home.network, "ask"), data, maxAnswer)
+}
+
+// askTimeout bounds one question.
+const askTimeout = 5 * time.Second
+
+// answer answers a peer's question.
+func (n *Node) answer(ctx context.Context, from peer.ID, request []byte) ([]byte, error) {
+	var q question
+	if err := dagcbor.Unmarshal(request, &q); err != nil {
+		return nil, err
+	}
+	switch q.Op {
+	case opAdverts:
+		return n.answerAdverts()
+	case opJob, opRequest:
+		if len(q.ID) != 32 {
+			return nil, errors.New("an id has 32 bytes")
+		}
+		id := consensus.JobID(q.ID)
+		if q.Op == opRequest {
+			var ok bool
+			var err error
+			if id, ok, err = n.archive.Request(consensus.RequestID(q.ID)); err != nil || !ok {
+				return dagcbor.Marshal(told{})
+			}
+		}
+		return n.answerJob(ctx, id)
+	case opKeep:
+		return nil, n.keep(ctx, q.Data)
+	case opLogs:
+		return n.answerLogs(ctx, q)
+	case opCancel:
+		return nil, n.takeCancel(ctx, q.Data)
+	}
+	return nil, fmt.Errorf("question %q is not known", q.Op)
+}
+
+// told is what a peer knows of a job: its certificate, or how it stands.
+type told struct {
+	_      struct{} `cbor:",toarray"`
+	Closed *member.Closed
+	Open   []byte // jobs.Job as JSON
+}
+
+func (n *Node) answerJob(ctx context.Context, id consensus.JobID) ([]byte, error) {
+	if closed, ok, err := n.archive.Closed(id); err != nil {
+		return nil, err
+	} else if ok {
+		return dagcbor.Marshal(told{Closed: closed})
+	}
+	if j, ok, err := n.openJob(ctx, id); err != nil {
+		return nil, err
+	} else if ok {
+		data, err := json.Marshal(j)
+		if err != nil {
+			return nil, err
+		}
+		return dagcbor.Marshal(told{Open: data})
+	}
+	return dagcbor.Marshal(told{})
+}
+
+// found is a job as a look-up found it.
+type found struct {
+	job         jobs.Job
+	certificate []byte // of a job that ended
+	verdict     *consensus.Verdict
+}
+
+// local looks a job up on this node only.
+func (n *Node) local(ctx context.Context, id consensus.JobID) (found, bool, error) {
+	closed, ok, err := n.archive.Closed(id)
+	if err != nil {
+		return found{}, false, err
+	}
+	if ok {
+		f, err := n.foundClosed(closed, n.name)
+		return f, err == nil, err
+	}
+	j, ok, err := n.openJob(ctx, id)
+	return found{job: j}, ok, err
+}
+
+// find looks a job up: here, at its members if they were announced, at the
+// peers that rank for the id, then at everybody connected. What comes from a
+// peer counts only with a certificate that verifies; how an open job stands is
+// that peer's word, and says so.
+func (n *Node) find(ctx context.Context, ref reference) (found, error) {
+	if ref.isJob {
+		if f, ok, err := n.local(ctx, ref.job); ok || err != nil {
+			return f, err
+		}
+	} else if id, ok, err := n.archive.Request(ref.request); err != nil {
+		return found{}, err
+	} else if ok {
+		if f, ok, err := n.local(ctx, id); ok || err != nil {
+			return f, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	return n.findAtPeers(ctx, ref)
+}
+
+// findTimeout bounds a look-up among peers.
+const findTimeout = 8 * time.Second
+
+// findWidth is how many peers are asked at once.
+const findWidth = 4
+
+func (n *Node) findAtPeers(ctx context.Context, ref reference) (found, error) {
+	q := question{Op: opRequest, ID: ref.request[:]}
+	if ref.isJob {
+		q = question{Op: opJob, ID: ref.job[:]}
+	}
+	peers := n.whomToAsk(ref)
+	answers := make(chan *found, len(peers))
+	slots := make(chan struct{}, findWidth)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, key := range peers {
+		go func() {
+			select {
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
+			case <-ctx.Done():
+			}
+			f, err := n.askJob(ctx, key, q, ref)
+			if err != nil {
+				n.cfg.Log.Debug("look-up", "peer", key.Name(), "error", err)
+			}
+			answers <- f
+		}()
+	}
+	var open *found
+	for range peers {
+		select {
+		case f := <-answers:
+			switch {
+			case f == nil:
+			case f.certificate != nil:
+				return *f, nil
+			case open == nil || better(f.job, open.job):
+				open = f
+			}
+		case <-ctx.Done():
+			if open != nil {
+				return *open, nil
+			}
+			return found{}, notFound(ref.text)
+		}
+	}
+	if open != nil {
+		return *open, nil
+	}
+	return found{}, notFound(ref.text)
+}
+
+func better(a, b jobs.Job) bool { return len(a.Members) > len(b.Members) }
+
+func (n *Node) askJob(ctx context.Context, key admission.Key, q question, ref reference) (*found, error) {
+	data, err := n.ask(ctx, key.Peer(), q)
+	if err != nil {
+		return nil, err
+	}
+	var t told
+	if err := dagcbor.Unmarshal(data, &t); err != nil {
+		return nil, err
+	}
+	switch {
+	case t.Closed != nil:
+		f, err := n.foundClosed(t.Closed, key.Name())
+		if err != nil {
+			return nil, err
+		}
+		if !ref.matches(f.verdict) {
+			return nil, errors.New("a certificate of another job")
+		}
+		return &f, nil
+	case len(t.Open) > 0:
+		var j jobs.Job
+		if err := json.Unmarshal(t.Open, &j); err != nil {
+			return nil, err
+		}
+		if j.State.Terminal() || ref.isJob && j.ID != ref.job.String() {
+			return nil, errors.New("an answer that cannot be")
+		}
+		j.Source = key.Name()
+		return &found{job: j}, nil
+	}
+	return nil, nil
+}
+
+// whomToAsk orders the peers by how likely they are to know.
+func (n *Node) whomToAsk(ref reference) []admission.Key {
+	self := n.home.identity.Signer.Key()
+	var all []admission.Key
+	for _, h := range n.adverts.fresh() {
+		if h.signed.Advert.Peer != self {
+			all = append(all, h.signed.Advert.Peer)
+		}
+	}
+	var out []admission.Key
+	seen := map[admission.Key]bool{self: true}
+	add := func(keys []admission.Key) {
+		for _, k := range keys {
+			if !seen[k] {
+				seen[k] = true
+				out = append(out, k)
+			}
+		}
+	}
+	if ref.isJob {
+		add(n.announced.roster(ref.job))
+		add(election.RankFor(ref.job, all, keepers))
+	} else {
+		add(election.RankFor(ref.request, all, keepers))
+	}
+	add(all[:min(len(all), 64)])
+	return out
+}
+
+// keepers is how many peers keep a certificate they had no part in, for the
+// job's id and again for the request's (protocol, section 12).
+const keepers = 8
+
+// reference is how a person or a program names a job.
+type reference struct {
+	text    string
+	isJob   bool
+	job     consensus.JobID
+	request consensus.RequestID
+}
+
+func (r reference) matches(v *consensus.Verdict) bool {
+	if r.isJob {
+		return v.Job == r.job
+	}
+	return v.Charter.Request == r.request
+}
+
+func notFound(text string) error {
+	return &jobs.Problem{Code: jobs.CodeNotFound, What: fmt.Sprintf("no job %q", text),
+		Why: "neither this node nor any peer that it can reach knows it", Try: "muster ps"}
+}
+
+// resolve turns what somebody typed into a reference: a job id, a request id,
+// or a unique prefix of a job that this node knows.
+func (n *Node) resolve(text string) (reference, error) {
+	if id, err := consensus.ParseJobID(text); err == nil {
+		return reference{text: text, isJob: true, job: id}, nil
+	}
+	if request, ok := parseRequest(text); ok {
+		return reference{text: text, request: request}, nil
+	}
+	if text == "" || strings.ContainsAny(text, "/\\ ") {
+		return reference{}, notFound(text)
+	}
+	ids, err := n.knownIDs()
+	if err != nil {
+		return reference{}, err
+	}
+	full, err := jobs.MatchPrefix(text, ids)
+	if err != nil {
+		return reference{}, err
+	}
+	id, err := consensus.ParseJobID(full)
+	return reference{text: text, isJob: true, job: id}, err
+}
+
+// maxPrefixed bounds the finished jobs that a prefix is looked for among.
+const maxPrefixed = 100_000
+
+func (n *Node) knownIDs() ([]string, error) {
+	var ids []string
+	for _, o := range n.member.Open() {
+		ids = append(ids, o.ID.String())
+	}
+	err := n.archive.List(nil, func(_ []byte, id consensus.JobID, _ member.Line) bool {
+		ids = append(ids, id.String())
+		return len(ids) < maxPrefixed
+	})
+	return ids, err
+}

@@ -1,0 +1,189 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/muster-network/muster/jobs/exec/wasm"
+	"github.com/muster-network/muster/p2p"
+	"github.com/muster-network/muster/p2p/stream"
+	"github.com/muster-network/muster/store/exchange"
+)
+
+// errStopped ends a run that was asked to end.
+var errStopped = errors.New("stopped")
+
+// Run runs the node until ctx ends, Stop is called, or a part fails: a journal
+// that cannot sync stops the node. The order: agreement and the member's side
+// first, then what was open is resumed, then peers are heard, then the API
+// answers.
+func (n *Node) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		select {
+		case <-n.stop:
+			return errStopped
+		case <-n.journal.Failed():
+			return n.journal.Err()
+		case <-n.blocks.Failed():
+			return n.blocks.Err()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	var err error
+	if n.exchange, err = exchange.New(ctx, n.p2p.Host, n.blocks, exchange.Config{Network: n.home.network.String()}); err != nil {
+		return err
+	}
+	g.Go(func() error { return n.runner.Run(ctx) })
+	g.Go(func() error { return n.member.Run(ctx) })
+	g.Go(func() error { return n.submitter.Run(ctx) })
+	g.Go(func() error { return n.taskLoop(ctx) })
+	g.Go(func() error { return n.resume(ctx, g) })
+	err = g.Wait()
+	if errors.Is(err, errStopped) || errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+// resume takes up what was open, then opens the doors.
+func (n *Node) resume(ctx context.Context, g *errgroup.Group) error {
+	resumed, err := n.member.Recover(ctx)
+	if err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	if resumed > 0 {
+		n.cfg.Log.Info("open jobs resumed", "jobs", resumed)
+	}
+	if err := n.sayAdvert(ctx); err != nil {
+		return err
+	}
+	n.p2p.Host.Network().Notify(&network.NotifyBundle{ConnectedF: n.connected})
+	g.Go(func() error { return n.p2p.Run(ctx) })
+	g.Go(func() error { return n.streams.Run(ctx) })
+	g.Go(func() error {
+		return stream.Serve(ctx, n.p2p.Host, p2p.Protocol(n.home.network, "ask"), stream.Limits{Request: 256 << 10}, n.answer)
+	})
+	g.Go(func() error { return n.advertLoop(ctx) })
+	g.Go(func() error { return n.repairLoop(ctx) })
+	if err := n.submitter.Recover(ctx); err != nil {
+		return fmt.Errorf("recover submissions: %w", err)
+	}
+	g.Go(func() error { return n.server.Serve(ctx, n.listeners...) })
+	close(n.ready)
+	fresh := ""
+	if opened := n.journal.Opened(); opened.Fresh {
+		fresh = opened.Reason
+	}
+	n.cfg.Ready(Ready{Name: n.name, Peer: n.home.identity.Peer.String(), Network: n.home.founded.Name, Socket: n.cfg.Socket,
+		API: n.apiURL(), Peers: len(n.p2p.Peers()), Fresh: fresh})
+	return nil
+}
+
+// Close releases everything. It is called after Run has returned.
+func (n *Node) Close() error {
+	var errs []error
+	for _, l := range n.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if n.closeExec != nil {
+		errs = append(errs, n.closeExec())
+	}
+	if n.exchange != nil {
+		errs = append(errs, n.exchange.Close())
+	}
+	if n.p2p != nil {
+		errs = append(errs, n.p2p.Close())
+	}
+	if n.blocks != nil {
+		errs = append(errs, n.blocks.Close())
+	}
+	if n.journal != nil {
+		errs = append(errs, n.journal.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// connected asks a peer that has just come for the adverts it has heard, in the
+// background.
+func (n *Node) connected(_ network.Network, c network.Conn) {
+	id := c.RemotePeer()
+	n.later(func(ctx context.Context) error { return n.askAdverts(ctx, id) })
+}
+
+// repairLoop asks a random peer now and then: gossip loses messages.
+func (n *Node) repairLoop(ctx context.Context) error {
+	interval := time.Duration(n.home.founded.Policy.Advert) * time.Millisecond
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+		}
+		timer.Reset(interval + jitterOf(interval))
+		peers := n.p2p.Peers()
+		if len(peers) == 0 {
+			continue
+		}
+		if err := n.askAdverts(ctx, peers[rand.IntN(len(peers))].ID); err != nil {
+			n.cfg.Log.Debug("adverts not heard", "error", err)
+		}
+	}
+}
+
+func jitterOf(d time.Duration) time.Duration { return rand.N(d/2 + 1) }
+
+// later does something in the background; its error is logged, no more.
+func (n *Node) later(do func(context.Context) error) {
+	select {
+	case n.tasks <- do:
+	default:
+		n.cfg.Log.Warn("too much to do in the background: something was left out")
+	}
+}
+
+// taskWorkers is how many background tasks run at once.
+const taskWorkers = 8
+
+func (n *Node) taskLoop(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range taskWorkers {
+		g.Go(func() error {
+			for {
+				select {
+				case do := <-n.tasks:
+					if err := do(ctx); err != nil && ctx.Err() == nil {
+						n.cfg.Log.Debug("background", "error", err)
+					}
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// Worker runs this process as a WASM worker if it was started as one, and then
+// does not return. It comes before any other set-up.
+func Worker(args []string) {
+	if len(args) > 0 && args[0] == WorkerArg {
+		os.Exit(wasm.WorkerMain(os.NewFile(wasm.InFD, "jobs"), os.NewFile(wasm.OutFD, "results")))
+	}
+}
+
+// WorkerArg is the first argument of a process that is a WASM worker.
+const WorkerArg = "wasm-worker"

@@ -1,0 +1,289 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/muster-network/muster/api/server"
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/runner"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/jobs/exec/wasm"
+	"github.com/muster-network/muster/jobs/member"
+	"github.com/muster-network/muster/jobs/submitter"
+	"github.com/muster-network/muster/p2p"
+	"github.com/muster-network/muster/p2p/stream"
+	"github.com/muster-network/muster/store/disk"
+	"github.com/muster-network/muster/store/exchange"
+	"github.com/muster-network/muster/store/journal"
+)
+
+// Node is one node of a network: all parts, put together.
+type Node struct {
+	cfg         Config
+	home        home
+	name        string
+	incarnation admission.Incarnation
+	started     int64
+
+	journal   *journal.Journal
+	blocks    *disk.Store
+	archive   member.Archive
+	executor  exec.Executor
+	closeExec func() error
+	p2p       *p2p.Node
+	streams   *stream.Streams
+	exchange  *exchange.Exchange
+	runner    *runner.Runner
+	agreement *agreement
+	member    *member.Member
+	submitter *submitter.Submitter
+	server    *server.Server
+	adverts   *adverts
+	rolls     rolls
+	announced *announced
+	issuer    *issuer
+	events    *events
+	reach     *reach
+	tasks     chan func(context.Context) error
+
+	listeners []server.Listener
+	ready     chan struct{}
+	stop      chan struct{}
+	stopOnce  sync.Once
+	token     string
+
+	mutex   sync.Mutex
+	classes map[cid.Cid]consensus.Class
+}
+
+// Open opens a node's data directory and makes all parts. Nothing is said to
+// anybody before Run; Close releases what Open took, also after Run.
+func Open(cfg Config) (*Node, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	h, err := openHome(cfg.Home)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Lie && !h.founded.Testnet {
+		return nil, &jobs.Problem{Code: jobs.CodeDenied, What: "this node may not lie", Why: "its network is no testnet"}
+	}
+	n := &Node{cfg: cfg, home: h, name: h.identity.Signer.Key().Name(), ready: make(chan struct{}), stop: make(chan struct{}),
+		tasks: make(chan func(context.Context) error, 1024), classes: map[cid.Cid]consensus.Class{}, announced: newAnnounced()}
+	n.started = n.clock()
+	for _, open := range []func() error{n.openStore, n.openExecutor, n.openNetwork, n.openJobs, n.openAPI} {
+		if err := open(); err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
+	}
+	return n, nil
+}
+
+func (n *Node) clock() int64 { return time.Now().UnixMilli() }
+
+func (n *Node) openStore() error {
+	machine, err := os.ReadFile("/etc/machine-id")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	n.journal, err = journal.Open(filepath.Join(n.cfg.Home, dirJournal), journal.Options{
+		Host: journal.Host{MachineID: strings.TrimSpace(string(machine))}, Logger: n.cfg.Log})
+	if err != nil {
+		return err
+	}
+	n.incarnation = n.journal.Incarnation()
+	n.archive = member.Archive{Journal: n.journal}
+	n.blocks, err = disk.Open(filepath.Join(n.cfg.Home, dirBlocks), disk.Options{Logger: n.cfg.Log})
+	return err
+}
+
+func (n *Node) openExecutor() error {
+	e, err := wasm.New(wasm.Config{Command: wasm.Command{Args: n.cfg.WorkerArgs}, Cache: filepath.Join(n.cfg.Home, dirCache)})
+	if err != nil {
+		return err
+	}
+	n.executor, n.closeExec = e, e.Close
+	if n.cfg.Lie {
+		n.executor = liar{e}
+	}
+	return nil
+}
+
+func (n *Node) openNetwork() error {
+	listen, err := parseAddrs(n.cfg.Listen)
+	if err != nil {
+		return &jobs.Problem{Code: jobs.CodeUsage, What: "cannot listen there", Why: err.Error(), Try: "/ip4/0.0.0.0/tcp/7421"}
+	}
+	n.issuer = &issuer{home: n.home, journal: n.journal, clock: n.clock}
+	cfg := p2p.Config{Identity: n.home.identity, Genesis: n.home.genesis, Listen: listen,
+		Credential: func() admission.SignedCredential { return n.home.credential },
+		Revoked:    n.isRevoked, PeersFile: filepath.Join(n.cfg.Home, filePeers), Refused: n.refusedAtDoor, Log: n.cfg.Log}
+	if n.home.founded.Authority(n.home.identity.Signer.Key()) {
+		cfg.Issuer = n.issuer
+	}
+	if n.p2p, err = p2p.New(cfg); err != nil {
+		return err
+	}
+	if err := n.rememberInviter(); err != nil {
+		return err
+	}
+	n.reach = newReach(n.home.identity.Signer.Key(), n.clock)
+	n.streams = stream.New(n.p2p.Host, p2p.Protocol(n.home.network, "agree"), stream.Config{MaxFrame: runner.MaxFrame, Log: n.cfg.Log})
+	n.streams.Handle(n.receive)
+	n.streams.OnUp(func(id peer.ID) { n.reach.set(id, true) })
+	n.streams.OnDown(func(id peer.ID) { n.reach.set(id, false) })
+	n.adverts = newAdverts(n.home, n.home.founded.Policy, n.clock)
+	life := fmt.Sprintf("%x-%x", n.incarnation[:], n.started)
+	n.events = newEvents("muster:"+n.home.network.String()+"/"+n.home.identity.Peer.String(), life)
+	return nil
+}
+
+// rememberInviter dials whoever signed the ticket: it is the first peer.
+func (n *Node) rememberInviter() error {
+	data, err := os.ReadFile(filepath.Join(n.cfg.Home, fileTicketPeers))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	addrs, err := parseAddrs(strings.Fields(string(data)))
+	if err != nil {
+		return err
+	}
+	infos, err := peer.AddrInfosFromP2pAddrs(addrs...)
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		n.p2p.Remember(info)
+	}
+	return nil
+}
+
+// fileTicketPeers holds the addresses that stood in the ticket, a line each.
+const fileTicketPeers = "inviter"
+
+func joinLines(lines []string) string { return strings.Join(lines, "\n") + "\n" }
+
+func parseAddrs(texts []string) ([]multiaddr.Multiaddr, error) {
+	out := make([]multiaddr.Multiaddr, len(texts))
+	for i, text := range texts {
+		a, err := multiaddr.NewMultiaddr(text)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = a
+	}
+	return out, nil
+}
+
+func (n *Node) openJobs() error {
+	policy := n.home.founded.Policy
+	n.agreement = &agreement{journal: n.journal, policy: policy, network: n.home.network, genesis: n.home.founded, secret: n.secret()}
+	var err error
+	n.member, err = member.New(member.Config{
+		Network: n.home.network, Genesis: n.home.founded, Policy: policy, Self: n.home.identity.Signer.Key(), Incarnation: n.incarnation,
+		Agreement: n.agreement, Quorum: n.agreement, Store: n.blocks, Fetcher: fetcher{n}, Journal: n.journal, Executor: n.executor,
+		Total: n.cfg.Total, Seen: n.adverts.seen, Revoked: n.isRevoked, Notify: n.notify, Clock: n.clock, Log: n.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	var session [8]byte
+	if _, err := rand.Read(session[:]); err != nil {
+		return err
+	}
+	cfg := runner.Config{Network: n.home.network, Genesis: n.home.founded, Signer: n.home.identity.Signer, Incarnation: n.incarnation,
+		Policy: policy, Journal: n.agreement, Transport: wire{n.streams}, Host: n.member, Clock: n.clock,
+		Session: binary.BigEndian.Uint64(session[:])}
+	if n.cfg.Lie {
+		cfg.Lie = n.lieInVotes
+	}
+	n.runner = runner.New(cfg)
+	n.agreement.runner = n.runner
+	n.submitter, err = submitter.New(submitter.Config{Network: n.home.network, Policy: policy, Signer: n.home.identity.Signer,
+		Credential: func() admission.SignedCredential { return n.home.credential }, Quorum: n.agreement, Store: n.blocks, Journal: n.journal,
+		Roll: n.Roll, Decided: n.submitterDecided, Random: rand.Reader, Clock: n.clock, Log: n.cfg.Log})
+	return err
+}
+
+// secret is derived from the identity: it is as secret, and outlives restarts.
+func (n *Node) secret() [32]byte {
+	signature := n.home.identity.Signer.Sign([]byte("muster/node-secret/1"))
+	return sha256.Sum256(signature[:])
+}
+
+func (n *Node) openAPI() error {
+	token, err := n.openToken()
+	if err != nil {
+		return err
+	}
+	tokens := []server.Token{server.TokenOf(token, server.ScopeAdmin)}
+	n.server, err = server.New(server.Config{Jobs: n, Control: n, Results: n, Blobs: n, Network: n, Events: n, Node: n,
+		Tokens: tokens, Version: n.cfg.Version, MaxBlob: int64(n.home.founded.Policy.MaxInput), Log: n.cfg.Log})
+	if err != nil {
+		return err
+	}
+	unix, err := server.ListenUnix(n.cfg.Socket)
+	if err != nil {
+		return err
+	}
+	n.listeners = append(n.listeners, unix)
+	if n.cfg.API != "" {
+		tcp, err := server.ListenTCP(n.cfg.API, nil, tokens)
+		if err != nil {
+			return err
+		}
+		n.listeners = append(n.listeners, tcp)
+	}
+	return nil
+}
+
+// openToken reads the token that TCP callers show, and makes it once.
+func (n *Node) openToken() (string, error) {
+	path := filepath.Join(n.cfg.Home, fileToken)
+	data, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(data)), nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	token := rand.Text()
+	return token, writeSynced(path, []byte(token+"\n"))
+}
+
+func (n *Node) apiURL() string {
+	for _, l := range n.listeners {
+		if l.Guarded {
+			return "http://" + l.Addr().String()
+		}
+	}
+	return ""
+}
+
+// isRevoked reports whether a key's credential was revoked in this network.
+func (n *Node) isRevoked(admission.Key) bool { return false }
+
+func (n *Node) refusedAtDoor(r *p2p.RefusedError) {
+	n.cfg.Log.Warn("refused at the door", "peer", r.Peer, "reason", r.Reason)
+}
