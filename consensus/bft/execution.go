@@ -105,12 +105,27 @@ func (m *Machine) wantsBackup() (why string, wanted bool) {
 			why = reason
 		}
 	}
+	if len(m.valid) == 0 && !m.canBecomeValid(due) {
+		return why, true
+	}
+	if m.isDisputed() {
+		return "members do not agree on the evidence", true
+	}
 	if len(m.valid) == 0 {
-		return why, !m.canBecomeValid(due)
+		return "", false
 	}
 	f := m.fetching(m.valid[0].hash)
 	return "the blocks do not come", m.cfg.Charter.Fault == consensus.Crash && due == 0 && f != nil && !m.holds(f.choice) &&
 		m.isStalled(f) && m.now >= m.runs.called+stalled*m.cfg.Timing.Beat
+}
+
+// isDisputed reports whether f+1 leaders had their turn, and fewer members were
+// called than rounds were entered. An executor that binds itself to different
+// reports before different members makes a value valid for some and never for
+// others: then every correct member has to run (a leader's evidence does not
+// help where another commit is held).
+func (m *Machine) isDisputed() bool {
+	return m.rounds.round > uint32(m.t.Suspicion) && uint32(m.runs.active) < m.rounds.round
 }
 
 // canBecomeValid reports whether so many reports more could make any value valid.
