@@ -51,16 +51,14 @@ func TestABundleWithAnotherRollIsRefused(t *testing.T) {
 func TestAnyChangedOrMissingByteOfABundleIsSeen(t *testing.T) {
 	n := consensustest.New(1)
 	data := bundled(t, n, n.Job(consensus.Byzantine, 0), n.RollSealed)
-	for i := range data {
+	for i := 0; i < len(data); i += stride {
 		changed := slices.Clone(data)
 		changed[i] ^= 1 << (i % 8)
 		if _, err := consensus.ReadBundle(bytes.NewReader(changed), n.Sealed); err == nil {
 			t.Fatalf("byte %d changed", i)
 		}
-		if i%16 == 0 {
-			if _, err := consensus.ReadBundle(bytes.NewReader(data[:i]), n.Sealed); err == nil {
-				t.Fatalf("cut at byte %d", i)
-			}
+		if _, err := consensus.ReadBundle(bytes.NewReader(data[:i]), n.Sealed); err == nil {
+			t.Fatalf("cut at byte %d", i)
 		}
 	}
 	long := slices.Concat([]byte{0x5a, 0, 0}, data[1:]) // a length in four bytes where two would do

@@ -23,8 +23,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden vectors anew")
 
-// precise computes -ln((h+1)/2^64) * 2^58 by a series, with 200 bits:
-// ln(x) = 2 * sum of ((x-1)/(x+1))^k / k over odd k, for x in [1, 2).
+// precise computes -ln((h+1)/2^64) * 2^58 with 200 bits:
+// ln(x) = 2 * sum of ((x-1)/(x+1))^k / k over odd k; for x in [1, 2) each term
+// is less than a ninth of the one before.
 func precise(h uint64) *big.Float {
 	const precision = 200
 	newFloat := func() *big.Float { return new(big.Float).SetPrec(precision) }
@@ -32,7 +33,7 @@ func precise(h uint64) *big.Float {
 		one := newFloat().SetInt64(1)
 		z := newFloat().Quo(newFloat().Sub(x, one), newFloat().Add(x, one))
 		square, power, sum := newFloat().Mul(z, z), newFloat().Set(z), newFloat()
-		for k := int64(1); k < 200; k += 2 {
+		for k := int64(1); k < 130; k += 2 {
 			sum.Add(sum, newFloat().Quo(power, newFloat().SetInt64(k)))
 			power.Mul(power, square)
 		}
@@ -73,7 +74,7 @@ func TestTheLogarithmHoldsAtItsEdges(t *testing.T) {
 	for _, h := range edges {
 		near(t, h, election.NegLog(h))
 	}
-	for range 2_000 {
+	for range 300 {
 		h := edges[0]*6364136223846793005 + 1442695040888963407
 		edges[0] = h
 		near(t, h, election.NegLog(h))
