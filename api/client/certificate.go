@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/muster-network/muster/api"
 	"github.com/muster-network/muster/consensus"
@@ -47,7 +46,7 @@ func (c *Client) Certificate(ctx context.Context, id string) (Certified, error) 
 	if err != nil {
 		return Certified{}, err
 	}
-	if !strings.HasPrefix(verdict.Job.String(), id) && !strings.HasPrefix(verdict.Charter.Request.String(), id) {
+	if _, err := jobs.MatchPrefix(id, []string{verdict.Job.String(), verdict.Charter.Request.String()}); err != nil {
 		return Certified{}, invalid(fmt.Errorf("it is about job %s", verdict.Job))
 	}
 	return Certified{Bytes: data, Verdict: verdict}, nil

@@ -125,13 +125,13 @@ func waitFor(r *http.Request) (time.Duration, error) {
 	return min(d, maxWait), nil
 }
 
-// jobID refuses what cannot be an id or a prefix of one before anybody looks
-// for it.
+// jobID refuses what cannot be an id or a short form of one before anybody
+// looks for it.
 func jobID(r *http.Request) (string, error) {
 	id := r.PathValue("id")
 	ok := len(id) > 0 && len(id) <= 128
 	for _, c := range []byte(id) {
-		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9')
+		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.')
 	}
 	if !ok {
 		return "", &jobs.Problem{Code: jobs.CodeNotFound, What: fmt.Sprintf("no job %.128q", id), Why: "this is not an id", Try: "muster ps"}

@@ -115,7 +115,7 @@ func ListenUnix(path string) (Listener, error) {
 		_ = l.Close()
 		return Listener{}, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	return Listener{Listener: unlinking{l, path}}, nil
+	return Listener{Listener: unlinking{l, path, new(sync.Once)}}, nil
 }
 
 // unlinking is a socket under the name that it was given after its birth: it
@@ -123,12 +123,14 @@ func ListenUnix(path string) (Listener, error) {
 type unlinking struct {
 	net.Listener
 	path string
+	once *sync.Once
 }
 
 func (u unlinking) Addr() net.Addr { return &net.UnixAddr{Name: u.path, Net: "unix"} }
 
+// Close removes the name once: after that, it may be another node's.
 func (u unlinking) Close() error {
-	_ = os.Remove(u.path)
+	u.once.Do(func() { _ = os.Remove(u.path) })
 	return u.Listener.Close()
 }
 

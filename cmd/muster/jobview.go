@@ -118,11 +118,14 @@ func members(job jobs.Job, wide bool) table {
 		}
 		row := []string{m.Name, m.Role, dash(report), signed, took}
 		if wide {
-			cpu := "-"
+			cpu, memory := "-", "-"
+			if peak := m.Use["mem_peak"]; peak > 0 {
+				memory = bytesOf(peak)
+			}
 			if ns := m.Use["cpu_ns"]; ns > 0 {
 				cpu = seconds(time.Duration(ns))
 			}
-			row = append(row, cpu, bytesOf(m.Use["mem_peak"]), m.Peer)
+			row = append(row, cpu, memory, m.Peer)
 		}
 		t.rows = append(t.rows, append(row, note))
 	}

@@ -49,11 +49,12 @@ func (a *app) nodeStart() *cobra.Command {
 			return err
 		}
 		n, err := node.Open(node.Config{Home: a.set.get(keyHome), Socket: a.set.get(keySocket), API: strings.TrimPrefix(api, "none"),
-			Listen: listen, Lie: lie, Version: version(), Log: log, Ready: a.sayReady})
+			Listen: listen, Lie: lie, Version: version(), Log: log, Ready: a.sayReady,
+			WorkerArgs: []string{node.WorkerArg}})
 		if err != nil {
 			return err
 		}
-		return n.Run(command.Context())
+		return errors.Join(n.Run(command.Context()), n.Close())
 	}
 	return c
 }
@@ -103,7 +104,7 @@ func (a *app) sayReady(r node.Ready) {
 	fmt.Fprintf(a.out, "%s   %s in %s, %s    api %s\n", s.good("ready"), r.Name, r.Network, plural(r.Peers, "peer"),
 		strings.TrimSpace("unix:"+r.Socket+" "+r.API))
 	if r.Fresh != "" {
-		a.say("this node's memory begins anew: %s", r.Fresh)
+		a.say("new incarnation: %s", r.Fresh)
 	}
 }
 

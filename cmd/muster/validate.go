@@ -29,10 +29,14 @@ func (a *app) validateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			refs := file.Refs()
-			for _, ref := range refs {
-				if err := checkRef(ref, dir); err != nil {
+			checked := 0
+			for _, ref := range file.Refs() {
+				local, err := checkRef(ref, dir)
+				if err != nil {
 					return err
+				}
+				if local {
+					checked++
 				}
 			}
 			title := file.Name
@@ -40,24 +44,25 @@ func (a *app) validateCommand() *cobra.Command {
 				title = file.Program()
 			}
 			return a.show(view{data: file, names: []string{title}, table: func(w io.Writer, _ bool) {
-				fmt.Fprintf(w, "%s   %s   %s named\n", a.style(w).good("valid"), title, plural(len(refs), "local file"))
+				fmt.Fprintf(w, "%s   %s   %s found\n", a.style(w).good("valid"), title, plural(checked, "file"))
 			}})
 		},
 	}
 }
 
-// checkRef looks whether a file that a job names is there.
-func checkRef(ref jobs.Ref, dir string) error {
+// checkRef looks whether a file that a job names is there, and tells whether
+// the reference is one to a file.
+func checkRef(ref jobs.Ref, dir string) (bool, error) {
 	path, ok := ref.Text.Path()
 	if !ok {
-		return nil
+		return false, nil
 	}
 	if path = filepath.FromSlash(path); !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
 	}
 	if _, err := os.Stat(path); err != nil {
-		return &jobs.Problem{Code: jobs.CodeSpecFile, What: fmt.Sprintf("%s: %s: %s", ref.At, ref.Text, plainPath(err)),
+		return true, &jobs.Problem{Code: jobs.CodeSpecFile, What: fmt.Sprintf("%s: %s: %s", ref.At, ref.Text, plainPath(err)),
 			Try: "paths start at the job file's folder"}
 	}
-	return nil
+	return true, nil
 }

@@ -7,7 +7,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -167,19 +167,12 @@ func (n *Network) Job(_ context.Context, id string) (jobs.Job, error) {
 func (n *Network) find(id string) (*job, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var found []*job
+	byID := map[string]*job{}
 	for _, j := range n.jobs {
-		if strings.HasPrefix(j.told.ID, id) || strings.HasPrefix(j.told.Request, id) {
-			found = append(found, j)
-		}
+		byID[j.told.ID], byID[j.told.Request] = j, j
 	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return nil, &jobs.Problem{Code: jobs.CodeNotFound, What: fmt.Sprintf("no job %q", id), Try: "muster ps"}
-	}
-	return nil, &jobs.Problem{Code: jobs.CodeAmbiguous, What: fmt.Sprintf("%d jobs begin with %q", len(found), id), Try: "give more of the id"}
+	match, err := jobs.MatchPrefix(id, slices.Sorted(maps.Keys(byID)))
+	return byID[match], err
 }
 
 // List implements server.Jobs.

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/api/server"
+	"github.com/muster-network/muster/api/server/servertest"
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/store/tree"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"muster": main})
+}
+
+// TestCommands runs the scripts in testdata: real processes against a network
+// in memory, whose keys, and with them all ids, are always the same.
+func TestCommands(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata",
+		Setup:         serve,
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "id": id},
+		UpdateScripts: os.Getenv("UPDATE") != "",
+	})
+}
+
+// exits runs a command that must end with a code: exits 6 muster run job.yaml.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit := new(exec.ExitError)
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// id remembers the id that the last command printed, as $ID and $SHORT.
+func id(ts *testscript.TestScript, _ bool, _ []string) {
+	text := strings.TrimSpace(ts.ReadFile("stdout"))
+	ts.Setenv("ID", text)
+	ts.Setenv("SHORT", jobs.Short(text))
+}
+
+// serve starts the network of one script, and tells its processes where.
+func serve(env *testscript.Env) error {
+	dir, err := os.MkdirTemp("", "m") // a socket's path is short
+	if err != nil {
+		return err
+	}
+	n := servertest.New(behave)
+	config := n.Config()
+	config.Log = slog.New(slog.DiscardHandler)
+	s, err := server.New(config)
+	if err != nil {
+		return err
+	}
+	l, err := server.ListenUnix(filepath.Join(dir, "s"))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, l) }()
+	go func() { // a node that was told to stop
+		select {
+		case <-n.Stopped:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	env.Defer(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			panic(err)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	env.Setenv("MUSTER_SOCKET", l.Addr().String())
+	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("TZ", "UTC")
+	return os.WriteFile(filepath.Join(env.WorkDir, "lab.genesis"), n.GenesisBytes, 0o600)
+}
+
+// behave is the script of the network: what a job does follows from its name.
+func behave(file *jobs.File) servertest.Run {
+	run := servertest.Hello(file)
+	fail := func(class consensus.Failure, code uint64) {
+		run.Value = consensus.Value{Kind: consensus.Failed, Class: class, Code: code}
+	}
+	switch file.Name {
+	case "exit":
+		fail(consensus.FailedExit, 3)
+		run.Result = tree.Result{Stdout: []byte("partial\n"), Stderr: []byte("it went wrong\n"), Code: 3}
+	case "timeout":
+		fail(consensus.FailedTimeout, 0)
+	case "disagreement":
+		fail(consensus.FailedDisagreement, 0)
+	case "cancelled":
+		run.Value = consensus.Value{Kind: consensus.Cancelled}
+	case "held":
+		run.Hold = make(chan struct{})
+	case "held-cancelled":
+		run.Value, run.Hold = consensus.Value{Kind: consensus.Cancelled}, make(chan struct{})
+	case "liar":
+		run.Liar = true
+	case "tampered":
+		run.Tamper = true
+	case "refused":
+		run.Refuse = &jobs.Problem{Code: jobs.CodePlaceCapacity, What: `no quorum possible for "refused": it needs 4 members with cpu >= 64`,
+			Why: "0 of 4 peers have 64 cores", Try: "--quorum 1 (nobody checks the result)"}
+	case "chatty":
+		for i := range 2 {
+			run.Logs = append(run.Logs, api.LogChunk{Member: fmt.Sprintf("peer%d", i), Name: fmt.Sprintf("name-%d", i), Stream: "stdout",
+				Data: fmt.Appendf(nil, "line of %d\n", i)})
+		}
+	}
+	return run
+}
