@@ -149,13 +149,14 @@ func (v *server) serve(ctx context.Context, s network.Stream) {
 		s.Close()
 		return
 	}
-	defer v.end(from)
+	defer v.work.Done()
 	ctx, cancel := context.WithTimeout(ctx, v.limits.Timeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { s.Reset() })
 	defer stop()
 	request, err := readFrame(bufio.NewReaderSize(s, readBuffer), v.limits.Request)
 	if err != nil {
+		v.end(from)
 		s.Reset()
 		return
 	}
@@ -165,6 +166,7 @@ func (v *server) serve(ctx context.Context, s network.Stream) {
 		status, reply = statusError, []byte(err.Error())
 		reply = reply[:min(len(reply), maxErrorMessage)]
 	}
+	v.end(from) // before the answer arrives, or the next question would come too early
 	w := bufio.NewWriterSize(s, min(len(reply)+16, writeBuffer))
 	_ = w.WriteByte(status) // a bufio.Writer keeps its error for Flush
 	_ = writeFrame(w, reply)
@@ -175,6 +177,7 @@ func (v *server) serve(ctx context.Context, s network.Stream) {
 	s.Close()
 }
 
+// begin takes a place, which end gives back.
 func (v *server) begin(from peer.ID) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -194,7 +197,6 @@ func (v *server) end(from peer.ID) {
 	if v.byPeer[from]--; v.byPeer[from] == 0 {
 		delete(v.byPeer, from)
 	}
-	v.work.Done()
 }
 
 func (v *server) wait() {

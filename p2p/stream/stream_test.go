@@ -253,6 +253,7 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	p2ptest.Connect(t, a, b)
 	id := p2p.Protocol(net.ID, "echo")
 	held, hold := make(chan struct{}, 2), make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
 	serve(t, b, id, stream.Limits{Request: 100, PerPeer: 2}, func(_ context.Context, from peer.ID, request []byte) ([]byte, error) {
 		switch string(request) {
 		case "fail":
@@ -286,6 +287,7 @@ func TestQuestionsAreAnswered(t *testing.T) {
 		t.Errorf("error: %v", err)
 	}
 	var waiting sync.WaitGroup
+	t.Cleanup(release)
 	for range 2 {
 		waiting.Go(func() {
 			if _, err := ask("hold", 100); err != nil {
@@ -297,7 +299,7 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	if _, err := ask("ab", 100); !errors.Is(err, stream.ErrBusy) {
 		t.Errorf("third question: %v", err)
 	}
-	close(hold)
+	release()
 	waiting.Wait()
 }
 
