@@ -331,4 +331,3 @@ func TestReadErrorsOfTheContentArePassedOn(t *testing.T) {
 		t.Errorf("WriteFile: %v, want the reader's error", err)
 	}
 }
-
