@@ -30,12 +30,6 @@ func Limited(cfg Config, pending int, timeout time.Duration) Config {
 	return cfg
 }
 
-// DecodeHello is the decoder of what strangers send.
-func DecodeHello(data []byte) error {
-	_, err := decodeHello(data)
-	return err
-}
-
 // EnterOver takes one connection from l, becomes the client of its handshake,
 // and enters by the door of the other side, which dialled. The caller closes
 // what it returns.

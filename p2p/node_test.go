@@ -1,0 +1,138 @@
+package p2p_test
+
+import (
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/p2p"
+	"github.com/muster-network/muster/p2p/p2ptest"
+)
+
+// changes tells of peers that come to or leave a node.
+func changes(n *p2p.Node) (up, down chan peer.ID) {
+	up, down = make(chan peer.ID, 64), make(chan peer.ID, 64)
+	n.Host.Network().Notify(&network.NotifyBundle{
+		ConnectedF:    func(_ network.Network, c network.Conn) { up <- c.RemotePeer() },
+		DisconnectedF: func(_ network.Network, c network.Conn) { down <- c.RemotePeer() },
+	})
+	return up, down
+}
+
+func await(t *testing.T, c <-chan peer.ID, want peer.ID, what string) {
+	t.Helper()
+	select {
+	case got := <-c:
+		if got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatalf("waited for: %s", what)
+	}
+}
+
+func TestARestartedNodeDialsThePeersItRemembers(t *testing.T) {
+	net := p2ptest.New(t)
+	other := p2ptest.Start(t, net.Config(t))
+	cfg := net.Config(t)
+	cfg.PeersFile = filepath.Join(t.TempDir(), "peers")
+	node, stop := p2ptest.StartStop(t, cfg)
+	p2ptest.Connect(t, other, node) // inbound: the address comes by identify
+	up, down := changes(other)
+	for deadline := time.Now().Add(30 * time.Second); len(node.Remembered()) == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the peer was not remembered")
+		}
+	}
+	stop()
+	await(t, down, cfg.Identity.Peer, "the end")
+	p2ptest.Start(t, cfg)
+	await(t, up, cfg.Identity.Peer, "the return")
+}
+
+func TestANodeIsDialledAgainWhenItReturns(t *testing.T) {
+	net := p2ptest.New(t)
+	cfg := net.Config(t)
+	first, stop := p2ptest.StartStop(t, cfg)
+	cfg.Listen = first.Host.Addrs() // the same port next time
+	other := p2ptest.Start(t, net.Config(t))
+	up, down := changes(other)
+	other.Remember(p2ptest.Info(first))
+	await(t, up, cfg.Identity.Peer, "the first dial")
+	stop()
+	await(t, down, cfg.Identity.Peer, "the end")
+	p2ptest.Start(t, cfg)
+	await(t, up, cfg.Identity.Peer, "the second dial")
+}
+
+func TestRevocationEndsConnectionsAtOnce(t *testing.T) {
+	net := p2ptest.New(t)
+	a, b := net.Config(t), net.Config(t)
+	var revoked atomic.Bool
+	a.Revoked = func(k admission.Key) bool { return revoked.Load() && k == b.Identity.Signer.Key() }
+	seen := watchRefusals(&a)
+	first, second, third := p2ptest.Start(t, a), p2ptest.Start(t, b), p2ptest.Start(t, net.Config(t))
+	p2ptest.Connect(t, first, second)
+	p2ptest.Connect(t, first, third)
+	_, down := changes(first)
+	first.Recheck()
+	if n := len(first.Peers()); n != 2 {
+		t.Fatalf("%d peers before the revocation", n)
+	}
+	revoked.Store(true)
+	first.Recheck()
+	await(t, down, b.Identity.Peer, "the end of the connection")
+	if e := seen.next(t); e.Reason != p2p.ReasonRevoked || e.Peer != b.Identity.Peer {
+		t.Errorf("reported %v", e)
+	}
+	if peers := first.Peers(); len(peers) != 1 || peers[0].ID != third.Host.ID() {
+		t.Errorf("peers: %v", peers)
+	}
+	if len(first.Host.Peerstore().Addrs(b.Identity.Peer)) != 0 {
+		t.Error("the address of a revoked peer is kept")
+	}
+}
+
+func TestExpiryEndsConnections(t *testing.T) {
+	net := p2ptest.New(t)
+	cfg := net.Config(t)
+	var late atomic.Int64
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
+	seen := watchRefusals(&cfg)
+	node, other := p2ptest.Start(t, cfg), p2ptest.Start(t, net.Config(t))
+	p2ptest.Connect(t, node, other)
+	_, down := changes(node)
+	late.Store(int64(2 * time.Hour))
+	node.Recheck()
+	await(t, down, other.Host.ID(), "the end of the connection")
+	if e := seen.next(t); e.Reason != p2p.ReasonExpired {
+		t.Errorf("reported %v", e)
+	}
+}
+
+func TestPeersAreDescribed(t *testing.T) {
+	net := p2ptest.New(t)
+	a, b := p2ptest.Start(t, net.Config(t)), p2ptest.Start(t, net.Config(t, p2ptest.TCP, p2ptest.QUIC))
+	p2ptest.Connect(t, a, b)
+	peers := a.Peers()
+	if len(peers) != 1 {
+		t.Fatalf("%d peers", len(peers))
+	}
+	p := peers[0]
+	if p.ID != b.Host.ID() || p.Inbound || p.Credential.Body.Subject.Peer() != b.Host.ID() || p.Since.IsZero() {
+		t.Errorf("described as %+v", p)
+	}
+	if _, err := p.Address.ValueForProtocol(6); err != nil { // TCP, though QUIC is offered as well
+		t.Errorf("connected by %s", p.Address)
+	}
+	for _, addr := range b.Addresses() {
+		if _, id := peer.SplitAddr(addr); id != b.Host.ID() {
+			t.Errorf("address %s does not name its peer", addr)
+		}
+	}
+}
