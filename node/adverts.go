@@ -26,6 +26,7 @@ type adverts struct {
 	genesis admission.Genesis
 	policy  admission.Policy
 	clock   func() int64
+	came    func(consensus.Advert) // told of a node that was not known; must not block
 
 	mutex    sync.Mutex
 	known    map[admission.Key]*heardAdvert
@@ -49,8 +50,8 @@ const (
 // taken for gone.
 const freshness = 4
 
-func newAdverts(h home, policy admission.Policy, clock func() int64) *adverts {
-	return &adverts{network: h.network, genesis: h.founded, policy: policy, clock: clock, known: map[admission.Key]*heardAdvert{}}
+func newAdverts(h home, clock func() int64, came func(consensus.Advert)) *adverts {
+	return &adverts{network: h.network, genesis: h.founded, policy: h.founded.Policy, clock: clock, came: came, known: map[admission.Key]*heardAdvert{}}
 }
 
 // errStale is returned for an advert that is no news: it is ignored, not held
@@ -79,6 +80,9 @@ func (a *adverts) hear(s consensus.SignedAdvert) error {
 	}
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
+	if before == nil || before.signed.Advert.Incarnation != ad.Incarnation {
+		a.came(ad)
+	}
 	next := &heardAdvert{signed: s, since: now, last: now}
 	if before, ok = a.known[ad.Peer]; ok {
 		same := before.signed.Advert.Incarnation == ad.Incarnation
@@ -293,3 +297,24 @@ func (n *Node) answerAdverts() ([]byte, error) {
 
 // maxAnswered bounds the adverts in one answer.
 const maxAnswered = 512
+
+// nodeCame remembers where a node that was heard of can be dialled: agreement
+// needs direct streams between the members of a job.
+func (n *Node) nodeCame(ad consensus.Advert) {
+	if ad.Peer == n.home.identity.Signer.Key() {
+		return
+	}
+	addrs, err := parseAddrs(ad.Addresses)
+	if err != nil {
+		return
+	}
+	infos, err := peer.AddrInfosFromP2pAddrs(addrs...)
+	if err != nil {
+		return
+	}
+	for _, info := range infos {
+		if info.ID == ad.Peer.Peer() {
+			n.p2p.Remember(info)
+		}
+	}
+}

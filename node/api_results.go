@@ -33,6 +33,12 @@ func (n *Node) ended(ctx context.Context, id string) (found, error) {
 	if err != nil {
 		return found{}, err
 	}
+	if f.certificate == nil && f.job.Source == n.name {
+		// Another member may have it before this one.
+		if at, err := n.findAtPeers(ctx, ref); err == nil && at.certificate != nil {
+			f = at
+		}
+	}
 	if f.certificate == nil {
 		return found{}, &jobs.Problem{Code: jobs.CodeNotDone, What: "the job has no outcome yet", Why: "it is " + string(f.job.State),
 			Try: "muster wait " + jobs.Short(f.job.ID), Retryable: true}

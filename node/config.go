@@ -26,12 +26,10 @@ type Config struct {
 	API     string   // loopback address of the API, host:port; empty: no TCP; port 0: any
 	Listen  []string // multiaddrs; empty: TCP and QUIC on all interfaces, any port
 	Lie     bool     // only in a network whose genesis says testnet
-	Total   jobs.Resources
+	CPU     uint64   // milli-CPU to offer; 0: all of the machine's
 	Version string
 	Log     *slog.Logger
 	Ready   func(Ready) // called once, when submissions can be placed
-	// WorkerArgs start this binary as a WASM worker.
-	WorkerArgs []string
 }
 
 // Ready is what a node says when it is ready.
@@ -61,18 +59,19 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Ready == nil {
 		c.Ready = func(Ready) {}
 	}
-	if c.Total == (jobs.Resources{}) {
-		c.Total = machineResources()
-	}
 	if c.Version == "" {
 		c.Version = "devel"
 	}
 	return c, nil
 }
 
-// machineResources offers all cores, half of the memory, and 10 GiB of disk.
-func machineResources() jobs.Resources {
-	r := jobs.Resources{CPU: uint64(runtime.NumCPU()) * 1000, Memory: 2 << 30, Disk: 10 << 30}
+// resources offers all cores unless the config says otherwise, half of the
+// memory, and 10 GiB of disk.
+func (c Config) resources() jobs.Resources {
+	r := jobs.Resources{CPU: c.CPU, Memory: 2 << 30, Disk: 10 << 30}
+	if r.CPU == 0 {
+		r.CPU = uint64(runtime.NumCPU()) * 1000
+	}
 	if total, ok := systemMemory(); ok {
 		r.Memory = total / 2
 	}

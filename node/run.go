@@ -24,8 +24,9 @@ var errStopped = errors.New("stopped")
 // Run runs the node until ctx ends, Stop is called, or a part fails: a journal
 // that cannot sync stops the node. The order: agreement and the member's side
 // first, then what was open is resumed, then peers are heard, then the API
-// answers.
-func (n *Node) Run(ctx context.Context) error {
+// answers. It releases everything before it returns.
+func (n *Node) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, n.Close()) }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		select {
@@ -39,7 +40,6 @@ func (n *Node) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	})
-	var err error
 	if n.exchange, err = exchange.New(ctx, n.p2p.Host, n.blocks, exchange.Config{Network: n.home.network.String()}); err != nil {
 		return err
 	}
@@ -89,8 +89,13 @@ func (n *Node) resume(ctx context.Context, g *errgroup.Group) error {
 	return nil
 }
 
-// Close releases everything. It is called after Run has returned.
-func (n *Node) Close() error {
+// Close releases what Open took. Run does so itself.
+func (n *Node) Close() (err error) {
+	n.closeOnce.Do(func() { err = n.close() })
+	return err
+}
+
+func (n *Node) close() error {
 	var errs []error
 	for _, l := range n.listeners {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -177,13 +182,15 @@ func (n *Node) taskLoop(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Worker runs this process as a WASM worker if it was started as one, and then
-// does not return. It comes before any other set-up.
-func Worker(args []string) {
-	if len(args) > 0 && args[0] == WorkerArg {
-		os.Exit(wasm.WorkerMain(os.NewFile(wasm.InFD, "jobs"), os.NewFile(wasm.OutFD, "results")))
+// Worker reports whether this process is a WASM worker, after having been one:
+// it comes first in main, before any other set-up.
+func Worker() bool {
+	if len(os.Args) < 2 || os.Args[1] != workerArg {
+		return false
 	}
+	wasm.WorkerMain(os.NewFile(wasm.InFD, "jobs"), os.NewFile(wasm.OutFD, "results"))
+	return true
 }
 
-// WorkerArg is the first argument of a process that is a WASM worker.
-const WorkerArg = "wasm-worker"
+// workerArg is the first argument of a process that is a WASM worker.
+const workerArg = "wasm-worker"

@@ -66,6 +66,7 @@ type Node struct {
 	ready     chan struct{}
 	stop      chan struct{}
 	stopOnce  sync.Once
+	closeOnce sync.Once
 	token     string
 
 	mutex   sync.Mutex
@@ -73,7 +74,7 @@ type Node struct {
 }
 
 // Open opens a node's data directory and makes all parts. Nothing is said to
-// anybody before Run; Close releases what Open took, also after Run.
+// anybody before Run, which also releases what Open took.
 func Open(cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -116,7 +117,7 @@ func (n *Node) openStore() error {
 }
 
 func (n *Node) openExecutor() error {
-	e, err := wasm.New(wasm.Config{Command: wasm.Command{Args: n.cfg.WorkerArgs}, Cache: filepath.Join(n.cfg.Home, dirCache)})
+	e, err := wasm.New(wasm.Config{Command: wasm.Command{Args: []string{workerArg}}, Cache: filepath.Join(n.cfg.Home, dirCache)})
 	if err != nil {
 		return err
 	}
@@ -150,7 +151,7 @@ func (n *Node) openNetwork() error {
 	n.streams.Handle(n.receive)
 	n.streams.OnUp(func(id peer.ID) { n.reach.set(id, true) })
 	n.streams.OnDown(func(id peer.ID) { n.reach.set(id, false) })
-	n.adverts = newAdverts(n.home, n.home.founded.Policy, n.clock)
+	n.adverts = newAdverts(n.home, n.clock, n.nodeCame)
 	life := fmt.Sprintf("%x-%x", n.incarnation[:], n.started)
 	n.events = newEvents("muster:"+n.home.network.String()+"/"+n.home.identity.Peer.String(), life)
 	return nil
@@ -203,7 +204,7 @@ func (n *Node) openJobs() error {
 	n.member, err = member.New(member.Config{
 		Network: n.home.network, Genesis: n.home.founded, Policy: policy, Self: n.home.identity.Signer.Key(), Incarnation: n.incarnation,
 		Agreement: n.agreement, Quorum: n.agreement, Store: n.blocks, Fetcher: fetcher{n}, Journal: n.journal, Executor: n.executor,
-		Total: n.cfg.Total, Seen: n.adverts.seen, Revoked: n.isRevoked, Notify: n.notify, Clock: n.clock, Log: n.cfg.Log,
+		Total: n.cfg.resources(), Seen: n.adverts.seen, Revoked: n.isRevoked, Notify: n.notify, Clock: n.clock, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err

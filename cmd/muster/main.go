@@ -12,7 +12,9 @@ import (
 )
 
 func main() {
-	node.Worker(os.Args[1:]) // does not return when this process only runs jobs' modules
+	if node.Worker() { // this process runs a job's module, and nothing else
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	a := newApp(os.Stdin, os.Stdout, os.Stderr, os.LookupEnv)

@@ -28,6 +28,7 @@ func (a *app) nodeStart() *cobra.Command {
 	var listen []string
 	var api, level string
 	var lie bool
+	var cpu float64
 	c := &cobra.Command{
 		Use:   "start",
 		Short: "Run the node, until Ctrl-C or muster node stop",
@@ -37,6 +38,7 @@ func (a *app) nodeStart() *cobra.Command {
 	c.Flags().StringVar(&api, "api-listen", "", "loopback address of the API, or none; default: 127.0.0.1:7420")
 	c.Flags().StringVar(&level, "log-level", "", "debug, info, warn or error")
 	c.Flags().BoolVar(&lie, "lie", false, "report false results and vote for them; only where the genesis allows liars")
+	c.Flags().Float64Var(&cpu, "cpu", 0, "cores to offer; default: all")
 	c.RunE = func(command *cobra.Command, _ []string) error {
 		if len(listen) == 0 {
 			listen = a.listen()
@@ -49,12 +51,11 @@ func (a *app) nodeStart() *cobra.Command {
 			return err
 		}
 		n, err := node.Open(node.Config{Home: a.set.get(keyHome), Socket: a.set.get(keySocket), API: strings.TrimPrefix(api, "none"),
-			Listen: listen, Lie: lie, Version: version(), Log: log, Ready: a.sayReady,
-			WorkerArgs: []string{node.WorkerArg}})
+			Listen: listen, Lie: lie, Version: version(), Log: log, Ready: a.sayReady, CPU: uint64(cpu * 1000)})
 		if err != nil {
 			return err
 		}
-		return errors.Join(n.Run(command.Context()), n.Close())
+		return n.Run(command.Context())
 	}
 	return c
 }

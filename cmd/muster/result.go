@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ const certificateName = "job.cert"
 func resultNames() []string { return []string{"out", "stdout", "stderr", "exit", certificateName} }
 
 func (a *app) resultCommand() *cobra.Command {
-	var dir string
+	var dir, bundle string
 	var force bool
 	c := &cobra.Command{
 		Use:   "result JOB",
@@ -33,11 +34,17 @@ func (a *app) resultCommand() *cobra.Command {
 		ValidArgsFunction: a.completeJobs,
 	}
 	c.Flags().StringVarP(&dir, "output", "o", "", "folder to write the result into")
+	c.Flags().StringVar(&bundle, "bundle", "", "file to write certificate, roll and output into, for verify")
 	c.Flags().BoolVar(&force, "force", false, "replace a result that is there")
 	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 		cert, err := c.Certificate(ctx, args[0])
 		if err != nil {
 			return err
+		}
+		if bundle != "" {
+			if err := a.saveBundle(ctx, c, cert, bundle, force); err != nil || dir == "" {
+				return err
+			}
 		}
 		result, has := cert.Result()
 		if dir == "" {
@@ -56,6 +63,29 @@ func (a *app) resultCommand() *cobra.Command {
 		return nil
 	})
 	return c
+}
+
+// saveBundle writes the bundle into a file, once it has verified.
+func (a *app) saveBundle(ctx context.Context, c *client.Client, cert client.Certified, path string, force bool) error {
+	if _, err := os.Lstat(path); err == nil && !force {
+		return &jobs.Problem{Code: jobs.CodeConflict, What: path + " is there already", Try: "another name, or --force to replace it"}
+	}
+	data, err := c.Bundle(ctx, cert.Verdict.Job.String())
+	if err != nil {
+		return err
+	}
+	genesis, err := c.Genesis(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := client.VerifyBundle(bytes.NewReader(data), genesis); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		return err
+	}
+	a.say("bundle in %s   Next: muster verify %s", path, path)
+	return nil
 }
 
 func noResult(cert client.Certified) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,11 +23,12 @@ func (a *app) verifyCommand() *cobra.Command {
 	var genesis, result string
 	c := &cobra.Command{
 		Use:   "verify FILE|JOB",
-		Short: "Check a certificate, offline",
-		Long: "Verify checks a certificate file with nothing but the network's genesis: no\n" +
+		Short: "Check a certificate or bundle, offline",
+		Long: "Verify checks a certificate or a bundle with nothing but the network's genesis: no\n" +
 			"network, no clock. The genesis is FILE of --network, else that of the network\n" +
-			"this machine is in. A result beside the certificate is checked against it. A\n" +
-			"job id fetches the certificate from the node first.",
+			"this machine is in. A result beside the certificate is checked against it; a\n" +
+			"bundle holds result and roll, so that the draw is checked, too. A job id fetches\n" +
+			"the certificate from the node first.",
 		Example:           "  muster verify result/job.cert --network lab.genesis",
 		Args:              exactArgs("a certificate file, or a job id"),
 		ValidArgsFunction: a.completeJobs,
@@ -44,7 +46,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		verdict, err := client.Verify(data, trusted)
+		verdict, err := v.check(data, trusted)
 		if err != nil {
 			return err
 		}
@@ -77,6 +79,7 @@ type verification struct {
 	Class   string   `json:"class"`
 	Matches string   `json:"matches,omitempty"` // the folder that was compared with the result
 	Draw    string   `json:"draw"`
+	Bundle  bool     `json:"bundle,omitempty"` // the file holds the output, and it is the certified one
 	Signers []string `json:"signers"`
 	Limits  []string `json:"not_proved"`
 }
@@ -136,6 +139,16 @@ func resultBeside(certificate string) string {
 		return ""
 	}
 	return dir
+}
+
+// check verifies a certificate, or a bundle with its draw and its output.
+func (v *verification) check(data, genesis []byte) (consensus.Verdict, error) {
+	if !client.IsBundle(data) {
+		return client.Verify(data, genesis)
+	}
+	verdict, err := client.VerifyBundle(bytes.NewReader(data), genesis)
+	v.Draw, v.Bundle = "checked", true
+	return verdict, err
 }
 
 func (v *verification) fill(verdict consensus.Verdict) {
@@ -201,8 +214,11 @@ func tolerance(fault string, f int) string {
 }
 
 func (v *verification) matchWords() string {
-	if v.Matches != "" {
+	switch {
+	case v.Matches != "":
 		return "result matches " + v.Matches
+	case v.Bundle && v.Result != "":
+		return "result matches the output in the file"
 	}
 	return v.Outcome
 }

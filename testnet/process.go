@@ -1,0 +1,224 @@
+package testnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/muster-network/muster/jobs"
+)
+
+// startTimeout bounds how long a node may take until it is ready.
+const startTimeout = 30 * time.Second
+
+// Start starts the node's process and returns when it is ready. The process
+// outlives this one; its output goes to node.log in its home.
+func (n *Node) Start(ctx context.Context) error {
+	if err := os.MkdirAll(n.Home, 0o700); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(filepath.Join(n.Home, "node.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() //nolint:errcheck // the process has its own descriptor
+	args := []string{"node", "start", "--home", n.Home, "--api-listen", n.API, "--listen", strings.Join(n.Listen, ",")}
+	if n.Lie {
+		args = append(args, "--lie")
+	}
+	if n.CPU > 0 {
+		args = append(args, "--cpu", strconv.FormatFloat(float64(n.CPU)/1000, 'f', -1, 64))
+	}
+	cmd := exec.Command(n.Binary, args...)
+	cmd.Env = environment()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	n.PID, n.exited = cmd.Process.Pid, make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // its log says why it ended
+		close(n.exited)
+	}()
+	return n.awaitReady(ctx, log.Name())
+}
+
+// environment is this process's without what is set for its own node.
+func environment() []string {
+	var env []string
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "MUSTER_") {
+			env = append(env, e)
+		}
+	}
+	return env
+}
+
+func (n *Node) awaitReady(ctx context.Context, log string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	c, err := n.Client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	err = poll(ctx, func() (bool, error) {
+		select {
+		case <-n.exited:
+			return false, errors.New("the process has ended")
+		default:
+		}
+		info, err := c.Node(ctx)
+		var p *jobs.Problem
+		if errors.As(err, &p) && p.Code == jobs.CodeNodeDown {
+			return false, nil
+		}
+		return info.Ready, err
+	})
+	if err != nil {
+		return fmt.Errorf("n%d is not ready: %w; its log ends:\n%s", n.Number, err, tail(log))
+	}
+	return nil
+}
+
+func tail(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	return string(data[max(len(data)-2000, 0):])
+}
+
+// Running reports whether the node's process lives. A process that has taken
+// over the number is not taken for it.
+func (n *Node) Running() bool {
+	if n.PID == 0 {
+		return false
+	}
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", n.PID))
+	return err == nil && strings.Contains(string(cmdline), n.Home)
+}
+
+// Kill ends the node's process with signal 9 and returns when it is gone.
+func (n *Node) Kill() error { return n.signal(syscall.SIGKILL) }
+
+// Stop ends the node's process in order and returns when it is gone.
+func (n *Node) Stop() error { return n.signal(syscall.SIGTERM) }
+
+// stopTimeout is how long a process may take to end in order before it is killed.
+const stopTimeout = 10 * time.Second
+
+func (n *Node) signal(s syscall.Signal) error {
+	if !n.Running() {
+		return nil
+	}
+	if err := syscall.Kill(n.PID, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("n%d: %w", n.Number, err)
+	}
+	deadline := time.Now().Add(stopTimeout)
+	for n.Running() {
+		if time.Now().After(deadline) {
+			if s == syscall.SIGKILL {
+				return fmt.Errorf("n%d does not die", n.Number)
+			}
+			return n.signal(syscall.SIGKILL)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
+}
+
+// Kill kills one node of the testnet in dir with signal 9.
+func Kill(dir string, number int) error {
+	n, err := Load(dir)
+	if err != nil {
+		return err
+	}
+	if number < 1 || number > len(n.Nodes) {
+		return &jobs.Problem{Code: jobs.CodeNotFound, What: fmt.Sprintf("the testnet has no n%d", number), Try: fmt.Sprintf("n1 to n%d", len(n.Nodes))}
+	}
+	if !n.Nodes[number-1].Running() {
+		return &jobs.Problem{Code: jobs.CodeConflict, What: fmt.Sprintf("n%d is down already", number), Try: "muster testnet status"}
+	}
+	return n.Nodes[number-1].Kill()
+}
+
+// Down ends the testnet in dir and removes its data.
+func Down(dir string) error {
+	n, err := Load(dir)
+	if err != nil {
+		return err
+	}
+	return n.down()
+}
+
+// Down ends the network and removes its data.
+func (n *Network) Down() error { return n.down() }
+
+func (n *Network) down() error {
+	var errs []error
+	for _, node := range n.Nodes {
+		if node.Running() {
+			if err := syscall.Kill(node.PID, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	for _, node := range n.Nodes {
+		errs = append(errs, node.Stop())
+		if err := os.Remove(node.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if at, err := Locate(); err == nil && at == n.Dir {
+		errs = append(errs, os.Remove(pointer()))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return os.RemoveAll(n.Dir)
+}
+
+// Status writes how the nodes of the testnet in dir are.
+func Status(ctx context.Context, dir string, w io.Writer) error {
+	n, err := Load(dir)
+	if err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NODE\tNAME\tSTATE\tPID\tPEERS\tJOBS\tSOCKET")
+	for _, node := range n.Nodes {
+		fmt.Fprintf(t, "n%d\t%s\t%s\n", node.Number, node.Name, node.line(ctx))
+	}
+	return t.Flush()
+}
+
+func (n *Node) line(ctx context.Context) string {
+	if !n.Running() {
+		return "down\t-\t-\t-\t" + n.Socket
+	}
+	state := "up"
+	if n.Lie {
+		state = "lying"
+	}
+	c, err := n.Client()
+	if err != nil {
+		return state + "\t-\t-\t-\t" + n.Socket
+	}
+	defer c.Close()
+	info, err := c.Node(ctx)
+	if err != nil {
+		return fmt.Sprintf("%s\t%d\tno answer\t-\t%s", state, n.PID, n.Socket)
+	}
+	return fmt.Sprintf("%s\t%d\t%d\t%d open\t%s", state, n.PID, info.Peers, info.Queue.Open, n.Socket)
+}

@@ -1,0 +1,349 @@
+// Package testnet starts, shows and stops networks of real nodes on this
+// machine: real processes, real sockets, a data directory of their own. One of
+// them may be told to lie.
+//
+// What a testnet is made of stands in testnet.json in its directory, so that
+// any process can find and end it; nothing is left behind.
+package testnet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/api/client"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/node"
+)
+
+// Options say what network to start.
+type Options struct {
+	Nodes  int
+	Lie    int    // how many of them lie: the last ones
+	Dir    string // empty: a new one among the temporary files
+	Binary string // the muster to run; empty: this one
+	Detach bool   // return when it is up, and leave it running
+	Policy *admission.Policy
+	CPU    uint64 // milli-CPU that every node offers; 0: all of the machine's
+	API    string // of the first node; empty: the usual port or any other
+	Quiet  bool   // do not become what --testnet finds
+	Stdout io.Writer
+}
+
+// Network is a running testnet.
+type Network struct {
+	Dir   string  `json:"dir"`
+	Nodes []*Node `json:"nodes"`
+}
+
+// Node is one process of a testnet.
+type Node struct {
+	Number int      `json:"number"`
+	Name   string   `json:"name"`
+	Peer   string   `json:"peer"`
+	Home   string   `json:"home"`
+	Socket string   `json:"socket"`
+	API    string   `json:"api"`
+	Listen []string `json:"listen"`
+	Lie    bool     `json:"lie,omitempty"`
+	CPU    uint64   `json:"cpu,omitempty"`
+	Binary string   `json:"binary"`
+	PID    int      `json:"pid"`
+
+	exited chan struct{} // of a process that this one started
+}
+
+// Policy is what testnets go by: everybody is near, so waits are short.
+func Policy() admission.Policy {
+	p := admission.DefaultPolicy()
+	p.Advert, p.Beat, p.Round, p.Resend = 1_000, 500, 500, 250
+	p.Accept, p.Start, p.Stalled, p.Settle = 5_000, 30_000, 3_000, 30_000
+	return p
+}
+
+// fileState is where a testnet's directory says what it is made of.
+const fileState = "testnet.json"
+
+// Up starts a network and returns when it is down again, or, detached, when
+// every node has met every other. The first node created it; the last
+// Options.Lie of them lie.
+func Up(ctx context.Context, o Options) error {
+	started := time.Now()
+	n, err := Start(ctx, o)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Stdout, "testnet up   %d nodes%s   %.1f s   data %s (removed by down)\n", o.Nodes, lying(n), time.Since(started).Seconds(), n.Dir)
+	fmt.Fprintf(o.Stdout, "api          http://%s (n1; token in %s)\n", n.Nodes[0].API, filepath.Join(n.Nodes[0].Home, "token"))
+	fmt.Fprintf(o.Stdout, "try          muster --testnet run builtin:hello -- Ada\n")
+	if o.Detach {
+		return nil
+	}
+	<-ctx.Done()
+	fmt.Fprintln(o.Stdout, "going down")
+	return Down(n.Dir)
+}
+
+func lying(n *Network) string {
+	text := ""
+	for _, node := range n.Nodes {
+		if node.Lie {
+			text += fmt.Sprintf(", n%d (%s) lies", node.Number, node.Name)
+		}
+	}
+	return text
+}
+
+// Start starts a network and returns when every node has met every other. When
+// it fails nothing is left running.
+func Start(ctx context.Context, o Options) (n *Network, err error) {
+	if o.Nodes < 1 || o.Nodes > 64 || o.Lie < 0 || o.Lie >= o.Nodes {
+		return nil, &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("a testnet of %d nodes of which %d lie cannot be", o.Nodes, o.Lie),
+			Why: "it takes 1 to 64, and the first is honest", Try: "--nodes 7 --lie 1"}
+	}
+	if o.Dir == "" {
+		if o.Dir, err = os.MkdirTemp("", "muster-testnet-"); err != nil {
+			return nil, err
+		}
+	} else if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	if o.Binary == "" {
+		if o.Binary, err = os.Executable(); err != nil {
+			return nil, err
+		}
+	}
+	if o.Policy == nil {
+		p := Policy()
+		o.Policy = &p
+	}
+	n = &Network{Dir: o.Dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.down())
+		}
+	}()
+	if err := n.plan(o); err != nil {
+		return nil, err
+	}
+	if err := n.begin(ctx, o); err != nil {
+		return nil, err
+	}
+	return n, n.save(o.Quiet)
+}
+
+// plan gives every node its directory, its socket and its ports. Ports are
+// fixed, so that nodes find each other after a restart.
+func (n *Network) plan(o Options) error {
+	for i := 1; i <= o.Nodes; i++ {
+		home := filepath.Join(n.Dir, fmt.Sprintf("n%d", i))
+		port, err := freePort("tcp")
+		if err != nil {
+			return err
+		}
+		api := "127.0.0.1:0"
+		if i == 1 {
+			api = firstAPI(o.API)
+		}
+		if api, err = fixed(api); err != nil {
+			return err
+		}
+		n.Nodes = append(n.Nodes, &Node{Number: i, Home: home, Socket: node.SocketFor(home), API: api, Binary: o.Binary, CPU: o.CPU,
+			Listen: []string{fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port)}, Lie: i > o.Nodes-o.Lie})
+	}
+	return nil
+}
+
+// usualAPI is where a node's API is looked for first.
+const usualAPI = "127.0.0.1:7420"
+
+func firstAPI(asked string) string {
+	if asked != "" {
+		return asked
+	}
+	if l, err := net.Listen("tcp", usualAPI); err == nil {
+		_ = l.Close() // it was only tried
+		return usualAPI
+	}
+	return "127.0.0.1:0"
+}
+
+func fixed(address string) (string, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func freePort(network string) (int, error) {
+	l, err := net.Listen(network, "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// begin founds the network, has everybody join it, and waits until they met.
+func (n *Network) begin(ctx context.Context, o Options) error {
+	first := n.Nodes[0]
+	id, err := node.CreateNetwork(first.Home, node.CreateOptions{Name: "testnet", Testnet: true, Policy: *o.Policy})
+	if err != nil {
+		return err
+	}
+	first.Name, first.Peer = id.Name, id.Peer
+	if err := first.Start(ctx); err != nil {
+		return err
+	}
+	if o.Nodes > 1 {
+		c, err := first.Client()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		ticket, err := c.Invite(ctx, api.InviteRequest{Uses: o.Nodes - 1, TTL: time.Hour.Milliseconds()})
+		if err != nil {
+			return err
+		}
+		g, ctx := errgroup.WithContext(ctx)
+		for _, other := range n.Nodes[1:] {
+			g.Go(func() error {
+				id, err := node.Join(ctx, other.Home, ticket.Ticket)
+				if err != nil {
+					return err
+				}
+				other.Name, other.Peer = id.Name, id.Peer
+				return other.Start(ctx)
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	return n.Meet(ctx)
+}
+
+// meetTimeout bounds how long nodes may take to meet.
+const meetTimeout = time.Minute
+
+// Meet waits until every running node is connected to every other and has heard
+// what it can do.
+func (n *Network) Meet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	running := 0
+	for _, node := range n.Nodes {
+		if node.Running() {
+			running++
+		}
+	}
+	for _, node := range n.Nodes {
+		if !node.Running() {
+			continue
+		}
+		if err := node.meets(ctx, running-1); err != nil {
+			return fmt.Errorf("n%d: %w", node.Number, err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) meets(ctx context.Context, others int) error {
+	c, err := n.Client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return poll(ctx, func() (bool, error) {
+		peers, err := c.Peers(ctx)
+		met := 0
+		for _, p := range peers.Peers {
+			if p.State == "alive" && p.CPU > 0 {
+				met++
+			}
+		}
+		return met >= others, err
+	})
+}
+
+// poll asks until done, an error, or the end of ctx.
+func poll(ctx context.Context, done func() (bool, error)) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Client speaks to the node over its socket.
+func (n *Node) Client() (*client.Client, error) {
+	return client.New(client.Config{Address: "unix:" + n.Socket})
+}
+
+func (n *Network) save(quiet bool) error {
+	data, err := json.MarshalIndent(n, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(n.Dir, fileState), data, 0o600); err != nil {
+		return err
+	}
+	if quiet {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(pointer()), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(pointer(), []byte(n.Dir), 0o600)
+}
+
+// Load reads what a testnet in dir is made of.
+func Load(dir string) (*Network, error) {
+	data, err := os.ReadFile(filepath.Join(dir, fileState))
+	if err != nil {
+		return nil, &jobs.Problem{Code: jobs.CodeNodeDown, What: "no testnet in " + dir, Why: err.Error(), Try: "muster testnet up"}
+	}
+	n := new(Network)
+	return n, json.Unmarshal(data, n)
+}
+
+// pointer is the file that names the directory of the testnet that is up.
+func pointer() string {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" {
+		dir = filepath.Join(os.TempDir(), fmt.Sprintf("muster-%d", os.Getuid()))
+	}
+	return filepath.Join(dir, "muster-testnet")
+}
+
+// Locate returns the directory of the testnet that is up.
+func Locate() (string, error) {
+	data, err := os.ReadFile(pointer())
+	if err != nil {
+		return "", &jobs.Problem{Code: jobs.CodeNodeDown, What: "no testnet is up", Try: "muster testnet up --nodes 7 --lie 1 --detach"}
+	}
+	return string(data), nil
+}
+
+// Socket returns where a node of the testnet in dir answers.
+func Socket(dir string, number int) string {
+	return node.SocketFor(filepath.Join(dir, fmt.Sprintf("n%d", number)))
+}
