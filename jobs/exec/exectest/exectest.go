@@ -22,10 +22,10 @@ type Fixtures struct {
 	Memory  int64  // bytes that Program needs at least; the suite's limit
 }
 
-// Run checks an executor. Open is called for each part of the suite and sees to
-// it that what it returns is closed when t ends.
+// Run checks an executor. Open is called for two that share nothing but the
+// machine, and sees to it that they are closed when t ends.
 func Run(t *testing.T, open func(t testing.TB) exec.Executor, f Fixtures) {
-	s := suite{open: open, f: f}
+	s := suite{e: open(t), other: open(t), f: f}
 	for _, c := range []struct {
 		name string
 		run  func(*testing.T)
@@ -51,8 +51,8 @@ func Run(t *testing.T, open func(t testing.TB) exec.Executor, f Fixtures) {
 }
 
 type suite struct {
-	open func(t testing.TB) exec.Executor
-	f    Fixtures
+	e, other exec.Executor
+	f        Fixtures
 }
 
 func (s suite) request(args ...string) exec.Request {
@@ -86,26 +86,24 @@ func want(t testing.TB, res exec.Result, kind exec.Kind, code int32) {
 }
 
 func (s suite) inspect(t *testing.T) {
-	e := s.open(t)
-	class, err := e.Inspect(s.f.Program)
+	class, err := s.e.Inspect(s.f.Program)
 	if err != nil || class == "" {
 		t.Errorf("class %q, error %v", class, err)
 	}
-	again, err := e.Inspect(s.f.Program)
+	again, err := s.e.Inspect(s.f.Program)
 	if err != nil || again != class {
 		t.Errorf("asked again: class %q, error %v", again, err)
 	}
-	if class, err := e.Inspect(s.f.Invalid); err == nil {
+	if class, err := s.e.Inspect(s.f.Invalid); err == nil {
 		t.Errorf("an invalid module has class %q", class)
 	}
 }
 
 func (s suite) streams(t *testing.T) {
-	e := s.open(t)
 	var stdout, stderr bytes.Buffer
 	req := s.request("echo", "one", "two")
 	req.Stdout, req.Stderr = &stdout, &stderr
-	res := do(t, e, req)
+	res := do(t, s.e, req)
 	want(t, res, exec.Exited, 0)
 	if string(res.Stdout) != "one two\n" || string(res.Stderr) != "2\n" {
 		t.Errorf("stdout %q, stderr %q", res.Stdout, res.Stderr)
@@ -116,14 +114,14 @@ func (s suite) streams(t *testing.T) {
 	if res.Use.Wall <= 0 || res.Use.MemoryPeak <= 0 {
 		t.Errorf("use not measured: %+v", res.Use)
 	}
-	want(t, do(t, e, s.request("exit", "3")), exec.Exited, 3)
+	want(t, do(t, s.e, s.request("exit", "3")), exec.Exited, 3)
 }
 
 func (s suite) environment(t *testing.T) {
 	t.Setenv("MUSTER_SECRET", "not for programs")
 	req := s.request("environment")
 	req.Env = []string{"A=1", "B=two words", "C="}
-	res := do(t, s.open(t), req)
+	res := do(t, s.e, req)
 	want(t, res, exec.Exited, 0)
 	if got := string(res.Stdout); got != "guest\nA=1\nB=two words\nC=\n" {
 		t.Errorf("it sees %q", got)
@@ -131,13 +129,12 @@ func (s suite) environment(t *testing.T) {
 }
 
 func (s suite) inputs(t *testing.T) {
-	e := s.open(t)
 	in := []exec.File{{Path: "a/b/c", Data: []byte("deep")}, {Path: "text", Data: bytes.Repeat([]byte("0123456789abcdef"), 1<<17)}}
 	with := func(args ...string) exec.Result {
 		req := s.request(args...)
 		req.Inputs = in
 		req.Disk = 4 << 20
-		return do(t, e, req)
+		return do(t, s.e, req)
 	}
 	res := with("copy", "/in/text", "/out/text")
 	want(t, res, exec.Exited, 0)
@@ -164,7 +161,6 @@ func (s suite) inputs(t *testing.T) {
 }
 
 func (s suite) outputs(t *testing.T) {
-	e := s.open(t)
 	for _, c := range []struct {
 		names []string
 		want  string
@@ -177,7 +173,7 @@ func (s suite) outputs(t *testing.T) {
 	} {
 		req := s.request("pair", "/out/a/b", "/out/a.b")
 		req.Outputs = c.names
-		res := do(t, e, req)
+		res := do(t, s.e, req)
 		want(t, res, exec.Exited, 0)
 		if got := paths(res.Out); got != c.want {
 			t.Errorf("outputs %q: got %q, want %q", c.names, got, c.want)
@@ -194,7 +190,7 @@ func paths(files []exec.File) string {
 }
 
 func (s suite) files(t *testing.T) {
-	res := do(t, s.open(t), s.request("files"))
+	res := do(t, s.e, s.request("files"))
 	want(t, res, exec.Exited, 0)
 	t.Logf("%s", res.Stdout)
 	out := []exec.File{{Path: "c/b/one", Data: []byte("one")}, {Path: "c/three", Data: []byte("three")}}
@@ -212,9 +208,9 @@ func (s suite) files(t *testing.T) {
 func (s suite) world(t *testing.T) {
 	req := s.request("world")
 	req.Inputs = []exec.File{{Path: "b/x", Data: []byte("x")}, {Path: "c", Data: []byte("cc")}}
-	first := do(t, s.open(t), req)
+	first := do(t, s.e, req)
 	want(t, first, exec.Exited, 0)
-	second := do(t, s.open(t), req)
+	second := do(t, s.other, req)
 	same(t, first, second)
 	if !strings.HasPrefix(string(first.Stdout), "2022-01-01 00:00:00") {
 		t.Errorf("the clock does not start where it should: %.60s", first.Stdout)
@@ -231,22 +227,20 @@ func same(t testing.TB, a, b exec.Result) {
 }
 
 func (s suite) randomness(t *testing.T) {
-	e := s.open(t)
 	req := s.request("world")
-	first := do(t, e, req)
+	first := do(t, s.e, req)
 	req.Task[31]++
-	if second := do(t, e, req); bytes.Equal(first.Stdout, second.Stdout) {
+	if second := do(t, s.e, req); bytes.Equal(first.Stdout, second.Stdout) {
 		t.Error("two tasks have the same random bytes")
 	}
 }
 
 func (s suite) flood(t *testing.T) {
-	e := s.open(t)
 	for _, stream := range []string{"stdout", "stderr"} {
 		for _, limit := range []int64{0, 1, 12345} {
 			req := s.request("flood", stream)
 			req.Stream = limit
-			res := do(t, e, req)
+			res := do(t, s.e, req)
 			want(t, res, exec.Limited, exec.LimitOutput)
 			got, other := res.Stdout, res.Stderr
 			if stream == "stderr" {
@@ -261,53 +255,49 @@ func (s suite) flood(t *testing.T) {
 }
 
 func (s suite) disk(t *testing.T) {
-	e := s.open(t)
 	exact := s.request("fill", "/out/big", "100000")
 	exact.Disk = 100000
-	res := do(t, e, exact)
+	res := do(t, s.e, exact)
 	want(t, res, exec.Exited, 0)
 	if len(res.Out) != 1 || len(res.Out[0].Data) != 100000 {
 		t.Errorf("left %s", paths(res.Out))
 	}
 	exact.Disk--
-	res = do(t, e, exact)
+	res = do(t, s.e, exact)
 	want(t, res, exec.Limited, exec.LimitDisk)
-	same(t, res, do(t, e, exact))
-	want(t, do(t, e, s.request("stretch", "/out/big", "1099511627776")), exec.Limited, exec.LimitDisk)
+	same(t, res, do(t, s.e, exact))
+	want(t, do(t, s.e, s.request("stretch", "/out/big", "1099511627776")), exec.Limited, exec.LimitDisk)
 }
 
 func (s suite) litter(t *testing.T) {
-	e := s.open(t)
 	for _, verb := range []string{"litter", "deep"} {
 		req := s.request(verb)
-		first := do(t, e, req)
+		first := do(t, s.e, req)
 		if !first.Kind.Deterministic() || first.Kind == exec.Exited && first.Code == 0 {
 			t.Errorf("%s ended as %v %d (%s)", verb, first.Kind, first.Code, first.Reason)
 		}
-		same(t, first, do(t, e, req))
+		same(t, first, do(t, s.e, req))
 	}
-	want(t, do(t, e, s.request("echo")), exec.Exited, 0)
+	want(t, do(t, s.e, s.request("echo")), exec.Exited, 0)
 }
 
 func (s suite) hog(t *testing.T) {
-	e := s.open(t)
-	first := do(t, e, s.request("hog"))
+	first := do(t, s.e, s.request("hog"))
 	if !first.Kind.Deterministic() || first.Kind == exec.Exited && first.Code == 0 {
 		t.Fatalf("ended as %v %d (%s)", first.Kind, first.Code, first.Reason)
 	}
 	if first.Use.MemoryPeak > s.f.Memory {
 		t.Errorf("held %d bytes with a limit of %d", first.Use.MemoryPeak, s.f.Memory)
 	}
-	same(t, first, do(t, e, s.request("hog")))
-	want(t, do(t, e, s.request("echo")), exec.Exited, 0)
+	same(t, first, do(t, s.e, s.request("hog")))
+	want(t, do(t, s.e, s.request("echo")), exec.Exited, 0)
 }
 
 func (s suite) timeout(t *testing.T) {
-	e := s.open(t)
-	want(t, do(t, e, s.request("echo")), exec.Exited, 0) // what a first run costs is not this test's
+	want(t, do(t, s.e, s.request("echo")), exec.Exited, 0) // what a first run costs is not this test's
 	req := s.request("loop")
 	req.Timeout = 500 * time.Millisecond
-	res := do(t, e, req)
+	res := do(t, s.e, req)
 	want(t, res, exec.TimedOut, 0)
 	if string(res.Stdout) != "looping\n" || res.Out != nil {
 		t.Errorf("stdout %q, outputs %v", res.Stdout, res.Out)
@@ -315,7 +305,7 @@ func (s suite) timeout(t *testing.T) {
 	if res.Use.CPU <= 0 {
 		t.Errorf("use not measured: %+v", res.Use)
 	}
-	want(t, do(t, e, s.request("echo")), exec.Exited, 0)
+	want(t, do(t, s.e, s.request("echo")), exec.Exited, 0)
 }
 
 // signal is a writer that closes a channel on the first write.
@@ -330,7 +320,6 @@ func (s *signal) Write(p []byte) (int, error) {
 }
 
 func (s suite) cancel(t *testing.T) {
-	e := s.open(t)
 	up := &signal{ch: make(chan struct{})}
 	req := s.request("loop")
 	req.Stdout = up
@@ -338,7 +327,7 @@ func (s suite) cancel(t *testing.T) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := e.Run(ctx, req)
+		_, err := s.e.Run(ctx, req)
 		ended <- err
 	}()
 	<-up.ch
@@ -346,19 +335,18 @@ func (s suite) cancel(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want that of the context", err)
 	}
-	if _, err := e.Run(ctx, s.request("echo")); !errors.Is(err, context.Canceled) {
+	if _, err := s.e.Run(ctx, s.request("echo")); !errors.Is(err, context.Canceled) {
 		t.Errorf("with an ended context: error %v", err)
 	}
-	want(t, do(t, e, s.request("echo")), exec.Exited, 0)
+	want(t, do(t, s.e, s.request("echo")), exec.Exited, 0)
 }
 
 func (s suite) together(t *testing.T) {
-	e := s.open(t)
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
 			word := fmt.Sprint("word", i)
-			res, err := e.Run(context.Background(), s.request("write", "/out/"+word, word))
+			res, err := s.e.Run(context.Background(), s.request("write", "/out/"+word, word))
 			if err != nil || res.Kind != exec.Exited || res.Code != 0 {
 				t.Errorf("run %d: %v %v %d %s", i, err, res.Kind, res.Code, res.Reason)
 				return

@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+
+	"github.com/tetratelabs/wazero/experimental"
 
 	"github.com/muster-network/muster/jobs/exec"
 )
@@ -63,6 +66,7 @@ func compileOnce(ctx context.Context, cache string, id hash, code []byte) error 
 	if err != nil {
 		return err
 	}
+	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
 	return errors.Join(e.load(ctx, id, code), e.close(ctx))
 }
 

@@ -3,7 +3,9 @@ package wasm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,6 +73,10 @@ func TestMemoryThatDoesNotFitAtTheStartIsALimit(t *testing.T) {
 	if res := run(t, e, req); res.Kind != exec.Limited || res.Code != exec.LimitMemory {
 		t.Errorf("with an input: ended as %v %d (%s)", res.Kind, res.Code, res.Reason)
 	}
+	req.Inputs = []exec.File{{Path: "x", Data: make([]byte, req.Memory)}}
+	if res := run(t, e, req); res.Kind != exec.Limited || res.Code != exec.LimitMemory {
+		t.Errorf("with an input that fits by no means: ended as %v %d (%s)", res.Kind, res.Code, res.Reason)
+	}
 	req.Inputs, req.Memory = nil, req.Memory-1
 	if res := run(t, e, req); res.Kind != exec.Limited || res.Code != exec.LimitMemory {
 		t.Errorf("a byte less: ended as %v %d (%s)", res.Kind, res.Code, res.Reason)
@@ -116,6 +122,17 @@ func loop() []byte {
 	return p.Module()
 }
 
+// slow prints a greeting and ends when it has counted to 2^30, which takes far
+// longer than killing it.
+func slow() []byte {
+	const counter = 0
+	p := asm.Hello()
+	p.Code = asm.Join(p.Code, asm.Const(0), asm.Set(counter), 0x03, 0x40,
+		asm.Get(counter), asm.Const(1), asm.Add, 0x22, counter, // local.tee
+		asm.Const(1<<30), 0x47, 0x0d, 0, 0x0b)
+	return p.Module()
+}
+
 // writer hands each write to a function.
 type writer func(p []byte)
 
@@ -136,47 +153,38 @@ func killBusy(t testing.TB, e *Executor) {
 }
 
 func TestAWorkerThatDiesOnceIsReplacedAndItsOutputPassedOnOnce(t *testing.T) {
-	e := newExecutor(t, Config{})
-	req := request(loop(), "Ada")
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var heard strings.Builder
-	req.Stdout = writer(func(p []byte) {
-		heard.Write(p)
-		killBusy(t, e)
-	})
 	attempts := 0
-	e.config.After = func(d time.Duration, f func()) func() bool {
+	req := request(slow(), "Ada")
+	e := newExecutor(t, Config{After: func(d time.Duration, f func()) func() bool {
 		if d == req.Timeout { // armed once for each attempt at the run
 			attempts++
 		}
 		return time.AfterFunc(d, f).Stop
-	}
-	// The second attempt greets again, which nobody hears; let it be stopped
-	// by its timeout, a moment after.
-	req.Timeout = 2 * time.Second
-	res, err := e.Run(ctx, req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if res.Kind != exec.TimedOut || attempts != 2 {
+	}})
+	req.Timeout = time.Hour
+	var heard strings.Builder
+	req.Stdout = writer(func(p []byte) {
+		if heard.Len() == 0 {
+			killBusy(t, e)
+		}
+		heard.Write(p)
+	})
+	res := run(t, e, req)
+	if res.Kind != exec.Exited || attempts != 2 {
 		t.Errorf("ended as %v (%s) after %d attempts", res.Kind, res.Reason, attempts)
 	}
 	if heard.String() != "Hello, Ada!\n" || string(res.Stdout) != "Hello, Ada!\n" {
 		t.Errorf("heard %q, kept %q", heard.String(), res.Stdout)
 	}
-	if res := run(t, e, request(asm.Hello().Module(), "Ada")); res.Kind != exec.Exited {
-		t.Errorf("afterwards: ended as %v (%s)", res.Kind, res.Reason)
-	}
 }
 
 func TestAWorkerThatDiesTwiceIsThisMachinesFault(t *testing.T) {
 	e := newExecutor(t, Config{})
-	warm := run(t, e, request(loop2(0)))
+	warm := run(t, e, request(chatter(0)))
 	if warm.Kind != exec.Exited {
 		t.Fatalf("ended as %v (%s)", warm.Kind, warm.Reason)
 	}
-	req := request(loop2(1))
+	req := request(chatter(1))
 	writes := 0
 	req.Stdout = writer(func([]byte) {
 		writes++
@@ -188,8 +196,8 @@ func TestAWorkerThatDiesTwiceIsThisMachinesFault(t *testing.T) {
 	}
 }
 
-// loop2 prints for ever, or, with 0, nothing.
-func loop2(n int32) []byte {
+// chatter prints for ever, or, with 0, nothing.
+func chatter(n int32) []byte {
 	return asm.Program{
 		Imports: []asm.Import{asm.WASI("fd_write", 4)}, Pages: 1,
 		Data: map[uint32]string{0: "\x10\x00\x00\x00\x01\x00\x00\x00", 16: "x"},
@@ -242,6 +250,59 @@ func TestCloseEndsRunsAndWorkers(t *testing.T) {
 	}
 	if _, err := e.Run(context.Background(), req); !errors.Is(err, exec.ErrClosed) {
 		t.Errorf("run after close: error %v", err)
+	}
+}
+
+func TestAWorkerHasNothingButItsPipes(t *testing.T) {
+	t.Setenv("MUSTER_SECRET", "not for workers")
+	secret, err := os.Create(filepath.Join(t.TempDir(), "secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secret.Close()
+	e := newExecutor(t, Config{})
+	run(t, e, request(asm.Hello().Module()))
+	p := e.idle[0]
+	proc := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
+	if env, err := os.ReadFile(proc + "environ"); err != nil || len(env) != 0 {
+		t.Errorf("environment %q, error %v", env, err)
+	}
+	open, err := os.ReadDir(proc + "fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range open {
+		// stdin, stdout and stderr are /dev/null; the Go runtime polls, and
+		// keeps an eye on its share of the CPU.
+		to, err := os.Readlink(proc + "fd/" + fd.Name())
+		if err != nil || to != os.DevNull && !strings.HasPrefix(to, "pipe:") && !strings.HasPrefix(to, "anon_inode:") && !strings.HasPrefix(to, "/sys/fs/cgroup/") {
+			t.Errorf("descriptor %s is %s (%v)", fd.Name(), to, err)
+		}
+	}
+	// When the executor's process is gone, its end of the pipe is, too.
+	p.in.Close()
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("at the end of its jobs: %v", err)
+	}
+	e.mu.Lock()
+	e.idle = nil
+	e.mu.Unlock()
+	p.idle()
+	p.out.Close()
+}
+
+func TestSomethingElseThanAnExecutorIsNotServed(t *testing.T) {
+	in, theirs, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if _, err := theirs.WriteString("GET / HTTP/1.1\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	if code := WorkerMain(in, nil); code == 0 {
+		t.Error("served")
 	}
 }
 

@@ -24,7 +24,9 @@ func TestMain(m *testing.M) {
 
 func newExecutor(t testing.TB, config Config) *Executor {
 	t.Helper()
-	config.Command = Command{Args: []string{workerArg}}
+	if config.Command.Path == "" {
+		config.Command.Args = []string{workerArg}
+	}
 	e, err := New(config)
 	if err != nil {
 		t.Fatal(err)

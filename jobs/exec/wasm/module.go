@@ -378,30 +378,3 @@ func (m *module) codeSection(r *reader) error {
 	}
 	return nil
 }
-
-// signature writes parameter and result types as "(i32 i64) i32".
-func signature(params, results []byte) string {
-	s := "("
-	for i, t := range params {
-		if i > 0 {
-			s += " "
-		}
-		s += typeName(t)
-	}
-	s += ")"
-	for _, t := range results {
-		s += " " + typeName(t)
-	}
-	return s
-}
-
-func typeName(t byte) string {
-	switch t {
-	case typeI32:
-		return "i32"
-	case typeI64:
-		return "i64"
-	default:
-		return fmt.Sprintf("%#x", t)
-	}
-}

@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/muster-network/muster/jobs/exec"
@@ -12,10 +13,10 @@ import (
 // a slot, and gives it back or discards it.
 func (e *Executor) take(fresh bool) (*process, error) {
 	e.mu.Lock()
-	for !fresh && len(e.idle) > 0 {
-		p := e.idle[len(e.idle)-1]
-		e.idle = e.idle[:len(e.idle)-1]
-		p.idle()
+	if last := len(e.idle) - 1; last >= 0 && !fresh {
+		p := e.idle[last]
+		e.idle = e.idle[:last]
+		p.idle() // should it be too late, expire will not find p
 		e.busy[p] = struct{}{}
 		e.mu.Unlock()
 		return p, nil
@@ -66,20 +67,16 @@ func (e *Executor) give(p *process) {
 // expire ends a worker that is still idle.
 func (e *Executor) expire(p *process) {
 	e.mu.Lock()
-	found := false
-	for i, other := range e.idle {
-		if other == p {
-			e.idle = append(e.idle[:i], e.idle[i+1:]...)
-			found = true
-			e.running.Add(1)
-			break
-		}
+	i := slices.Index(e.idle, p)
+	if i < 0 { // taken, or closed, at the same moment
+		e.mu.Unlock()
+		return
 	}
+	e.idle = slices.Delete(e.idle, i, i+1)
+	e.running.Add(1)
 	e.mu.Unlock()
-	if found {
-		p.end()
-		e.running.Done()
-	}
+	p.end()
+	e.running.Done()
 }
 
 // discard ends a worker and returns the CPU time it had not told of.
@@ -151,7 +148,5 @@ func (e *Executor) compileNow(ctx context.Context, id hash, module []byte) (outc
 func (e *Executor) forget(id hash) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c := e.compiled[id]; c != nil {
-		delete(e.compiled, id)
-	}
+	delete(e.compiled, id)
 }

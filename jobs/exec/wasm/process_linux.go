@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -33,7 +34,9 @@ func confine(compiles bool) error {
 	if !compiles {
 		// The Go runtime ignores SIGXFSZ, so a write fails with EFBIG.
 		err = errors.Join(err, syscall.Setrlimit(syscall.RLIMIT_FSIZE, none))
-		debug.SetGCPercent(50) // small rather than fast: a job leaves little behind
+		// Small rather than fast: one guest has one thread, and leaves little.
+		runtime.GOMAXPROCS(2)
+		debug.SetGCPercent(50)
 	}
 	return err
 }

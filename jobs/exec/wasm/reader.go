@@ -36,6 +36,10 @@ func (r *reader) take(n uint32) ([]byte, error) {
 // leb skips or reads one LEB128 number of at most bits bits. The value is only
 // meaningful for unsigned numbers.
 func (r *reader) leb(bits int) (uint64, error) {
+	if r.at < len(r.data) && r.data[r.at] < 0x80 { // nearly always
+		r.at++
+		return uint64(r.data[r.at-1]), nil
+	}
 	var v uint64
 	for shift := 0; ; shift += 7 {
 		b, err := r.byte()

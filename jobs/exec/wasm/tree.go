@@ -230,8 +230,6 @@ func (t *tree) create(path string) (*node, experimental.Errno) {
 		return nil, experimental.EISDIR
 	case dir.readOnly:
 		return nil, experimental.EROFS
-	case dir.removed:
-		return nil, experimental.ENOENT
 	}
 	t.account.hold(entryCost)
 	n := t.file()

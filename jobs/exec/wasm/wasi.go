@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -71,4 +72,31 @@ func offerWASI(ctx context.Context, r wazero.Runtime) error {
 	}), []api.ValueType{api.ValueTypeI32, api.ValueTypeI32}, []api.ValueType{api.ValueTypeI32}).Export("fd_renumber")
 	_, err := b.Instantiate(ctx)
 	return err
+}
+
+// signature writes parameter and result types as "(i32 i64) i32".
+func signature(params, results []byte) string {
+	s := "("
+	for i, t := range params {
+		if i > 0 {
+			s += " "
+		}
+		s += typeName(t)
+	}
+	s += ")"
+	for _, t := range results {
+		s += " " + typeName(t)
+	}
+	return s
+}
+
+func typeName(t byte) string {
+	switch t {
+	case typeI32:
+		return "i32"
+	case typeI64:
+		return "i64"
+	default:
+		return fmt.Sprintf("%#x", t)
+	}
 }

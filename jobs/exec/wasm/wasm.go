@@ -40,14 +40,9 @@ package wasm
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path"
 	"runtime"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -210,13 +205,14 @@ func (e *Executor) Run(ctx context.Context, req exec.Request) (exec.Result, erro
 	if err := checkRequest(&req); err != nil {
 		return broken(err), nil
 	}
-	id := hash(sha256.Sum256(req.Module))
-	res, err := e.attempt(ctx, &req, id)
-	if ended := e.ended(ctx); ended != nil && err != nil {
-		return exec.Result{}, ended
+	if o := checkInputs(&req); o.kind != 0 {
+		return exec.Result{Kind: o.kind, Code: o.code, Reason: o.reason, Use: exec.Use{MemoryPeak: o.peak}}, nil
 	}
-	if err != nil {
-		res = broken(err)
+	res := e.attempt(ctx, &req, hash(sha256.Sum256(req.Module)))
+	if res.Kind == exec.Broken {
+		if err := e.ended(ctx); err != nil {
+			return exec.Result{}, err
+		}
 	}
 	for _, f := range req.Inputs {
 		res.Use.In += int64(len(f.Data))
@@ -268,46 +264,41 @@ func (e *Executor) ended(ctx context.Context) error {
 }
 
 // attempt compiles and runs, and when that fails through no fault of the
-// program does both once more from the start. An error is this machine's, or
-// says that nobody waits any more.
-func (e *Executor) attempt(ctx context.Context, req *exec.Request, id hash) (exec.Result, error) {
+// program, does both once more from the start. It ends as Broken, too, when
+// nobody waits any more.
+func (e *Executor) attempt(ctx context.Context, req *exec.Request, id hash) (res exec.Result) {
 	stdout := &live{limit: req.Stream, copy: req.Stdout}
 	stderr := &live{limit: req.Stream, copy: req.Stderr}
-	var res exec.Result
-	var err error
 	for try := range 2 {
-		var verdict outcome
-		if verdict, err = e.compile(ctx, id, req.Module); err == nil {
-			if verdict.kind != exec.Exited {
-				return exec.Result{Kind: verdict.kind, Code: verdict.code, Reason: verdict.reason}, nil
-			}
-			res, err = e.runOnce(ctx, req, id, stdout, stderr, try > 0)
-		}
-		res.Stdout, res.Stderr = stdout.kept, stderr.kept
-		if err == nil && res.Kind != exec.Broken || e.ended(ctx) != nil {
+		stdout.again()
+		stderr.again()
+		res = e.attemptOnce(ctx, req, id, stdout, stderr, try > 0)
+		if res.Kind != exec.Broken || e.ended(ctx) != nil {
 			break
 		}
-		// The code may be gone from the cache, the worker may be ill.
-		e.forget(id)
-		if try == 0 {
-			stdout.again()
-			stderr.again()
-		}
+		e.forget(id) // the code may be gone from the cache
 	}
-	if err != nil && len(res.Stdout)+len(res.Stderr) > 0 && e.ended(ctx) == nil {
-		out := broken(err)
-		out.Stdout, out.Stderr = res.Stdout, res.Stderr
-		return out, nil
-	}
-	return res, err
+	res.Stdout, res.Stderr = stdout.kept, stderr.kept
+	return res
 }
 
-// runOnce gives the job to one worker and waits. Fresh asks for a new worker.
-func (e *Executor) runOnce(ctx context.Context, req *exec.Request, id hash, stdout, stderr *live, fresh bool) (exec.Result, error) {
+func (e *Executor) attemptOnce(ctx context.Context, req *exec.Request, id hash, stdout, stderr *live, fresh bool) exec.Result {
+	verdict, err := e.compile(ctx, id, req.Module)
+	switch {
+	case err != nil:
+		return broken(err)
+	case verdict.kind != exec.Exited:
+		return exec.Result{Kind: verdict.kind, Code: verdict.code, Reason: verdict.reason}
+	}
 	p, err := e.take(fresh)
 	if err != nil {
-		return exec.Result{}, err
+		return broken(err)
 	}
+	return e.runOn(ctx, p, req, id, stdout, stderr)
+}
+
+// runOn gives the job to one worker and waits for what becomes of both.
+func (e *Executor) runOn(ctx context.Context, p *process, req *exec.Request, id hash, stdout, stderr *live) exec.Result {
 	begun := time.Now()
 	var late atomic.Bool
 	unwatch := context.AfterFunc(ctx, p.kill)
@@ -320,66 +311,18 @@ func (e *Executor) runOnce(ctx context.Context, req *exec.Request, id hash, stdo
 	}
 	res, err := p.run(req, id, stdout, stderr)
 	wall := time.Since(begun)
-	unused := unwatch()
-	if unlimit() && unused && err == nil && res.Kind != exec.Broken {
+	// A kill on its way makes the worker useless, but not what it said before.
+	unkilled := unwatch()
+	unkilled = unlimit() && unkilled
+	if err == nil && res.Kind != exec.Broken && unkilled {
 		e.give(p)
-	} else {
-		rest := e.discard(p)
-		if err != nil {
-			res.Use.CPU = rest
+	} else if rest := e.discard(p); err != nil {
+		res = broken(fmt.Errorf("worker: %w", err))
+		if late.Load() {
+			res = exec.Result{Kind: exec.TimedOut, Reason: fmt.Sprintf("did not end within %v", req.Timeout)}
 		}
-	}
-	if err != nil && late.Load() {
-		res.Kind, err = exec.TimedOut, nil
-		res.Reason = fmt.Sprintf("did not end within %v", req.Timeout)
+		res.Use.CPU = rest
 	}
 	res.Use.Wall = wall
-	if err != nil {
-		err = fmt.Errorf("worker: %w", err)
-	}
-	return res, err
-}
-
-func broken(err error) exec.Result {
-	return exec.Result{Kind: exec.Broken, Reason: err.Error()}
-}
-
-// checkRequest refuses what no run can come of.
-func checkRequest(req *exec.Request) error {
-	if req.Memory <= 0 || req.Disk < 0 || req.Stream < 0 || req.Timeout < 0 {
-		return errors.New("request without limits")
-	}
-	if req.Memory > maxMemory {
-		return fmt.Errorf("memory of %d bytes, at most %d are given", req.Memory, int64(maxMemory))
-	}
-	if err := checkFiles(req.Inputs); err != nil {
-		return fmt.Errorf("inputs: %w", err)
-	}
-	for _, name := range req.Outputs {
-		if !validPath(name) {
-			return fmt.Errorf("output %q is not a clean relative path", name)
-		}
-	}
-	return nil
-}
-
-// maxMemory bounds Request.Memory, in bytes: the linear memory is 32-bit, and
-// files need no more than another such.
-const maxMemory = 8 << 30
-
-func checkFiles(files []exec.File) error {
-	for i, f := range files {
-		if !validPath(f.Path) {
-			return fmt.Errorf("%q is not a clean relative path", f.Path)
-		}
-		if i > 0 && files[i-1].Path >= f.Path {
-			return fmt.Errorf("%q is not in order", f.Path)
-		}
-	}
-	return nil
-}
-
-func validPath(p string) bool {
-	return fs.ValidPath(p) && p != "." && path.Clean(p) == p && len(p) <= maxPath &&
-		!slices.ContainsFunc(strings.Split(p, "/"), func(name string) bool { return len(name) > maxName })
+	return res
 }

@@ -9,11 +9,12 @@ import (
 
 func TestKeepsTheContract(t *testing.T) {
 	cache := t.TempDir() // one, so that the program is compiled once
+	worker := Command{Path: exectest.Command(t, "github.com/muster-network/muster/jobs/exec/wasm/testdata/worker")}
 	exectest.Run(t, func(t testing.TB) exec.Executor {
-		return newExecutor(t, Config{Cache: cache})
+		return newExecutor(t, Config{Command: worker, Cache: cache})
 	}, exectest.Fixtures{
 		Program: exectest.Guest(t),
 		Invalid: []byte("not a module"),
-		Memory:  64 << 20,
+		Memory:  24 << 20,
 	})
 }

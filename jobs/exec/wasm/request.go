@@ -1,0 +1,68 @@
+package wasm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/muster-network/muster/jobs/exec"
+)
+
+func broken(err error) exec.Result {
+	return exec.Result{Kind: exec.Broken, Reason: err.Error()}
+}
+
+// checkRequest refuses what no run can come of.
+func checkRequest(req *exec.Request) error {
+	if req.Memory <= 0 || req.Disk < 0 || req.Stream < 0 || req.Timeout < 0 {
+		return errors.New("request without limits")
+	}
+	if req.Memory > maxMemory {
+		return fmt.Errorf("memory of %d bytes, at most %d are given", req.Memory, int64(maxMemory))
+	}
+	if err := checkFiles(req.Inputs); err != nil {
+		return fmt.Errorf("inputs: %w", err)
+	}
+	for _, name := range req.Outputs {
+		if !validPath(name) {
+			return fmt.Errorf("output %q is not a clean relative path", name)
+		}
+	}
+	return nil
+}
+
+// checkInputs finds inputs that the memory limit does not hold, before anybody
+// is troubled with them.
+func checkInputs(req *exec.Request) outcome {
+	a := &account{memory: req.Memory}
+	for _, f := range req.Inputs {
+		if !a.input(int64(len(f.Data))) {
+			return limited(a, exec.LimitMemory)
+		}
+	}
+	return outcome{}
+}
+
+// maxMemory bounds Request.Memory, in bytes: the linear memory is 32-bit, and
+// files need no more than another such.
+const maxMemory = 8 << 30
+
+func checkFiles(files []exec.File) error {
+	for i, f := range files {
+		if !validPath(f.Path) {
+			return fmt.Errorf("%q is not a clean relative path", f.Path)
+		}
+		if i > 0 && files[i-1].Path >= f.Path {
+			return fmt.Errorf("%q is not in order", f.Path)
+		}
+	}
+	return nil
+}
+
+func validPath(p string) bool {
+	return fs.ValidPath(p) && p != "." && path.Clean(p) == p && len(p) <= maxPath &&
+		!slices.ContainsFunc(strings.Split(p, "/"), func(name string) bool { return len(name) > maxName })
+}
