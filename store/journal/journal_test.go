@@ -235,3 +235,14 @@ func TestJournalIsASortedMap(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkAppendByManyCallers(b *testing.B) {
+	j := mustOpen(b, filepath.Join(b.TempDir(), "journal"), Options{})
+	value := strings.Repeat("v", 500)
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			mustAppend(b, j, put("slot", value))
+		}
+	})
+}
