@@ -38,6 +38,9 @@ func newRounds(n int) rounds {
 // certify turns q prepares into a certificate: of whatever round they are.
 func (m *Machine) certify() {
 	for _, b := range m.rounds.ballots {
+		if h := m.rounds.highest; h != nil && h.set.Round >= b.round {
+			continue
+		}
 		if set, ok := m.quorum(b.round, b.prepares); ok {
 			if c, ok := m.known(set.Value); ok {
 				m.learn(&certificate{c.value, set})
@@ -300,11 +303,10 @@ func leaders(job consensus.JobID, height uint64, n int) []int {
 	return order
 }
 
-func (m *Machine) roundAlarms() []int64 {
+func (m *Machine) roundAlarms() {
 	r := &m.rounds
-	alarms := []int64{r.endsAt}
+	m.alarm(r.endsAt)
 	if r.quorate != 0 {
-		alarms = append(alarms, r.quorate+m.cfg.Timing.Round/8)
+		m.alarm(r.quorate + m.cfg.Timing.Round/8)
 	}
-	return alarms
 }

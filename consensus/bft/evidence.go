@@ -15,7 +15,8 @@ type evidence struct {
 	cancel  *consensus.Cancel // durable
 	held    []consensus.Hash  // values whose blocks are durable here
 	fetches []fetch           // those on their way
-	fixed   []choice          // the values that carry nothing of their own
+	fixed   []choice          // the values that carry nothing of their own; nil until wanted
+	news    bool              // something came that values were not judged by yet
 }
 
 // shown is a report that counts, with the hash of its value.
@@ -30,15 +31,15 @@ type choice struct {
 	hash  consensus.Hash
 }
 
-// unreported are the values that are the same in every job.
-func unreported() []consensus.Value {
-	return []consensus.Value{
-		{Kind: consensus.Cancelled},
-		{Kind: consensus.Failed, Class: consensus.FailedDisagreement},
-		{Kind: consensus.Failed, Class: consensus.FailedTimeout},
-		{Kind: consensus.Failed, Class: consensus.FailedHost},
-		{Kind: consensus.Failed, Class: consensus.FailedDeadline},
+// fixed are the values that are the same in every job, Cancelled first.
+func (m *Machine) fixed() []choice {
+	if m.evidence.fixed == nil {
+		m.evidence.fixed = []choice{m.choice(consensus.Value{Kind: consensus.Cancelled})}
+		for class := consensus.FailedTimeout; class <= consensus.FailedDeadline; class++ {
+			m.evidence.fixed = append(m.evidence.fixed, m.choice(consensus.Value{Kind: consensus.Failed, Class: class}))
+		}
 	}
+	return m.evidence.fixed
 }
 
 func (m *Machine) choice(v consensus.Value) choice {
@@ -72,6 +73,7 @@ func (m *Machine) report(r consensus.SignedReport) {
 		return
 	}
 	m.evidence.reports[seat] = append(held, shown{r, c.hash})
+	m.evidence.news = true
 }
 
 func (m *Machine) commitHash(seat int, r consensus.Report) consensus.Hash {
@@ -99,7 +101,7 @@ func (m *Machine) learnCancel(c consensus.Cancel, tell bool) {
 	if m.evidence.cancel != nil {
 		return
 	}
-	m.evidence.cancel = &c
+	m.evidence.cancel, m.evidence.news = &c, true
 	m.record(RecordCancel, c)
 	if others := m.others(); tell && len(others) > 0 {
 		out := m.cancelNote(c)
@@ -109,23 +111,22 @@ func (m *Machine) learnCancel(c consensus.Cancel, tell bool) {
 }
 
 func (m *Machine) cancelNote(c consensus.Cancel) Outgoing {
-	cancelled := m.evidence.fixed[0].hash
-	return Outgoing{Note: consensus.NoteEvidence, Value: cancelled, Payload: &consensus.Payload{Cancel: &c}}
+	return Outgoing{Note: consensus.NoteEvidence, Value: m.fixed()[0].hash, Payload: &consensus.Payload{Cancel: &c}}
 }
 
-// judge returns the values that this member may take by itself, best first.
-func (m *Machine) judge() []choice {
-	if m.entry.started == nil {
-		return nil
+// judge finds the values that this member may take by itself, best first.
+func (m *Machine) judge() {
+	if m.entry.started == nil || !m.evidence.news {
+		return
 	}
-	list := slices.DeleteFunc(m.candidates(), func(c choice) bool { return !m.mayTake(c) })
-	slices.SortFunc(list, func(a, b choice) int {
+	m.evidence.news = false
+	m.valid = slices.DeleteFunc(m.candidates(), func(c choice) bool { return !m.mayTake(c) })
+	slices.SortFunc(m.valid, func(a, b choice) int {
 		if a.value.Less(b.value, a.hash, b.hash) {
 			return -1
 		}
 		return 1
 	})
-	return list
 }
 
 // mayTake reports whether this member may prepare c of its own accord. One that
@@ -142,14 +143,24 @@ func (m *Machine) mayTake(c choice) bool {
 	return m.isValid(c)
 }
 
-// candidates are all values that reports speak for, and the fixed ones.
+// candidates are all values that can be valid now: those reported, and the
+// fixed ones unless nothing can speak for them.
 func (m *Machine) candidates() []choice {
-	list := slices.Clone(m.evidence.fixed)
+	var list []choice
 	for _, reports := range m.evidence.reports {
 		for _, r := range reports {
 			if !slices.ContainsFunc(list, func(c choice) bool { return c.hash == r.hash }) {
 				list = append(list, choice{r.Report.Value, r.hash})
 			}
+		}
+	}
+	alike := len(list) == 0 || len(list) == 1 && list[0].value.Matched()
+	if alike && m.evidence.cancel == nil && !m.entry.void && m.now <= m.cfg.Charter.Deadline {
+		return list
+	}
+	for _, c := range m.fixed() {
+		if !slices.ContainsFunc(list, func(d choice) bool { return c.hash == d.hash }) {
+			list = append(list, c)
 		}
 	}
 	return list
@@ -260,7 +271,14 @@ func (m *Machine) known(hash consensus.Hash) (choice, bool) {
 			return b.proposal.choice, true
 		}
 	}
-	for _, c := range m.candidates() {
+	for seat := range m.evidence.reports {
+		for _, r := range m.evidence.reports[seat] {
+			if r.hash == hash {
+				return choice{r.Report.Value, hash}, true
+			}
+		}
+	}
+	for _, c := range m.fixed() {
 		if c.hash == hash {
 			return c, true
 		}

@@ -259,26 +259,26 @@ func (m *Machine) runStatements() []Outgoing {
 	return out
 }
 
-func (m *Machine) runAlarms() []int64 {
+func (m *Machine) runAlarms() {
 	if m.entry.started == nil {
-		return nil
+		return
 	}
-	alarms := []int64{m.cfg.Charter.Deadline + 1}
+	m.alarm(m.cfg.Charter.Deadline + 1)
 	if m.isRunning() {
-		alarms = append(alarms, m.runs.beatAt)
+		m.alarm(m.runs.beatAt)
 	}
 	if len(m.valid) == 0 && !m.runs.exhausted {
 		for _, seat := range m.cfg.Runners[:m.runs.active] {
 			if len(m.evidence.reports[seat]) == 0 {
 				until, _ := m.dueUntil(seat)
-				alarms = append(alarms, until)
+				m.alarm(until)
 			}
 		}
 	}
 	for _, f := range m.evidence.fetches {
 		if !m.holds(f.choice) {
-			alarms = append(alarms, f.since+stalled*m.cfg.Timing.Beat, m.runs.called+stalled*m.cfg.Timing.Beat)
+			m.alarm(f.since + stalled*m.cfg.Timing.Beat)
+			m.alarm(m.runs.called + stalled*m.cfg.Timing.Beat)
 		}
 	}
-	return alarms
 }

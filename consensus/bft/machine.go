@@ -24,7 +24,8 @@ type Machine struct {
 	knows    []bool  // by seat: it has shown a decision
 	accused  []bool  // by seat: its equivocation was told
 
-	ready Ready // of the step under way
+	ready  Ready // of the step under way
+	wakeAt int64 // likewise
 }
 
 // New returns the machine of a job of which nothing is durable yet.
@@ -34,9 +35,6 @@ func New(cfg Config) *Machine {
 	m.entry = newEntry(t.N)
 	m.runs = runs{tracks: make([]track, t.N)}
 	m.evidence = evidence{reports: make([][]shown, t.N), commits: make([]*consensus.Hash, t.N)}
-	for _, v := range unreported() {
-		m.evidence.fixed = append(m.evidence.fixed, m.choice(v))
-	}
 	m.rounds = newRounds(t.N)
 	return m
 }
@@ -85,6 +83,7 @@ func (m *Machine) take(in Input) {
 	case Message:
 		m.message(in)
 	case Tick:
+		m.evidence.news = true // of the deadline, perhaps
 	default:
 		panic(fmt.Sprintf("bft: input %T", in))
 	}
@@ -93,7 +92,7 @@ func (m *Machine) take(in Input) {
 // advance draws every conclusion from what is known now.
 func (m *Machine) advance() {
 	m.start()
-	m.valid = m.judge()
+	m.judge()
 	m.execute()
 	for again := true; again; {
 		if m.certify(); m.decide() {
@@ -290,16 +289,19 @@ func (m *Machine) others() []int {
 // wake returns the earliest time to come at which something follows from the
 // time alone; 0 when nothing does.
 func (m *Machine) wake() int64 {
-	if m.decision != nil {
-		return 0
+	m.wakeAt = 0
+	if m.decision == nil {
+		m.entryAlarms()
+		m.runAlarms()
+		m.roundAlarms()
 	}
-	var wake int64
-	for _, at := range append(m.entryAlarms(), append(m.runAlarms(), m.roundAlarms()...)...) {
-		if at > m.now && (wake == 0 || at < wake) {
-			wake = at
-		}
+	return m.wakeAt
+}
+
+func (m *Machine) alarm(at int64) {
+	if at > m.now && (m.wakeAt == 0 || at < m.wakeAt) {
+		m.wakeAt = at
 	}
-	return wake
 }
 
 func count[T any](list []T, is func(T) bool) int {

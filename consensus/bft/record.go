@@ -179,6 +179,7 @@ func (m *Machine) resume() {
 		}
 		return
 	}
+	m.evidence.news = true
 	m.ready.Say = m.statements()
 	if m.entry.voided {
 		m.say(Outgoing{To: []int{}, Submitter: true, Kind: consensus.KindVoided})

@@ -107,7 +107,7 @@ type world struct {
 	events     events
 	seq        int
 	charter    *consensus.Charter
-	cfg        Config
+	job        consensus.JobID
 	t          consensus.Thresholds
 	nodes      []*node // one for each seat; two for a liar with two faces
 	liar       int     // seat, or -1
@@ -239,7 +239,7 @@ func testConfig(charter *consensus.Charter, self int) Config {
 }
 
 func newWorld(s scenario, seed uint64, trace bool) *world {
-	w := &world{scenario: s, rng: rand.New(rand.NewPCG(seed, 1)), now: epoch, liar: -1, dead: -1, tracing: trace,
+	w := &world{scenario: s, rng: rand.New(rand.NewPCG(seed, 1)), now: epoch, job: consensus.JobID{1}, liar: -1, dead: -1, tracing: trace,
 		said: map[utterance]bool{}, slots: map[slotKey]utterance{}, reports: map[int]consensus.Value{},
 		values: map[consensus.Hash]consensus.Value{}, signed: map[int]consensus.SignedReport{}}
 	w.charter = testCharter(s.fault, s.f, epoch)
@@ -356,6 +356,7 @@ func (w *world) stand() string {
 
 func (n *node) config() Config {
 	cfg := testConfig(n.w.charter, n.seat)
+	cfg.Job = n.w.job
 	if n.w.contested {
 		cfg.Timing.Round = 200
 	}

@@ -95,7 +95,7 @@ func (w *world) checkRecord(n *node, r Record) {
 }
 
 func (w *world) checkBlocks(n *node, value consensus.Hash) {
-	for _, c := range n.machine.evidence.fixed {
+	for _, c := range n.machine.fixed() {
 		if c.hash == value {
 			return
 		}

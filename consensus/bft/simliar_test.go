@@ -11,6 +11,9 @@ func (w *world) addLiar() {
 	n := w.nodes[w.liar]
 	if w.contested {
 		n.first, w.accomplice = nil, true
+		for turn := 1 + w.rng.IntN(3); leaders(w.job, 0, w.t.N)[turn] != w.liar; {
+			w.job[1]++
+		}
 		w.after(w.rng.Int64N(1_000), w.babble)
 		return
 	}
@@ -61,19 +64,10 @@ func (w *world) assist(out Outgoing) {
 		msgs = append(msgs, Message{Kind: consensus.KindPrepare, Round: out.Round, Value: out.Value},
 			Message{Kind: consensus.KindCommit, Round: out.Round, Value: out.Value})
 	case consensus.KindRoundChange:
-		order := leaders(w.job(), 0, w.t.N)
+		order := leaders(w.job, 0, w.t.N)
 		msgs = append(msgs, Message{Kind: out.Kind, Round: out.Round})
 		if order[int(out.Round)%w.t.N] == w.liar {
-			for range 2 {
-				c := w.anyChoice()
-				p := &consensus.Payload{Value: &c.value}
-				for seat := range w.t.N {
-					if r, ok := w.signed[seat]; ok {
-						p.Reports = append(p.Reports, r)
-					}
-				}
-				msgs = append(msgs, Message{Kind: consensus.KindPropose, Round: out.Round, Value: c.hash, Payload: p})
-			}
+			msgs = append(msgs, w.contradict(out.Round))
 		}
 	}
 	for _, msg := range msgs {
@@ -84,6 +78,33 @@ func (w *world) assist(out Outgoing) {
 			}
 		}
 	}
+}
+
+// contradict proposes what others have not voted for lately: with an old
+// certificate, if there is one, or else with evidence.
+func (w *world) contradict(round uint32) Message {
+	var last consensus.Hash
+	for _, u := range w.order {
+		if u.kind == consensus.KindCommit {
+			last = u.value
+		}
+	}
+	if set, value, ok := w.buildSet(consensus.KindPrepare); ok && set.Value != last && w.chance(70) {
+		return Message{Kind: consensus.KindPropose, Round: round, Value: set.Value, Payload: &consensus.Payload{Set: &set, Value: &value}}
+	}
+	c := w.anyChoice()
+	for range 5 {
+		if c.hash == last {
+			c = w.anyChoice()
+		}
+	}
+	p := &consensus.Payload{Value: &c.value}
+	for seat := range w.t.N {
+		if r, ok := w.signed[seat]; ok {
+			p.Reports = append(p.Reports, r)
+		}
+	}
+	return Message{Kind: consensus.KindPropose, Round: round, Value: c.hash, Payload: p}
 }
 
 func (w *world) lie() Message {
@@ -158,7 +179,7 @@ func (w *world) lieChange(round uint32) Message {
 
 // liePropose proposes something in a round near the top that the liar leads.
 func (w *world) liePropose(c choice, top uint32) Message {
-	order := leaders(w.job(), 0, w.t.N)
+	order := leaders(w.job, 0, w.t.N)
 	msg := Message{Kind: consensus.KindPropose, Value: c.hash, Payload: &consensus.Payload{Value: &c.value}}
 	for r := max(top, 2) - 1; r < top+uint32(w.t.N); r++ {
 		if order[int(r)%w.t.N] == w.liar {
@@ -200,5 +221,3 @@ func (w *world) buildSet(kind consensus.Kind) (consensus.VoteSet, consensus.Valu
 	}
 	return consensus.VoteSet{}, consensus.Value{}, false
 }
-
-func (w *world) job() consensus.JobID { return testConfig(w.charter, 0).Job }

@@ -84,6 +84,7 @@ func (m *Machine) start() {
 		m.record(RecordStarted, e.started)
 		m.say(Outgoing{Submitter: true, Kind: consensus.KindStarted})
 		m.do(StartedJob{})
+		m.evidence.news = true
 		return
 	}
 	if m.now > m.cfg.Charter.AcceptBy && !e.abandoned {
@@ -97,7 +98,7 @@ func (m *Machine) start() {
 func (m *Machine) submitterVoid() {
 	e := &m.entry
 	if !e.void {
-		e.void, e.voided = true, e.started == nil
+		e.void, e.voided, m.evidence.news = true, e.started == nil, true
 		m.record(RecordVoid, mark{})
 	}
 	if e.voided {
@@ -120,9 +121,8 @@ func (m *Machine) entryStatements() []Outgoing {
 	return out
 }
 
-func (m *Machine) entryAlarms() []int64 {
+func (m *Machine) entryAlarms() {
 	if m.entry.started == nil && !m.entry.abandoned {
-		return []int64{m.cfg.Charter.AcceptBy + 1}
+		m.alarm(m.cfg.Charter.AcceptBy + 1)
 	}
-	return nil
 }

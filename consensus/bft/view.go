@@ -54,7 +54,7 @@ type SeatView struct {
 	Committed bool  // sent a report commit
 	Report    *consensus.Value
 	Use       map[string]uint64 // what it says the run took
-	Disagrees bool // it reported, and not the decided or preferred value
+	Disagrees bool              // it reported, and not the decided or preferred value
 	Round     uint32
 	Prepared  *consensus.Hash // in this member's round
 	CommitFor *consensus.Hash // in this member's round

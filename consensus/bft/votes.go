@@ -78,7 +78,7 @@ func (r *rounds) move(round uint32, n int) {
 // quorum returns a set of exactly q votes for one value, if there are as many.
 func (m *Machine) quorum(round uint32, votes []*vote) (consensus.VoteSet, bool) {
 	for _, v := range votes {
-		if v == nil {
+		if v == nil || count(votes, func(w *vote) bool { return w != nil && w.value == v.value }) < m.t.Quorum {
 			continue
 		}
 		set := consensus.VoteSet{Round: round, Value: v.value}
@@ -87,9 +87,7 @@ func (m *Machine) quorum(round uint32, votes []*vote) (consensus.VoteSet, bool) 
 				set.Votes = append(set.Votes, consensus.Vote{Seat: uint64(seat), Proof: w.proof})
 			}
 		}
-		if len(set.Votes) == m.t.Quorum {
-			return set, true
-		}
+		return set, true
 	}
 	return consensus.VoteSet{}, false
 }

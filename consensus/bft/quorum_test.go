@@ -1,0 +1,144 @@
+package bft
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/muster-network/muster/consensus"
+)
+
+// quorum is machines whose words reach everybody, at once and in order, but for
+// what a test cuts off. Records are durable at once. Runs end in value, and
+// blocks come when a test wants them.
+type quorum struct {
+	now      int64
+	machines []*Machine
+	journals [][]Record
+	value    func(seat int) consensus.Value
+	lost     func(from, to int, out Outgoing) bool
+	queue    []delivery
+	effects  [][]Effect // by seat
+	heard    []Outgoing // by the submitter
+	said     []Outgoing
+	speaker  []int // of said
+}
+
+type delivery struct {
+	to int
+	in Input
+}
+
+func newQuorum(fault consensus.Fault, f uint64) *quorum {
+	q := &quorum{now: 1_000, lost: func(int, int, Outgoing) bool { return false },
+		value: func(int) consensus.Value { return result("truth") }}
+	charter := testCharter(fault, f, q.now)
+	for seat := range charter.Roster {
+		q.machines = append(q.machines, New(testConfig(charter, seat)))
+	}
+	q.journals = make([][]Record, len(q.machines))
+	q.effects = make([][]Effect, len(q.machines))
+	return q
+}
+
+func (q *quorum) inputAll(in Input) {
+	for seat := range q.machines {
+		q.input(seat, in)
+	}
+}
+
+// input steps one machine, and queues what follows.
+func (q *quorum) input(seat int, in Input) {
+	q.take(seat, q.machines[seat].Step(q.now, in))
+}
+
+func (q *quorum) take(seat int, r Ready) {
+	q.journals[seat] = append(q.journals[seat], r.Records...)
+	for _, out := range r.Say {
+		q.say(seat, out)
+	}
+	q.effects[seat] = append(q.effects[seat], r.Do...)
+	for _, e := range r.Do {
+		switch e := e.(type) {
+		case Execute:
+			if v := q.value(seat); v.Kind != 0 {
+				q.queue = append(q.queue, delivery{seat, Ran{Run: e.Run, Value: v}})
+			}
+		case Fetch:
+			q.queue = append(q.queue, delivery{seat, Held{Value: e.Hash}})
+		}
+	}
+}
+
+func (q *quorum) say(from int, out Outgoing) {
+	q.said, q.speaker = append(q.said, out), append(q.speaker, from)
+	if out.Submitter {
+		q.heard = append(q.heard, out)
+	}
+	for to := range q.machines {
+		if (out.To == nil || slices.Contains(out.To, to)) && !q.lost(from, to, out) {
+			q.queue = append(q.queue, delivery{to, message(from, out)})
+		}
+	}
+}
+
+func message(from int, out Outgoing) Message {
+	return Message{From: from, Kind: out.Kind, Note: out.Note, Round: out.Round, Value: out.Value, Payload: out.Payload,
+		Proof: consensus.Proof{Count: 1, Index: uint64(from)}}
+}
+
+// settle delivers until nothing is on its way.
+func (q *quorum) settle() {
+	for len(q.queue) > 0 {
+		d := q.queue[0]
+		q.queue = q.queue[1:]
+		if q.machines[d.to] != nil {
+			q.input(d.to, d.in)
+		}
+	}
+}
+
+// pass lets time pass, with a tick to every machine and all that follows from it.
+func (q *quorum) pass(ms int64) {
+	q.now += ms
+	for seat, m := range q.machines {
+		if m != nil {
+			q.input(seat, Tick{})
+		}
+	}
+	q.settle()
+}
+
+// resend makes every machine say again to every other what it would say now.
+func (q *quorum) resend() {
+	for from, m := range q.machines {
+		for to := range q.machines {
+			if m != nil {
+				for _, out := range m.Current(to) {
+					q.say(from, out)
+				}
+			}
+		}
+	}
+	q.settle()
+}
+
+// restart rebuilds a machine from its records.
+func (q *quorum) restart(t *testing.T, seat int) {
+	t.Helper()
+	m, ready, err := Restore(q.config(seat), q.journals[seat], q.now)
+	if err != nil {
+		t.Fatalf("seat %d does not restart: %v", seat, err)
+	}
+	q.machines[seat] = m
+	q.take(seat, ready)
+}
+
+func (q *quorum) config(seat int) Config {
+	for _, m := range q.machines {
+		if m != nil {
+			cfg := m.cfg
+			return testConfig(cfg.Charter, seat)
+		}
+	}
+	panic("no machine is left")
+}
