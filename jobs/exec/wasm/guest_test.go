@@ -335,7 +335,13 @@ func TestAnIdleWorkerEnds(t *testing.T) {
 
 func TestWorkersCannotWriteTheCache(t *testing.T) {
 	cache := t.TempDir()
-	e := newExecutor(t, Config{Cache: cache})
+	compiles := 0
+	e := newExecutor(t, Config{Cache: cache, Compile: time.Hour, After: func(d time.Duration, f func()) func() bool {
+		if d == time.Hour {
+			compiles++
+		}
+		return time.AfterFunc(d, f).Stop
+	}})
 	module := asm.Hello().Module()
 	run(t, e, request(module))
 	// Take the compiled code away: a run finds it missing, has it compiled by
@@ -353,6 +359,9 @@ func TestWorkersCannotWriteTheCache(t *testing.T) {
 	}
 	if res := run(t, e, request(module, "Ada")); res.Kind != exec.Exited || string(res.Stdout) != "Hello, Ada!\n" {
 		t.Errorf("ended as %v (%s)", res.Kind, res.Reason)
+	}
+	if compiles != 2 {
+		t.Errorf("%d workers compiled, want 2", compiles)
 	}
 	// A cache that was written by something else is thrown away.
 	spoil(t, cache)

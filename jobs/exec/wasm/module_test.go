@@ -109,6 +109,20 @@ func TestAFloatingPointInstructionBindsAModuleToItsArchitecture(t *testing.T) {
 	}
 }
 
+func TestEveryNumericInstructionIsKnownForWhatItComputesWith(t *testing.T) {
+	integers := map[byte]bool{0xa7: true, 0xac: true, 0xad: true} // wrap and extend
+	for _, span := range [][2]byte{{0x45, 0x5a}, {0x67, 0x8a}, {0xc0, 0xc4}} {
+		for op := span[0]; op <= span[1]; op++ {
+			integers[op] = true
+		}
+	}
+	for op := byte(0x45); op <= 0xc4; op++ {
+		if floatingOp(op) == integers[op] {
+			t.Errorf("%#x: floating is %v", op, floatingOp(op))
+		}
+	}
+}
+
 // FuzzDecode checks that no bytes make the decoder panic, and that what the
 // engine accepts is not refused for its form.
 func FuzzDecode(f *testing.F) {
