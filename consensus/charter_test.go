@@ -71,7 +71,7 @@ func TestChartersThatNoQuorumCanServeAreRefused(t *testing.T) {
 		"single with four":     func(c *consensus.Charter) { c.Assurance = consensus.Single },
 		"beacon":               func(c *consensus.Charter) { c.Beacon = []byte{1} },
 		"roster short":         func(c *consensus.Charter) { c.Roster = c.Roster[:3] },
-		"roster long":          func(c *consensus.Charter) { c.Roster = append(c.Roster, c.Reserves...) },
+		"roster long":          func(c *consensus.Charter) { c.Roster, c.Reserves = append(c.Roster, c.Reserves...), nil },
 		"two reserves":         func(c *consensus.Charter) { c.Reserves = append(c.Reserves, seatOf(n.NewNode("more"))) },
 		"replacements":         func(c *consensus.Charter) { c.Replace = 2 },
 		"one runner, two runs": func(c *consensus.Charter) { c.Runners = 1 },

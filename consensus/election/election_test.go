@@ -179,6 +179,11 @@ func TestSpreadTakesOneOfAnOwnerAndOneOfAnAddressGroup(t *testing.T) {
 	if !errors.As(err, &short) {
 		t.Fatal(err)
 	}
+	free := w.ask
+	free.Policy.Spread = false
+	if _, err := election.Draw(w.RollMade, free); err != nil {
+		t.Errorf("without the policy: %v", err)
+	}
 	if last := short.Lacks[len(short.Lacks)-1]; last.Reason != election.LacksSpread || last.Nodes+short.Eligible != 12 {
 		t.Errorf("%v", err)
 	}
@@ -192,16 +197,19 @@ func TestDrawsByCapacityCountNoMoreThanTheCredentialsWeight(t *testing.T) {
 			e.Total = map[string]uint64{election.Capacity: uint64(i) * 2_000} // node 0: nothing
 		})
 	}
-	d := w.draw(t)
-	seed := election.Seed(w.ask)
-	for i, weight := range []uint64{0, 2_000, 4_000, 4_000, 4_000} {
-		in := slices.ContainsFunc(d.Roster, func(s consensus.Seat) bool { return s.Peer == w.Nodes[i].Key() })
-		if in != (weight > 0) {
-			t.Errorf("node %d of weight %d drawn: %v", i, weight, in)
+	weights := []uint64{0, 2_000, 4_000, 4_000, 4_000}
+	last := map[int]bool{}
+	for nonce := range byte(64) {
+		w.ask.Nonce = consensus.Hash{nonce}
+		d := w.draw(t)
+		i := w.Index(d.Last.Peer)
+		last[i] = true
+		if d.Last.Score != election.Score(election.Seed(w.ask), d.Last.Peer, weights[i]) {
+			t.Errorf("node %d does not weigh %d", i, weights[i])
 		}
-		if d.Last.Peer == w.Nodes[i].Key() && d.Last.Score != election.Score(seed, d.Last.Peer, weight) {
-			t.Errorf("node %d does not weigh %d", i, weight)
-		}
+	}
+	if len(last) != 4 || last[0] {
+		t.Errorf("drawn last: %v", last)
 	}
 }
 

@@ -156,6 +156,17 @@ func TestASampleLeavesAtLeast128AndOneBitMoreWouldNot(t *testing.T) {
 			if count(bits) > consensus.MaxRoll {
 				t.Errorf("%d peers: %d belong, more than a roll holds", size, count(bits))
 			}
+			spare := count(bits) - 128
+			exact := slices.DeleteFunc(slices.Clone(peers), func(p admission.Key) bool {
+				if spare == 0 || !sample.Belongs(p, bits) {
+					return false
+				}
+				spare--
+				return true
+			})
+			if got := sample.Bits(exact); len(exact) > consensus.MaxRoll && got != bits {
+				t.Errorf("%d peers of whom 128 belong at %d bits: %d bits", len(exact), bits, got)
+			}
 		}
 	}
 }
