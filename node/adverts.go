@@ -254,6 +254,13 @@ func (n *Node) sayAdvert(ctx context.Context) error {
 	if err := n.adverts.hear(signed); err != nil && !errors.Is(err, errStale) {
 		return fmt.Errorf("own advert: %w", err)
 	}
+	data, err := dagcbor.Marshal(signed)
+	if err != nil {
+		return err
+	}
+	if err := n.publish(ctx, topicAdverts, data); err != nil {
+		n.cfg.Log.Debug("advert not spread", "error", err)
+	}
 	return nil
 }
 

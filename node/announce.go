@@ -18,12 +18,26 @@ type announced struct {
 	mutex   sync.Mutex
 	rosters map[consensus.JobID][]admission.Key
 	order   []consensus.JobID
+	last    map[admission.Key]uint64 // sequence of each node's last announcement
 }
 
 // maxAnnounced bounds the jobs whose rosters are remembered.
 const maxAnnounced = 4096
 
-func newAnnounced() *announced { return &announced{rosters: map[consensus.JobID][]admission.Key{}} }
+func newAnnounced() *announced {
+	return &announced{rosters: map[consensus.JobID][]admission.Key{}, last: map[admission.Key]uint64{}}
+}
+
+// newer reports whether a node's announcement is later than its last, and notes it.
+func (a *announced) newer(by admission.Key, sequence uint64) bool {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	if a.last[by] >= sequence {
+		return false
+	}
+	a.last[by] = sequence
+	return true
+}
 
 func (a *announced) add(id consensus.JobID, roster []admission.Key) {
 	a.mutex.Lock()
@@ -59,14 +73,17 @@ func (n *Node) jobEnded(id consensus.JobID) {
 			return err
 		}
 		roster := rosterOf(f.verdict.Charter)
+		n.announced.add(id, roster)
 		self := n.home.identity.Signer.Key()
 		if roster[f.verdict.Signers[0]] != self {
 			return nil
 		}
+		n.announcer.add(announcedOf(id, f.verdict.Charter, true))
 		data, err := dagcbor.Marshal(closed)
 		if err != nil {
 			return err
 		}
+		n.recordLater(id, data)
 		for _, key := range n.keepersOf(f.verdict, roster) {
 			if _, err := n.ask(ctx, key.Peer(), question{Op: opKeep, Data: data}); err != nil {
 				n.cfg.Log.Debug("certificate not kept", "peer", key.Name(), "error", err)

@@ -56,6 +56,7 @@ func (n *Node) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptio
 	if err != nil {
 		return jobs.Job{}, err
 	}
+	n.announcer.add(announcedOf(acknowledged.Job, acknowledged.Charter, false))
 	if f, ok, err := n.local(ctx, acknowledged.Job); err == nil && ok {
 		return f.job, nil
 	}

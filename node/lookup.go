@@ -205,7 +205,7 @@ func (n *Node) findAtPeers(ctx context.Context, ref reference) (found, error) {
 	if open != nil {
 		return *open, nil
 	}
-	return found{}, notFound(ref.text)
+	return n.findInDHT(ctx, ref)
 }
 
 func better(a, b jobs.Job) bool { return len(a.Members) > len(b.Members) }

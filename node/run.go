@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs/exec/wasm"
 	"github.com/muster-network/muster/p2p"
 	"github.com/muster-network/muster/p2p/stream"
@@ -73,7 +75,12 @@ func (n *Node) resume(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error {
 		return stream.Serve(ctx, n.p2p.Host, p2p.Protocol(n.home.network, "ask"), stream.Limits{Request: 256 << 10}, n.answer)
 	})
+	g.Go(func() error { return n.gossip.Run(ctx) })
+	g.Go(func() error { return n.discovery.Run(ctx) })
 	g.Go(func() error { return n.advertLoop(ctx) })
+	g.Go(func() error { return n.announceLoop(ctx) })
+	g.Go(func() error { return n.recordLoop(ctx) })
+	g.Go(func() error { return n.candidateLoop(ctx) })
 	g.Go(func() error { return n.repairLoop(ctx) })
 	if err := n.submitter.Recover(ctx); err != nil {
 		return fmt.Errorf("recover submissions: %w", err)
@@ -194,3 +201,12 @@ func Worker() bool {
 
 // workerArg is the first argument of a process that is a WASM worker.
 const workerArg = "wasm-worker"
+
+// keyOf is the key of a peer that has passed the door.
+func keyOf(id peer.ID) admission.Key {
+	key, err := admission.KeyOf(id)
+	if err != nil {
+		panic(err) // the door lets nobody in without an Ed25519 identity
+	}
+	return key
+}

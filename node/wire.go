@@ -27,6 +27,8 @@ import (
 	"github.com/muster-network/muster/jobs/member"
 	"github.com/muster-network/muster/jobs/submitter"
 	"github.com/muster-network/muster/p2p"
+	"github.com/muster-network/muster/p2p/discovery"
+	"github.com/muster-network/muster/p2p/gossip"
 	"github.com/muster-network/muster/p2p/stream"
 	"github.com/muster-network/muster/store/disk"
 	"github.com/muster-network/muster/store/exchange"
@@ -57,6 +59,10 @@ type Node struct {
 	adverts   *adverts
 	rolls     rolls
 	announced *announced
+	announcer announcer
+	gossip    *gossip.Gossip
+	discovery *discovery.Discovery
+	records   chan dhtRecord
 	issuer    *issuer
 	events    *events
 	reach     *reach
@@ -88,7 +94,8 @@ func Open(cfg Config) (*Node, error) {
 		return nil, &jobs.Problem{Code: jobs.CodeDenied, What: "this node may not lie", Why: "its network is no testnet"}
 	}
 	n := &Node{cfg: cfg, home: h, name: h.identity.Signer.Key().Name(), ready: make(chan struct{}), stop: make(chan struct{}),
-		tasks: make(chan func(context.Context) error, 1024), classes: map[cid.Cid]consensus.Class{}, announced: newAnnounced()}
+		tasks: make(chan func(context.Context) error, 1024), classes: map[cid.Cid]consensus.Class{}, announced: newAnnounced(),
+		records: make(chan dhtRecord, maxRecords)}
 	n.started = n.clock()
 	for _, open := range []func() error{n.openStore, n.openExecutor, n.openNetwork, n.openJobs, n.openAPI} {
 		if err := open(); err != nil {
@@ -152,6 +159,8 @@ func (n *Node) openNetwork() error {
 	n.streams.OnUp(func(id peer.ID) { n.reach.set(id, true) })
 	n.streams.OnDown(func(id peer.ID) { n.reach.set(id, false) })
 	n.adverts = newAdverts(n.home, n.clock, n.nodeCame)
+	n.openGossip()
+	n.openDiscovery()
 	life := fmt.Sprintf("%x-%x", n.incarnation[:], n.started)
 	n.events = newEvents("muster:"+n.home.network.String()+"/"+n.home.identity.Peer.String(), life)
 	return nil

@@ -1,0 +1,170 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/p2p/gossip"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// The topics, and the tag of announcements.
+const (
+	topicAdverts    = "adverts"
+	topicJobs       = "jobs"
+	tagAnnouncement = "muster/announcement/1"
+)
+
+// announcement is a node's word on jobs that have begun or ended: many in one
+// signed message. It is a hint of whom to ask, and nothing depends on it.
+type announcement struct {
+	_        struct{} `cbor:",toarray"`
+	By       admission.Key
+	Sequence uint64 // milliseconds of its time: a node's later word is larger
+	Jobs     []announcedJob
+}
+
+type announcedJob struct {
+	_       struct{} `cbor:",toarray"`
+	Job     consensus.JobID
+	Request consensus.RequestID
+	Roster  []admission.Key
+	Ended   bool
+}
+
+type signedAnnouncement struct {
+	_         struct{} `cbor:",toarray"`
+	Body      announcement
+	Signature admission.Signature
+}
+
+// Bounds of one announcement.
+const (
+	maxAnnouncedJobs = 128
+	announceEvery    = 200 * time.Millisecond
+)
+
+// announcer gathers what is to be announced.
+type announcer struct {
+	mutex   sync.Mutex
+	waiting []announcedJob
+}
+
+func (a *announcer) add(j announcedJob) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	if len(a.waiting) < 16*maxAnnouncedJobs {
+		a.waiting = append(a.waiting, j)
+	}
+}
+
+func (a *announcer) take() []announcedJob {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	n := min(len(a.waiting), maxAnnouncedJobs)
+	out := a.waiting[:n:n]
+	a.waiting = a.waiting[n:]
+	return out
+}
+
+// openGossip says what is done with the messages of the topics.
+func (n *Node) openGossip() {
+	n.gossip = gossip.New(n.p2p.Host, n.home.network, gossip.Config{Log: n.cfg.Log,
+		Candidates: func(context.Context) []peer.ID { return peersOf(n.alive()) }})
+	n.gossip.Join(topicAdverts, gossip.Topic{MaxSize: 2 * maxAdvert, Validate: n.judgeAdvert, Deliver: func(peer.ID, []byte) {}})
+	n.gossip.Join(topicJobs, gossip.Topic{Validate: n.judgeAnnouncement, Deliver: func(peer.ID, []byte) {}})
+}
+
+// judgeAdvert takes an advert in when it is good: what is passed on was heard.
+func (n *Node) judgeAdvert(_ peer.ID, data []byte) gossip.Verdict {
+	var signed consensus.SignedAdvert
+	if err := dagcbor.Unmarshal(data, &signed); err != nil {
+		return gossip.Reject
+	}
+	switch err := n.adverts.hear(signed); {
+	case err == nil:
+		return gossip.Accept
+	case errors.Is(err, errStale):
+		return gossip.Ignore
+	}
+	return gossip.Reject
+}
+
+func (n *Node) judgeAnnouncement(_ peer.ID, data []byte) gossip.Verdict {
+	var signed signedAnnouncement
+	if err := dagcbor.Unmarshal(data, &signed); err != nil || len(signed.Body.Jobs) > maxAnnouncedJobs {
+		return gossip.Reject
+	}
+	by := signed.Body.By
+	if _, known := n.adverts.get(by); !known || n.isRevoked(by) {
+		return gossip.Ignore // no credential of theirs was seen: they cannot be judged
+	}
+	sealed, err := dagcbor.Seal(tagAnnouncement, n.home.network[:], signed.Body)
+	if err != nil || !by.Verify(sealed, signed.Signature) {
+		return gossip.Reject
+	}
+	if !n.announced.newer(by, signed.Body.Sequence) {
+		return gossip.Ignore
+	}
+	for _, j := range signed.Body.Jobs {
+		if len(j.Roster) > consensus.MaxRoster {
+			return gossip.Reject
+		}
+		n.announced.add(j.Job, j.Roster)
+	}
+	return gossip.Accept
+}
+
+// announceLoop spreads what was gathered, a few times a second.
+func (n *Node) announceLoop(ctx context.Context) error {
+	tick := time.NewTicker(announceEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if list := n.announcer.take(); len(list) > 0 {
+			if err := n.announce(ctx, list); err != nil {
+				n.cfg.Log.Debug("not announced", "error", err)
+			}
+		}
+	}
+}
+
+func (n *Node) announce(ctx context.Context, list []announcedJob) error {
+	body := announcement{By: n.home.identity.Signer.Key(), Sequence: uint64(n.clock()), Jobs: list}
+	sealed, err := dagcbor.Seal(tagAnnouncement, n.home.network[:], body)
+	if err != nil {
+		return err
+	}
+	data, err := dagcbor.Marshal(signedAnnouncement{Body: body, Signature: n.home.identity.Signer.Sign(sealed)})
+	if err != nil {
+		return err
+	}
+	return n.publish(ctx, topicJobs, data)
+}
+
+// publish hands a message to gossip. Before gossip runs there is nobody to hear.
+func (n *Node) publish(ctx context.Context, topic string, data []byte) error {
+	err := n.gossip.Publish(ctx, topic, data)
+	if errors.Is(err, gossip.ErrNotRunning) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("publish on %s: %w", topic, err)
+	}
+	return nil
+}
+
+func announcedOf(id consensus.JobID, c *consensus.Charter, ended bool) announcedJob {
+	return announcedJob{Job: id, Request: c.Request, Roster: rosterOf(c), Ended: ended}
+}
