@@ -1,0 +1,32 @@
+# make help says what each target does.
+GO ?= go
+BIN := bin/muster
+
+.PHONY: help build demo test check testnet bench clean
+
+help: ## say what each target does
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+
+build: ## build bin/muster
+	$(GO) build -trimpath -o $(BIN) ./cmd/muster
+
+demo: build ## seven nodes, one of which lies: a job certified, verified offline
+	sh testnet/demo.sh $(BIN)
+
+test: build ## all tests, with the race detector, on real processes too
+	MUSTER_BIN=$(CURDIR)/$(BIN) $(GO) test -race -timeout 20m ./...
+
+check: ## formatting, vet, the rules of the house, the linter
+	@test -z "$$(gofmt -l . )" || { gofmt -l .; echo "gofmt these"; exit 1; }
+	$(GO) vet ./...
+	$(GO) test -count=1 -run TestHouse .
+	sh .ci/lint
+
+testnet: build ## four nodes in the foreground
+	$(BIN) testnet up
+
+bench: build ## measure muster against its own testnet of four processes
+	$(BIN) bench
+
+clean: ## remove what was built
+	rm -rf bin .bin
