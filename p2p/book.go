@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +29,7 @@ const (
 // path. What it holds is a hint: losing it costs a new introduction.
 type book struct {
 	path    string
+	log     *slog.Logger
 	changed chan struct{} // capacity 1
 
 	mu    sync.Mutex
@@ -47,8 +49,9 @@ type bookEntry struct {
 	Seen      int64
 }
 
-func openBook(path string) (*book, error) {
-	b := &book{path: path, changed: make(chan struct{}, 1), peers: map[peer.ID]remembered{}}
+// openBook reads the file at path. One that is damaged is begun anew.
+func openBook(path string, log *slog.Logger) (*book, error) {
+	b := &book{path: path, log: log, changed: make(chan struct{}, 1), peers: map[peer.ID]remembered{}}
 	if path == "" {
 		return b, nil
 	}
@@ -61,7 +64,8 @@ func openBook(path string) (*book, error) {
 	}
 	entries, err := decodeBook(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		log.Warn("remembered peers are unreadable, and forgotten", "file", path, "error", err)
+		return b, nil
 	}
 	b.peers = entries
 	return b, nil
@@ -156,34 +160,41 @@ func (b *book) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return b.save()
+			b.saveOrWarn()
+			return nil
 		case <-b.changed:
 		}
 		select { // more changes come together with the first
 		case <-ctx.Done():
 		case <-time.After(saveDelay):
 		}
-		if err := b.save(); err != nil {
-			return err
-		}
+		b.saveOrWarn()
+	}
+}
+
+// saveOrWarn saves. A node goes on when it cannot: it would only have to be
+// introduced again.
+func (b *book) saveOrWarn() {
+	if err := b.save(); err != nil {
+		b.log.Warn("remembered peers are not saved", "error", err)
 	}
 }
 
 func (b *book) save() error {
 	data, err := b.encode()
 	if err != nil {
-		return fmt.Errorf("save remembered peers: %w", err)
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(b.path), 0o700); err != nil {
-		return fmt.Errorf("save remembered peers: %w", err)
+		return err
 	}
 	temporary, err := writeTemporary(b.path, data)
 	if err != nil {
-		return fmt.Errorf("save remembered peers: %w", err)
+		return err
 	}
 	if err := os.Rename(temporary, b.path); err != nil {
 		os.Remove(temporary)
-		return fmt.Errorf("save remembered peers: %w", err)
+		return err
 	}
 	return nil
 }

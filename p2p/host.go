@@ -1,6 +1,8 @@
 package p2p
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/libp2p/go-libp2p/config"
@@ -61,7 +63,6 @@ func newHost(cfg Config, d *door) (host.Host, error) {
 		SecurityTransports: securities(cfg.security),
 		DialTimeout:        dialTimeout,
 		DialRanker:         rankDials,
-		ListenAddrs:        cfg.Listen,
 		ConnManager:        connections,
 		ResourceManager:    resources,
 		Peerstore:          peers,
@@ -81,6 +82,12 @@ func newHost(cfg Config, d *door) (host.Host, error) {
 		peers.Close()
 		return nil, err
 	}
+	// One by one: given all, libp2p is content with one of them.
+	for _, a := range cfg.Listen {
+		if err := h.Network().Listen(a); err != nil {
+			return nil, errors.Join(fmt.Errorf("listen on %s: %w", a, err), h.Close())
+		}
+	}
 	return h, nil
 }
 
@@ -94,7 +101,8 @@ func guardedTransports(d *door) []fx.Option {
 		return &guarded{Transport: t, door: d}, nil
 	}
 	overTCP := func(u transport.Upgrader, r network.ResourceManager) (transport.Transport, error) {
-		return behind(tcp.NewTCPTransport(u, r, nil))
+		// With SO_REUSEPORT two nodes could listen on one port unnoticed.
+		return behind(tcp.NewTCPTransport(u, r, nil, tcp.DisableReuseport()))
 	}
 	overQUIC := func(k crypto.PrivKey, m *quicreuse.ConnManager, p pnet.PSK, g connmgr.ConnectionGater, r network.ResourceManager) (transport.Transport, error) {
 		return behind(libp2pquic.NewTransport(k, m, p, g, r))

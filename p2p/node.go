@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
 
@@ -44,7 +45,7 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("p2p: %w", err)
 	}
-	remembered, err := openBook(cfg.PeersFile)
+	remembered, err := openBook(cfg.PeersFile, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("p2p: remembered peers: %w", err)
 	}
@@ -179,6 +180,7 @@ func (n *Node) Credential(id peer.ID) (admission.SignedCredential, bool) {
 type PeerInfo struct {
 	ID         peer.ID
 	Address    multiaddr.Multiaddr // of the oldest connection's far end
+	Path       string              // tcp or quic
 	Inbound    bool
 	Since      time.Time
 	Credential admission.SignedCredential
@@ -194,7 +196,7 @@ func (n *Node) Peers() []PeerInfo {
 		}
 		c, _ := n.door.member(id)
 		infos = append(infos, PeerInfo{
-			ID: id, Address: conns[0].RemoteMultiaddr(), Credential: c,
+			ID: id, Address: conns[0].RemoteMultiaddr(), Path: pathOf(conns[0].RemoteMultiaddr()), Credential: c,
 			Inbound: conns[0].Stat().Direction == network.DirInbound, Since: conns[0].Stat().Opened,
 		})
 	}
@@ -205,6 +207,27 @@ func (n *Node) Peers() []PeerInfo {
 		return 1
 	})
 	return infos
+}
+
+func pathOf(a multiaddr.Multiaddr) string {
+	if _, err := a.ValueForProtocol(multiaddr.P_QUIC_V1); err == nil {
+		return "quic"
+	}
+	return "tcp"
+}
+
+// Ping measures the round trip to a peer, dialling it when it is not connected.
+func (n *Node) Ping(ctx context.Context, id peer.ID) (time.Duration, error) {
+	ctx, cancel := context.WithCancel(ctx) // ends the series after its first
+	defer cancel()
+	result, ok := <-ping.Ping(ctx, n.Host, id)
+	if !ok {
+		return 0, fmt.Errorf("ping %s: %w", id, ctx.Err())
+	}
+	if result.Error != nil {
+		return 0, fmt.Errorf("ping %s: %w", id, result.Error)
+	}
+	return result.RTT, nil
 }
 
 // Addresses returns where the node can be dialled, each with its peer id: what

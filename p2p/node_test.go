@@ -127,12 +127,30 @@ func TestPeersAreDescribed(t *testing.T) {
 	if p.ID != b.Host.ID() || p.Inbound || p.Credential.Body.Subject.Peer() != b.Host.ID() || p.Since.IsZero() {
 		t.Errorf("described as %+v", p)
 	}
-	if _, err := p.Address.ValueForProtocol(6); err != nil { // TCP, though QUIC is offered as well
+	if p.Path != "tcp" { // though QUIC is offered as well
 		t.Errorf("connected by %s", p.Address)
+	}
+	if rtt, err := a.Ping(t.Context(), b.Host.ID()); err != nil || rtt <= 0 {
+		t.Errorf("ping: %v, %v", rtt, err)
 	}
 	for _, addr := range b.Addresses() {
 		if _, id := peer.SplitAddr(addr); id != b.Host.ID() {
 			t.Errorf("address %s does not name its peer", addr)
+		}
+	}
+}
+
+func TestAPortInUseIsAnError(t *testing.T) {
+	net := p2ptest.New(t)
+	first := p2ptest.Start(t, net.Config(t, p2ptest.TCP))
+	for name, path := range map[string]string{"alone": "", "beside one that is free": p2ptest.QUIC} {
+		cfg := net.Config(t, p2ptest.TCP)
+		cfg.Listen = first.Host.Addrs()
+		if path != "" {
+			cfg.Listen = append(net.Config(t, path).Listen, cfg.Listen...)
+		}
+		if _, err := p2p.New(cfg); err == nil {
+			t.Errorf("%s: listens on a port in use", name)
 		}
 	}
 }

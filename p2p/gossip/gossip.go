@@ -156,7 +156,9 @@ func (g *Gossip) Run(ctx context.Context) error {
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
 		pubsub.WithNoAuthor(),
 		pubsub.WithMessageIdFn(messageID),
-		pubsub.WithFloodPublish(false),
+		// What this node says goes to all its neighbours at once: it arrives
+		// before a mesh has formed, and in one hop in a small network.
+		pubsub.WithFloodPublish(true),
 		pubsub.WithPeerOutboundQueueSize(outboundQueue),
 		pubsub.WithValidateQueueSize(validateQueue),
 		pubsub.WithMaxMessageSize(maxRPC),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -336,6 +337,19 @@ func FuzzReadFrame(f *testing.F) {
 	})
 }
 
+// reportCPU measures what both ends together spend on one frame.
+func reportCPU(b *testing.B, frames int) func() {
+	used := func() int64 {
+		var r syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+			b.Fatal(err)
+		}
+		return r.Utime.Nano() + r.Stime.Nano()
+	}
+	start := used()
+	return func() { b.ReportMetric(float64(used()-start)/float64(b.N*frames), "cpu-ns/frame") }
+}
+
 // One small frame each way: what a vote costs when nothing can be gathered.
 func BenchmarkPingPong(b *testing.B) {
 	net := p2ptest.New(b)
@@ -344,6 +358,7 @@ func BenchmarkPingPong(b *testing.B) {
 	frame := string(make([]byte, 200))
 	x.send(b, y.Host.ID(), frame)
 	next(b, y.frames, "a frame")
+	defer reportCPU(b, 2)()
 	for b.Loop() {
 		if err := x.Send(y.Host.ID(), []byte(frame)); err != nil {
 			b.Fatal(err)
@@ -364,6 +379,7 @@ func BenchmarkBurst(b *testing.B) {
 	frame := string(make([]byte, 200))
 	x.send(b, y.Host.ID(), frame)
 	next(b, y.frames, "a frame")
+	defer reportCPU(b, 100)()
 	for b.Loop() {
 		for range 100 {
 			if err := x.Send(y.Host.ID(), []byte(frame)); err != nil {
