@@ -19,7 +19,7 @@ func (s *Spec) Needs() consensus.Needs {
 	return consensus.Needs{Labels: []string{}, Quantities: map[string]uint64{}}
 }
 
-// Limits are the bounds of a job's data under a policy.
+// CharterLimits returns the bounds of a job's data under a policy.
 func (t *Task) CharterLimits(policy admission.Policy) consensus.Limits {
 	return consensus.Limits{Input: policy.MaxInput, Output: policy.MaxOutput, Stream: t.Limits.Stream}
 }

@@ -217,15 +217,6 @@ func (s *Spec) Validate() error {
 	return err
 }
 
-// Covers refuses a task whose limits are above what the spec reserves for it:
-// the program could take what nobody set aside.
-func (s *Spec) Covers(t *Task) error {
-	if t.Limits.Memory > s.Resources.Memory || t.Limits.Disk > s.Resources.Disk {
-		return errors.New("spec: less memory or disk than the task's limits")
-	}
-	return nil
-}
-
 func seal(tag string, network admission.Network, v any, limit int) ([]byte, dagcbor.Link, error) {
 	data, err := dagcbor.Seal(tag, network[:], v)
 	if err != nil {

@@ -125,23 +125,6 @@ func TestSpecsThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
-func TestASpecReservesWhatItsTaskMayTake(t *testing.T) {
-	task, spec := goodTask(), goodSpec()
-	task.Limits.Memory, task.Limits.Disk = spec.Resources.Memory, spec.Resources.Disk
-	if err := spec.Covers(task); err != nil {
-		t.Error(err)
-	}
-	task.Limits.Memory++
-	if spec.Covers(task) == nil {
-		t.Error("more memory than is reserved")
-	}
-	task.Limits.Memory--
-	task.Limits.Disk++
-	if spec.Covers(task) == nil {
-		t.Error("more disk than is reserved")
-	}
-}
-
 func FuzzOpenTask(f *testing.F) {
 	data, _, err := goodTask().Seal(network)
 	if err != nil {
