@@ -182,8 +182,12 @@ func (a *app) networkGenesis() *cobra.Command {
 // ownGenesis is this machine's, or, when it is in no network itself, that of
 // the node that the settings name.
 func (a *app) ownGenesis(ctx context.Context) ([]byte, error) {
-	if !a.testnet && a.set.get(keyAPI) == "" {
-		data, err := node.GenesisFile(a.set.get(keyHome))
+	if a.set.get(keyAPI) == "" {
+		home, err := a.home()
+		if err != nil {
+			return nil, err
+		}
+		data, err := node.GenesisFile(home)
 		if err == nil || errors.Is(err, os.ErrPermission) {
 			return data, err
 		}

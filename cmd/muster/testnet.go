@@ -1,13 +1,11 @@
 package main
 
 import (
-	"errors"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/testnet"
 )
 
@@ -77,10 +75,20 @@ func (a *app) testnetDown() *cobra.Command {
 func testnetAddress() (string, error) {
 	dir, err := testnet.Locate()
 	if err != nil {
-		if p := new(jobs.Problem); errors.As(err, &p) {
-			return "", err
-		}
-		return "", &jobs.Problem{Code: jobs.CodeNodeDown, What: "no testnet runs", Why: err.Error(), Try: "muster testnet up"}
+		return "", err
 	}
 	return "unix:" + testnet.Socket(dir, 1), nil
+}
+
+// testnetHome is the data folder of the running testnet's first node.
+func testnetHome() (string, error) {
+	dir, err := testnet.Locate()
+	if err != nil {
+		return "", err
+	}
+	n, err := testnet.Load(dir)
+	if err != nil {
+		return "", err
+	}
+	return n.Nodes[0].Home, nil
 }

@@ -27,8 +27,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Long: "Verify checks a certificate or a bundle with nothing but the network's genesis: no\n" +
 			"network, no clock. The genesis is FILE of --network, else that of the network\n" +
 			"this machine is in. A result beside the certificate is checked against it; a\n" +
-			"bundle holds result and roll, so that the draw is checked, too. A job id fetches\n" +
-			"the certificate from the node first.",
+			"bundle holds its result. A job id fetches the certificate from the node first.",
 		Example:           "  muster verify result/job.cert --network lab.genesis",
 		Args:              exactArgs("a certificate file, or a job id"),
 		ValidArgsFunction: a.completeJobs,
@@ -115,7 +114,11 @@ func (a *app) certificate(ctx context.Context, name string) (data []byte, offlin
 // this machine's own. What a node says does not count.
 func (a *app) genesis(path string) ([]byte, error) {
 	if path == "" {
-		data, err := node.GenesisFile(a.set.get(keyHome))
+		home, err := a.home()
+		if err != nil {
+			return nil, err
+		}
+		data, err := node.GenesisFile(home)
 		if p := new(jobs.Problem); errors.As(err, &p) {
 			return nil, &jobs.Problem{Code: p.Code, What: "which network's certificate is this?", Why: p.Why,
 				Try: "--network FILE, with the genesis from somebody you trust (muster network genesis)"}
@@ -127,6 +130,14 @@ func (a *app) genesis(path string) ([]byte, error) {
 		return nil, &jobs.Problem{Code: jobs.CodeNotFound, What: path + " is not there", Try: "muster network genesis > " + path}
 	}
 	return data, err
+}
+
+// home is this machine's data folder, or that of the testnet's first node.
+func (a *app) home() (string, error) {
+	if a.testnet {
+		return testnetHome()
+	}
+	return a.set.get(keyHome), nil
 }
 
 // resultBeside is the certificate's folder when a result is in it.
@@ -141,14 +152,14 @@ func resultBeside(certificate string) string {
 	return dir
 }
 
-// check verifies a certificate, or a bundle with its draw and its output.
+// check verifies a certificate, or a bundle with its output.
 func (v *verification) check(data, genesis []byte) (consensus.Verdict, error) {
 	if !client.IsBundle(data) {
 		return client.Verify(data, genesis)
 	}
-	verdict, err := client.VerifyBundle(bytes.NewReader(data), genesis)
-	v.Draw, v.Bundle = "checked", true
-	return verdict, err
+	opened, err := client.VerifyBundle(bytes.NewReader(data), genesis)
+	v.Bundle = true
+	return opened.Verdict, err
 }
 
 func (v *verification) fill(verdict consensus.Verdict) {

@@ -63,7 +63,7 @@ func (n *Network) certify(ctx context.Context, j *job, file *jobs.File) error {
 func (n *Network) charter(request consensus.RequestID, number uint64) *consensus.Charter {
 	link := dagcbor.LinkTo(dagcbor.CID([]byte("some block")))
 	c := &consensus.Charter{V: consensus.Version, Issued: Now + int64(number)*1000, Request: request,
-		Owner: n.signers[0].Key(), Submitter: n.signers[0].Key(), Spec: link, Task: link, Roll: link,
+		Owner: n.signers[0].Key(), Submitter: n.signers[0].Key(), Spec: link, Task: link, Roll: dagcbor.LinkTo(dagcbor.CID(n.roll)),
 		Class: consensus.Portable, Assurance: consensus.Replicated, Runners: members, Timeout: 30_000,
 		Fault: consensus.Byzantine, F: 1}
 	c.AcceptBy, c.StartBy, c.Deadline, c.End = c.Issued+10_000, c.Issued+60_000, c.Issued+3_600_000, c.Issued+7_200_000
@@ -87,8 +87,7 @@ func (n *Network) certificate(signed consensus.SignedCharter, id consensus.JobID
 		}
 		vote.Seat = uint64(i)
 		cert.Outcome.Commits.Votes = append(cert.Outcome.Commits.Votes, vote)
-		credential, err := admission.SignCredential(n.id, admission.Credential{Kind: admission.KindNode, Subject: c.Roster[i].Peer,
-			Role: admission.RoleMember, Owner: c.Roster[i].Peer, Weight: 1, From: Now - 1, Until: Now + 1_000_000_000}, n.signers[0])
+		credential, err := n.credential(i)
 		if err != nil {
 			return nil, err
 		}
@@ -98,6 +97,28 @@ func (n *Network) certificate(signed consensus.SignedCharter, id consensus.JobID
 		return bytes.Compare(a.Body.Subject[:], b.Body.Subject[:])
 	})
 	return cert.Encode()
+}
+
+// credential is the one of node i.
+func (n *Network) credential(i int) (admission.SignedCredential, error) {
+	key := n.signers[i].Key()
+	return admission.SignCredential(n.id, admission.Credential{Kind: admission.KindNode, Subject: key,
+		Role: admission.RoleMember, Owner: key, Weight: 1, From: Now - 1, Until: Now + 1_000_000_000}, n.signers[0])
+}
+
+// enroll makes the roll that charters name.
+func (n *Network) enroll() ([]byte, error) {
+	roll := consensus.Roll{V: consensus.Version, Made: Now, Maker: n.signers[0].Key()}
+	for i, s := range n.signers {
+		credential, err := n.credential(i)
+		if err != nil {
+			return nil, err
+		}
+		roll.Entries = append(roll.Entries, consensus.RollEntry{Peer: s.Key(), Incarnation: admission.Incarnation{byte(i)}, Credential: credential})
+	}
+	slices.SortFunc(roll.Entries, func(a, b consensus.RollEntry) int { return bytes.Compare(a.Peer[:], b.Peer[:]) })
+	data, _, err := roll.Seal(n.id)
+	return data, err
 }
 
 func (n *Network) vote(s consensus.Statement, signer admission.Signer) (consensus.Vote, error) {
@@ -116,7 +137,14 @@ func (n *Network) vote(s consensus.Statement, signer admission.Signer) (consensu
 	return consensus.Vote{Proof: consensus.Proof{Count: 1, Path: batch.Path(0), Signature: signer.Sign(header)}}, nil
 }
 
-// must2 is for what cannot fail with fixed inputs.
+func must[A any](a A, err error) A {
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+// must and must2 are for what cannot fail with fixed inputs.
 func must2[A, B any](a A, b B, err error) (A, B) {
 	if err != nil {
 		panic(err)

@@ -4,6 +4,7 @@
 package servertest
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -50,6 +51,7 @@ type Network struct {
 	Stopped      chan struct{} // closed when the node was told to stop
 
 	id      admission.Network
+	roll    []byte
 	signers []admission.KeySigner
 	stop    sync.Once
 
@@ -75,6 +77,7 @@ func New(script func(*jobs.File) Run) *Network {
 	}
 	g.Authorities = []admission.Key{n.signers[0].Key()}
 	n.GenesisBytes, n.id = must2(g.Seal())
+	n.roll = must(n.enroll())
 	return n
 }
 
@@ -245,9 +248,24 @@ func (n *Network) Certificate(_ context.Context, id string) ([]byte, error) {
 	return data, nil
 }
 
-// Bundle implements server.Results: here, the certificate alone.
+// Bundle implements server.Results.
 func (n *Network) Bundle(ctx context.Context, id string) ([]byte, error) {
-	return n.Certificate(ctx, id)
+	data, err := n.Certificate(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := consensus.OpenCertificate(data)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if err := consensus.WriteBundle(&out, n.id, cert, n.roll); err != nil {
+		return nil, err
+	}
+	if t := cert.Outcome.Value.Tree; t != nil {
+		err = tree.WriteCAR(ctx, &out, &n.Blocks, t.Cid, tree.Limits{Bytes: 64 << 20, Blocks: 1 << 16})
+	}
+	return out.Bytes(), err
 }
 
 // Logs implements server.Results.
