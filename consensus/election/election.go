@@ -97,13 +97,16 @@ type Drawn struct {
 // has too few nodes that fit, and another error for an ask that no charter
 // could carry. It does not check the roll's credentials: OpenRoll did.
 func Draw(roll *consensus.Roll, ask Ask) (Drawn, error) {
+	return draw(roll, newRules(ask))
+}
+
+func draw(roll *consensus.Roll, r rules) (Drawn, error) {
+	ask := &r.ask
 	t, err := ask.validate()
 	if err != nil {
 		return Drawn{}, err
 	}
-	r := newRules(ask)
 	var lacks lacking
-	rank := newPair(TagRank, Seed(ask))
 	ranked := make([]candidate, 0, len(roll.Entries))
 	for i := range roll.Entries {
 		e := &roll.Entries[i]
@@ -111,11 +114,11 @@ func Draw(roll *consensus.Roll, ask Ask) (Drawn, error) {
 			lacks.add(lack)
 			continue
 		}
-		ranked = append(ranked, candidate{Place{rank.score(e.Peer, r.weight(e)), e.Peer}, e})
+		ranked = append(ranked, candidate{r.place(e), e})
 	}
 	slices.SortFunc(ranked, func(a, b candidate) int { return a.Compare(b.Place) })
 
-	w := walk{rules: r, places: t.N, owed: int(ask.Runners), spread: ask.Policy.Spread}
+	w := walk{rules: &r, places: t.N, owed: int(ask.Runners), spread: ask.Policy.Spread}
 	for _, c := range ranked {
 		if w.full() && len(w.drawn.Reserves) == int(ask.F) {
 			break
@@ -152,7 +155,7 @@ type candidate struct {
 
 // walk seats candidates in rank order.
 type walk struct {
-	rules
+	*rules
 	places int // seats in the roster
 	owed   int // of them, to runners not yet drawn
 	spread bool

@@ -138,10 +138,16 @@ func has(sorted []string, s string) bool {
 type rules struct {
 	ask        Ask
 	needs, run needs
+	rank       pair // of the seed and a peer
 }
 
 func newRules(ask Ask) rules {
-	return rules{ask: ask, needs: newNeeds(ask.Needs), run: newNeeds(ask.RunNeeds)}
+	return rules{ask: ask, needs: newNeeds(ask.Needs), run: newNeeds(ask.RunNeeds), rank: newPair(TagRank, Seed(ask))}
+}
+
+// place returns where e stands among those that fit.
+func (r *rules) place(e *consensus.RollEntry) Place {
+	return Place{Score: r.rank.score(e.Peer, r.weight(e)), Peer: e.Peer}
 }
 
 // lack returns the first reason why e cannot be a member, if there is one.

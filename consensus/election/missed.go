@@ -32,51 +32,58 @@ func Tolerated(n int) int { return max(1, n/8) }
 // is the submitter's.
 func MissedBy(roll *consensus.Roll, c *consensus.Charter, network admission.Network, policy admission.Policy, seen []Seen) (int, error) {
 	ask := AskOf(c, network, policy)
-	drawn, err := Draw(roll, ask)
+	r := newRules(ask)
+	drawn, err := draw(roll, r)
 	if err != nil {
 		return 0, err
 	}
-	m := missing{rules: newRules(ask), rank: newPair(TagRank, Seed(ask)), last: drawn.Last, entries: make(map[admission.Key]*consensus.RollEntry, len(roll.Entries))}
+	m := missing{rules: r, last: drawn.Last, entries: make(map[admission.Key]*consensus.RollEntry, len(roll.Entries))}
 	for i := range roll.Entries {
 		m.entries[roll.Entries[i].Peer] = &roll.Entries[i]
 	}
-	sample := NewSample(network, c.Submitter, c.Period)
-	narrow, wide := bounds(&sample, seen)
+	who := newBounds(ask, seen)
 	count := 0
 	for i := range seen {
 		settled := roll.Made-seen[i].Since >= policy.Settle
-		if settled && sample.Belongs(seen[i].Peer, narrow) && m.misses(&seen[i]) {
+		if settled && who.sample.Belongs(seen[i].Peer, who.narrow) && m.misses(&seen[i]) {
 			count++
 		}
 	}
 	for i := range roll.Entries {
-		if e := &roll.Entries[i]; !sample.Belongs(e.Peer, wide) && m.outranks(e) {
+		if e := &roll.Entries[i]; !who.sample.Belongs(e.Peer, who.wide) && m.outranks(e) {
 			count++
 		}
 	}
 	return count, nil
 }
 
-// bounds returns the bits at which a peer surely belongs, and those at which
-// one must belong at all. The margin about MaxRoll is an eighth.
-func bounds(s *Sample, seen []Seen) (narrow, wide int) {
+// bounds are the bits at which a peer surely belongs, and those at which one
+// must belong at all.
+type bounds struct {
+	sample       Sample
+	narrow, wide int
+}
+
+// newBounds takes a margin of an eighth about the size at which rolls become
+// samples. Below it nothing is hashed: everybody belongs.
+func newBounds(ask Ask, seen []Seen) (b bounds) {
 	if len(seen) <= consensus.MaxRoll*7/8 {
-		return 0, 0
+		return b
 	}
 	peers := make([]admission.Key, len(seen))
 	for i := range seen {
 		peers[i] = seen[i].Peer
 	}
-	narrow = s.bits(peers) + 1
+	b.sample = NewSample(ask.Network, ask.Submitter, ask.Period)
+	b.narrow = b.sample.bits(peers) + 1
 	if len(seen) > consensus.MaxRoll*9/8 {
-		wide = narrow - 2
+		b.wide = b.narrow - 2
 	}
-	return narrow, wide
+	return b
 }
 
 type missing struct {
 	rules
-	rank    pair
 	last    Place
 	entries map[admission.Key]*consensus.RollEntry
 }
@@ -87,7 +94,7 @@ func (m *missing) outranks(e *consensus.RollEntry) bool {
 	if _, short := m.lack(e); short {
 		return false
 	}
-	return Place{m.rank.score(e.Peer, m.weight(e)), e.Peer}.Compare(m.last) < 0
+	return m.place(e).Compare(m.last) < 0
 }
 
 // misses reports whether s outranks the last one drawn, by this member's view or
