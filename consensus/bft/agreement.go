@@ -150,11 +150,15 @@ func (m *Machine) mayPrepare(p *proposal) bool {
 // rounds only raise the highest. It takes no blocks, and no own prepare.
 func (m *Machine) commit() {
 	r := &m.rounds
-	if h := r.highest; h != nil && h.set.Round == r.round && !r.said(consensus.KindCommit) {
+	h := r.highest
+	if h == nil || h.set.Round != r.round || r.said(consensus.KindCommit) {
+		return
+	}
+	if r.lock == nil || r.lock.set.Round < h.set.Round {
 		r.lock = h
 		m.record(RecordLock, lockRecord{Value: h.value, Set: h.set})
-		m.cast(consensus.KindCommit, h.set.Value, nil)
 	}
+	m.cast(consensus.KindCommit, h.set.Value, nil)
 }
 
 // cast makes a slot durable and says it, exactly once.

@@ -119,13 +119,15 @@ func (m *Machine) wantsBackup() (why string, wanted bool) {
 		m.isStalled(f) && m.now >= m.runs.called+stalled*m.cfg.Timing.Beat
 }
 
-// isDisputed reports whether f+1 leaders had their turn, and fewer members were
-// called than rounds were entered. An executor that binds itself to different
-// reports before different members makes a value valid for some and never for
-// others: then every correct member has to run (a leader's evidence does not
-// help where another commit is held).
+// isDisputed reports whether f+1 leaders had their turn with nothing certified,
+// and fewer members were called than rounds were entered. An executor that binds
+// itself to different reports before different members makes a value valid for
+// some and never for others: then every correct member has to run. A member
+// that waits for blocks knows a better reason for the delay.
 func (m *Machine) isDisputed() bool {
-	return m.rounds.round > uint32(m.t.Suspicion) && uint32(m.runs.active) < m.rounds.round
+	_, held := m.best()
+	return m.rounds.round > uint32(m.t.Suspicion) && uint32(m.runs.active) < m.rounds.round &&
+		m.rounds.highest == nil && (held || len(m.valid) == 0)
 }
 
 // canBecomeValid reports whether so many reports more could make any value valid.

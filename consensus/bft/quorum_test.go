@@ -8,8 +8,8 @@ import (
 )
 
 // quorum is machines whose words reach everybody, at once and in order, but for
-// what a test cuts off. Records are durable at once. Runs end in value, and
-// blocks come when a test wants them.
+// what a test cuts off. Records are durable at once, runs end in value, and
+// blocks come as soon as they are asked for.
 type quorum struct {
 	now      int64
 	machines []*Machine
@@ -18,6 +18,7 @@ type quorum struct {
 	lost     func(from, to int, out Outgoing) bool
 	queue    []delivery
 	effects  [][]Effect // by seat
+	blocked  bool       // no blocks arrive
 	heard    []Outgoing // by the submitter
 	said     []Outgoing
 	speaker  []int // of said
@@ -64,6 +65,9 @@ func (q *quorum) take(seat int, r Ready) {
 				q.queue = append(q.queue, delivery{seat, Ran{Run: e.Run, Value: v}})
 			}
 		case Fetch:
+			if q.blocked {
+				continue
+			}
 			q.queue = append(q.queue, delivery{seat, Held{Value: e.Hash}})
 		}
 	}
@@ -108,7 +112,7 @@ func (q *quorum) pass(ms int64) {
 	q.settle()
 }
 
-// resend makes every machine say again to every other what it would say now.
+// resend queues what every machine would say now to every other.
 func (q *quorum) resend() {
 	for from, m := range q.machines {
 		for to := range q.machines {
@@ -119,7 +123,6 @@ func (q *quorum) resend() {
 			}
 		}
 	}
-	q.settle()
 }
 
 // restart rebuilds a machine from its records.

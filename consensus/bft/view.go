@@ -141,7 +141,8 @@ func (m *Machine) awaits(seat int, phase Phase) bool {
 	case PhaseAccepting:
 		return m.entry.accepts[seat] == nil
 	case PhaseRunning:
-		return m.isActive(seat) && len(m.evidence.reports[seat]) == 0
+		bound := m.evidence.commits[seat] != nil && m.runs.showFrom == 0 // it waits for others
+		return m.isActive(seat) && len(m.evidence.reports[seat]) == 0 && !bound
 	case PhaseFetching:
 		return seat == m.cfg.Self
 	case PhaseAgreeing:

@@ -1,0 +1,227 @@
+package bft
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/muster-network/muster/consensus"
+)
+
+// started returns the machine of seat 0 of a job that has started, alone.
+func started(t *testing.T, fault consensus.Fault, f uint64) *Machine {
+	t.Helper()
+	m := New(testConfig(testCharter(fault, f, 1_000), 0))
+	m.Step(1_000, AcceptJob{})
+	for seat := range m.t.Quorum {
+		m.Step(1_000, Message{From: seat, Kind: consensus.KindAccept})
+	}
+	if m.entry.started == nil {
+		t.Fatal("q accepts did not start the job")
+	}
+	return m
+}
+
+func reportMessage(seat int, v consensus.Value) Message {
+	r := consensus.Report{Run: 1, Value: v}
+	return Message{From: seat, Kind: consensus.KindReport, Payload: &consensus.Payload{Report: &r}}
+}
+
+// named reads the values of the tables: a, b, ... are results, exit is a
+// deterministic failure, timeout and host are what they say.
+func named(name string) consensus.Value {
+	switch name {
+	case "exit":
+		return consensus.Value{Kind: consensus.Failed, Class: consensus.FailedExit, Code: 2, Tree: tree("exit")}
+	case "timeout":
+		return failed(consensus.FailedTimeout)
+	case "host":
+		return failed(consensus.FailedHost)
+	case "disagreement":
+		return failed(consensus.FailedDisagreement)
+	case "deadline":
+		return failed(consensus.FailedDeadline)
+	case "cancelled":
+		return consensus.Value{Kind: consensus.Cancelled}
+	}
+	return result(name)
+}
+
+func names(m *Machine) string {
+	var list []string
+	for _, c := range m.valid {
+		name := c.value.String()
+		for _, short := range []string{"a", "b", "c", "exit", "timeout", "host", "disagreement", "deadline", "cancelled"} {
+			if mustHash(named(short)) == c.hash {
+				name = short
+			}
+		}
+		list = append(list, name)
+	}
+	return strings.Join(list, " ")
+}
+
+func TestWhichReportsMakeWhichValuesValid(t *testing.T) {
+	for _, test := range []struct {
+		fault   consensus.Fault
+		f       uint64
+		reports string // seat:value, in order of arrival
+		want    string // valid values, best first
+	}{
+		{consensus.Byzantine, 1, "", ""},
+		{consensus.Byzantine, 1, "0:a", ""},
+		{consensus.Byzantine, 1, "0:a 0:a", ""},
+		{consensus.Byzantine, 1, "0:a 1:a", "a"},
+		{consensus.Byzantine, 1, "0:exit 3:exit", "exit"},
+		{consensus.Byzantine, 1, "0:a 1:b", ""},
+		{consensus.Byzantine, 1, "0:a 1:b 2:c", "disagreement"},
+		{consensus.Byzantine, 1, "0:a 1:b 2:a", "a"},
+		{consensus.Byzantine, 1, "0:a 1:b 2:c 3:a", "a disagreement"},
+		{consensus.Byzantine, 1, "0:timeout", ""},
+		{consensus.Byzantine, 1, "0:timeout 1:timeout", "timeout"},
+		{consensus.Byzantine, 1, "0:timeout 1:timeout 2:timeout", "timeout host"},
+		{consensus.Byzantine, 1, "0:host 1:host", ""},
+		{consensus.Byzantine, 1, "0:host 1:host 2:host", "host"},
+		{consensus.Byzantine, 1, "0:host 1:a 2:b", "host"},
+		{consensus.Byzantine, 1, "0:host 1:a 2:a", "a"},
+		{consensus.Byzantine, 1, "0:host 1:timeout 2:a", "host"},
+		{consensus.Byzantine, 1, "0:a 1:b 1:a", "a"},                    // both reports of one executor are kept
+		{consensus.Byzantine, 1, "0:a 1:b 1:c 1:a", ""},                 // and no third one
+		{consensus.Byzantine, 1, "0:a 1:a 2:exit 3:exit", "a exit"},     // results come first
+		{consensus.Byzantine, 2, "0:a 1:a", ""},                         // f+1 = 3
+		{consensus.Byzantine, 2, "0:a 1:a 2:b 3:b 4:c", "disagreement"}, // none reaches f+1
+		{consensus.Byzantine, 2, "0:a 1:a 2:a 3:b 4:c", "a"},
+		{consensus.Byzantine, 0, "0:a", "a"},
+		{consensus.Byzantine, 0, "0:host", "host"},
+		{consensus.Byzantine, 0, "0:timeout", "timeout host"},
+		{consensus.Crash, 1, "1:a", "a"},
+		{consensus.Crash, 1, "1:host", ""},
+		{consensus.Crash, 1, "1:host 2:host", "host"},
+		{consensus.Crash, 1, "1:timeout 2:host", "host"},
+		{consensus.Crash, 1, "1:timeout 2:timeout", "timeout host"},
+		{consensus.Crash, 1, "1:host 2:a", "a"},
+	} {
+		m := started(t, test.fault, test.f)
+		for _, field := range strings.Fields(test.reports) {
+			var seat int
+			var name string
+			if _, err := fmt.Sscanf(strings.Replace(field, ":", " ", 1), "%d %s", &seat, &name); err != nil {
+				t.Fatal(err)
+			}
+			m.Step(1_000, reportMessage(seat, named(name)))
+		}
+		if got := names(m); got != test.want {
+			t.Errorf("%s f=%d, reports %q: valid are %q, want %q", test.fault, test.f, test.reports, got, test.want)
+		}
+		for _, c := range m.valid {
+			reports := m.proof(c)
+			other := started(t, test.fault, test.f)
+			other.Step(1_000, Message{From: -1, Note: consensus.NoteEvidence, Payload: &consensus.Payload{Reports: reports}})
+			if !slices.ContainsFunc(other.valid, func(d choice) bool { return d.hash == c.hash }) {
+				t.Errorf("%s f=%d, reports %q: %s is not valid where only its evidence is known", test.fault, test.f, test.reports, c.value)
+			}
+		}
+	}
+}
+
+func TestAReportThatDoesNotOpenItsCommitDoesNotCount(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	r := consensus.Report{Run: 1, Salt: [16]byte{1}, Value: result("a")}
+	hash, err := r.CommitHash(m.cfg.Network, m.cfg.Job, m.peer(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Step(1_000, Message{From: 1, Kind: consensus.KindReportCommit, Value: hash})
+	m.Step(1_000, Message{From: 1, Kind: consensus.KindReportCommit, Value: consensus.Hash{9}}) // only the first counts
+	m.Step(1_000, reportMessage(1, result("b")))
+	m.Step(1_000, reportMessage(0, result("b")))
+	if got := names(m); got != "" {
+		t.Errorf("valid are %q: a report counted that does not open its commit", got)
+	}
+	m.Step(1_000, Message{From: 1, Kind: consensus.KindReport, Payload: &consensus.Payload{Report: &r}})
+	m.Step(1_000, reportMessage(2, result("a")))
+	if got := names(m); got != "a" {
+		t.Errorf("valid are %q, want a: a report that opens its commit counts", got)
+	}
+}
+
+func TestAnExecutorShowsItsReportOnlyWhenOthersAreBound(t *testing.T) {
+	q := newQuorum(consensus.Byzantine, 1)
+	q.lost = func(from, to int, out Outgoing) bool {
+		return from == 1 && to != 1 && out.Kind == consensus.KindReportCommit
+	}
+	q.inputAll(AcceptJob{})
+	q.settle()
+	for i, out := range q.said {
+		if out.Kind == consensus.KindReport && q.speaker[i] == 0 {
+			t.Fatal("seat 0 shows its report when only its own commit is in")
+		}
+	}
+	if m := q.machines[0]; m.runs.report == nil || m.runs.revealed {
+		t.Fatal("seat 0 should be bound and waiting")
+	}
+	q.lost = func(int, int, Outgoing) bool { return false }
+	q.resend()
+	q.settle()
+	if !q.machines[0].Done() {
+		t.Error("the job does not end when the commit arrives after all")
+	}
+}
+
+func TestOnlyAMembersOwnClockMakesTheDeadlineValid(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	deadline := m.cfg.Charter.Deadline
+	m.Step(deadline, Tick{})
+	if got := names(m); got != "" {
+		t.Errorf("at the deadline valid are %q", got)
+	}
+	r := m.Step(deadline+1, Tick{})
+	if got := names(m); got != "deadline" {
+		t.Errorf("past the deadline valid are %q", got)
+	}
+	if !slices.ContainsFunc(r.Say, func(o Outgoing) bool { return o.Kind == consensus.KindPrepare }) {
+		t.Error("it does not prepare the failure")
+	}
+}
+
+func TestTimeThatGoesBackCountsAsStanding(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	m.Step(m.cfg.Charter.Deadline+1, Tick{})
+	m.Step(5, Tick{})
+	if got := names(m); got != "deadline" {
+		t.Errorf("a clock set back makes valid %q", got)
+	}
+}
+
+func TestNobodyPreparesBlocksItDoesNotHold(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	m.Step(1_000, reportMessage(1, result("a")))
+	r := m.Step(1_000, reportMessage(2, result("a")))
+	hash := mustHash(result("a"))
+	if len(r.Say) != 0 || len(r.Do) != 1 {
+		t.Fatalf("says %v and does %v, want one fetch and no word", r.Say, r.Do)
+	}
+	fetch, ok := r.Do[0].(Fetch)
+	if !ok || fetch.Hash != hash || !slices.Equal(fetch.From, []int{1, 2}) {
+		t.Fatalf("does %+v, want a fetch from 1 and 2", r.Do[0])
+	}
+	r = m.Step(1_000, Held{Value: hash})
+	if len(r.Records) != 2 || r.Records[0].Kind != RecordHeld || len(r.Say) != 1 || r.Say[0].Kind != consensus.KindPrepare {
+		t.Errorf("records %v, says %v: want the blocks and the prepare", r.Records, r.Say)
+	}
+}
+
+func TestABlockFetchThatStallsAsksNewClaimers(t *testing.T) {
+	m := started(t, consensus.Crash, 1)
+	r := m.Step(1_000, reportMessage(1, result("a")))
+	if len(r.Do) != 1 {
+		t.Fatalf("does %v, want a fetch", r.Do)
+	}
+	m.Step(2_000, reportMessage(2, result("a")))
+	r = m.Step(1_000+stalled*1_000, Tick{})
+	i := slices.IndexFunc(r.Do, func(e Effect) bool { _, ok := e.(Fetch); return ok })
+	if i < 0 || !slices.Equal(r.Do[i].(Fetch).From, []int{1, 2}) {
+		t.Errorf("does %v, want a fetch from 1 and 2", r.Do)
+	}
+}
