@@ -148,6 +148,11 @@ func (c *Charter) Validate() error {
 	if err := c.RunNeeds.validate(); err != nil {
 		return fmt.Errorf("charter: run_needs: %w", err)
 	}
+	return c.validateKeys()
+}
+
+// validateKeys wants roster and reserves distinct, and no key of small order.
+func (c *Charter) validateKeys() error {
 	if err := c.Submitter.Check(); err != nil {
 		return fmt.Errorf("charter: submitter: %w", err)
 	}
