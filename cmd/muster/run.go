@@ -17,10 +17,6 @@ import (
 	"github.com/muster-network/muster/jobs"
 )
 
-// runWait is how long the submission itself waits for the end: short jobs take
-// one request.
-const runWait = 2 * time.Second
-
 func (a *app) runCommand() *cobra.Command {
 	var p program
 	var propagate bool
@@ -68,9 +64,6 @@ type shown struct {
 
 func (r *running) run(ctx context.Context, file *jobs.File, o client.SubmitOptions) (err error) {
 	started := time.Now()
-	if !r.live {
-		o.Wait = runWait
-	}
 	if r.job, err = r.client.Submit(ctx, file, o); err != nil {
 		if errors.Is(err, context.Canceled) {
 			r.say("interrupted before the job was acknowledged: it may or may not live; muster ps tells")

@@ -39,6 +39,8 @@ type Run struct {
 	Liar   bool            // one executor reports something else
 	Refuse error           // the submission is refused
 	Tamper bool            // the certificate is altered on its way out
+
+	Stalled *jobs.Stalled // while it is held
 }
 
 // Network is the network, seen from its first node. Script says what a job
@@ -103,6 +105,7 @@ func (n *Network) Submit(ctx context.Context, file *jobs.File, o server.SubmitOp
 	if err := n.certify(ctx, j, file); err != nil {
 		return jobs.Job{}, err
 	}
+	j.told.Stalled = run.Stalled
 	n.jobs = append(n.jobs, j)
 	if run.Hold == nil {
 		n.finish(j)
@@ -116,6 +119,7 @@ func (n *Network) finish(j *job) {
 		return
 	}
 	v := j.run.Value
+	j.told.Stalled = nil
 	j.told.State = map[consensus.Ending]jobs.State{consensus.Result: jobs.Succeeded, consensus.Failed: jobs.Failed, consensus.Cancelled: jobs.Cancelled}[v.Kind]
 	j.told.Finished = j.told.Issued + 40
 	j.told.Outcome = &jobs.Outcome{Kind: strings.ToLower(string(j.told.State)), Code: int(v.Code), Signed: members - 1}
