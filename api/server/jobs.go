@@ -1,7 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,7 +29,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	file, err := jobs.Parse("job", body)
+	file, err := parse(body)
 	if err != nil {
 		return err
 	}
@@ -46,6 +48,20 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Location", api.PathJobs+"/"+job.ID)
 	return writeJSON(w, status, api.JobOf(job))
+}
+
+// parse reads a job file. One in the very form that encoding/json writes, as
+// clients send it, takes a quarter of the time that the YAML parser takes: what
+// encodes to the same bytes again holds no unknown and no repeated key. In all
+// that is wrong, the parser has the better words.
+func parse(body []byte) (*jobs.File, error) {
+	file := new(jobs.File)
+	if json.Unmarshal(body, file) == nil && file.Validate() == nil {
+		if again, err := json.Marshal(file); err == nil && bytes.Equal(again, body) {
+			return file, nil
+		}
+	}
+	return jobs.Parse("job", body)
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) error {

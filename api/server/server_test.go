@@ -90,6 +90,33 @@ func TestASubmissionIsAnsweredWithTheJobAndWhereItIs(t *testing.T) {
 	}
 }
 
+func TestBothFormsOfABodyAreReadAlikeAndStrictly(t *testing.T) {
+	var got *jobs.File
+	s, _ := newServer(t, func(f *jobs.File) servertest.Run {
+		got = f
+		return servertest.Hello(f)
+	})
+	compact := `{"version":1,"run":{"wasm":"builtin:hello","args":["Ada"],"resources":{"cpu":"100m"}}}`
+	for _, body := range []string{compact, "version: 1\nrun:\n  wasm: builtin:hello\n  args: [Ada]\n  resources: {cpu: 0.1}\n"} {
+		if w := ask(s, "POST", "/v1/jobs", body); w.Code != http.StatusOK {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if got.Run.Args[0] != "Ada" || got.Run.Resources.CPU != 100 {
+			t.Errorf("%+v", got.Run)
+		}
+	}
+	for name, body := range map[string]string{
+		"another case":  strings.Replace(compact, `"args"`, `"Args"`, 1),
+		"a key twice":   strings.Replace(compact, `"version":1`, `"version":1,"version":1`, 1),
+		"an unknown":    strings.Replace(compact, `"version":1`, `"version":1,"more":1`, 1),
+		"another value": compact + compact,
+	} {
+		if w := ask(s, "POST", "/v1/jobs", body); w.Code != 422 && w.Code != 400 {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+}
+
 func TestAWaitThatIsOverTellsTheCurrentState(t *testing.T) {
 	s, _ := newServer(t, func(f *jobs.File) servertest.Run {
 		run := servertest.Hello(f)
@@ -351,6 +378,7 @@ func code(err error) string {
 
 func FuzzSubmit(f *testing.F) {
 	f.Add([]byte(hello))
+	f.Add([]byte(`{"version":1,"run":{"wasm":"builtin:hello"}}`))
 	f.Add([]byte("version: 1\nrun: {wasm: builtin:hello}\n"))
 	f.Add([]byte("version: 1\nrun: {wasm: builtin:hello, timeout: 99h, labels: {a: b}}\nname: &a x"))
 	s, _ := newServer(f, servertest.Hello)
@@ -367,8 +395,12 @@ func BenchmarkSubmit(b *testing.B) {
 	s, _ := newServer(b, func(*jobs.File) servertest.Run {
 		return servertest.Run{Refuse: &jobs.Problem{Code: jobs.CodeBusy}} // what is measured ends before any job begins
 	})
+	file, err := json.Marshal(jobs.FileFor("builtin:hello", []string{"Ada"})) // as clients send it
+	if err != nil {
+		b.Fatal(err)
+	}
 	b.ReportAllocs()
 	for b.Loop() {
-		ask(s, "POST", "/v1/jobs", hello)
+		ask(s, "POST", "/v1/jobs", string(file))
 	}
 }
