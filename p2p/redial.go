@@ -16,6 +16,7 @@ import (
 const (
 	redialFirst    = 250 * time.Millisecond
 	redialMost     = 2 * time.Minute
+	redialSpacing  = time.Second
 	redialAtOnce   = 8
 	redialPatience = 10 * time.Second
 )
@@ -39,6 +40,10 @@ type tries struct {
 	under  bool // a dial is under way
 }
 
+// succeeded forgets the failures. A peer that lets us in and drops us at once is
+// still not dialled without a pause.
+func (t *tries) succeeded() { t.failed, t.next = 0, time.Now().Add(redialSpacing) }
+
 func newRedialer(h host.Host, b *book, enough int) *redialer {
 	return &redialer{host: h, book: b, enough: enough, signal: make(chan struct{}, 1), tries: map[peer.ID]*tries{}}
 }
@@ -54,7 +59,7 @@ func (r *redialer) wake() {
 func (r *redialer) changed(id peer.ID, connected bool) {
 	r.mu.Lock()
 	if t := r.tries[id]; t != nil && connected {
-		t.failed, t.next = 0, time.Time{}
+		t.succeeded()
 	}
 	r.mu.Unlock()
 	if !connected {
@@ -127,10 +132,11 @@ func (r *redialer) dial(ctx context.Context, info peer.AddrInfo) {
 	err := r.host.Connect(dialling, info)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.wake() // it may have gone again while the dial was under way
 	t := r.tries[info.ID]
 	t.under = false
 	if err == nil {
-		t.failed, t.next = 0, time.Time{}
+		t.succeeded()
 		return
 	}
 	t.failed++
@@ -140,7 +146,6 @@ func (r *redialer) dial(ctx context.Context, info peer.AddrInfo) {
 		pause = redialMost
 	}
 	t.next = time.Now().Add(pause)
-	r.wake()
 }
 
 // backoff doubles from first to most, and takes up to half away at random, so

@@ -59,6 +59,22 @@ func next[T any](t testing.TB, c <-chan T, what string) T {
 	}
 }
 
+// until asks again until it holds; what is waited for has no event of its own.
+func until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("waited for: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
 // send sends until the frame is taken: Run begins in a goroutine of its own.
 func (e *end) send(t testing.TB, to peer.ID, frame string) {
 	t.Helper()
@@ -170,6 +186,7 @@ func TestStreamsReturnAfterAPeerRestarts(t *testing.T) {
 		a.send(t, b.Host.ID(), "before")
 		next(t, b.frames, "a frame")
 		next(t, a.up, "up")
+		until(t, "the other end to be remembered", func() bool { return len(b.Remembered()) == 1 })
 		b.stop()
 		next(t, a.down, "down")
 		b = newEnd(t, net, cfg, stream.Config{}) // on another port
@@ -225,6 +242,7 @@ func TestAFrameTooLargeEndsTheStream(t *testing.T) {
 	p2ptest.Connect(t, a.Node, b.Node)
 	a.send(t, b.Host.ID(), "x")
 	next(t, b.up, "up")
+	until(t, "up", func() bool { return a.Reachable(b.Host.ID()) })
 	if err := a.Send(b.Host.ID(), make([]byte, 1001)); err != nil {
 		t.Fatal(err)
 	}
