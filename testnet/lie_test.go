@@ -1,0 +1,61 @@
+package testnet_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/testnet"
+)
+
+// lieTries bounds the jobs that are run until a liar was drawn as executor. Of
+// four members two execute, so that thirty in vain are one in a billion.
+const lieTries = 30
+
+func TestALyingExecutorIsOutvotedAndNamed(t *testing.T) {
+	n := up(t, testnet.Options{Nodes: 4, Lie: 1})
+	liar := n.Nodes[3]
+	for try := range lieTries {
+		job, _ := n.ended(1, n.submit(1, hello(fmt.Sprint("Ada ", try), 4), "").ID)
+		if job.State != jobs.Succeeded {
+			t.Fatal(states(job))
+		}
+		if out := n.output(2, job, "stdout"); out != fmt.Sprintf("Hello, Ada %d!\n", try) {
+			t.Fatalf("a lie is certified: %q", out)
+		}
+		seat := slices.IndexFunc(job.Members, func(m jobs.Member) bool { return m.Peer == liar.Peer })
+		if job.Members[seat].Role != "executor" {
+			continue
+		}
+		checkOutvoted(t, job, seat)
+		if code, out, _ := muster(t, "", "--socket", n.Nodes[1].Socket, "status", job.ID); code != 0 || !strings.Contains(out, "DISAGREES") {
+			t.Fatalf("status: exit %d\n%s", code, out)
+		}
+		return
+	}
+	t.Fatalf("in %d jobs the liar was never an executor", lieTries)
+}
+
+// checkOutvoted checks that a backup was called in because the reports did not
+// match, and that the liar, and nobody else, disagrees and has not signed.
+func checkOutvoted(t *testing.T, job api.Job, liar int) {
+	t.Helper()
+	backups := 0
+	for seat, m := range job.Members {
+		if m.Disagrees != (seat == liar) {
+			t.Errorf("seat %d disagrees: %v; the liar has seat %d\n%s", seat, m.Disagrees, liar, states(job))
+		}
+		if m.Role == "backup" && m.Report == job.Outcome.Result && m.Activated == "the reports do not match" {
+			backups++
+		}
+	}
+	if backups == 0 {
+		t.Errorf("no backup was called in because the reports do not match\n%s", states(job))
+	}
+	if job.Members[liar].Signed {
+		t.Errorf("the liar has signed\n%s", states(job))
+	}
+}
