@@ -158,7 +158,7 @@ func matchesAny(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, name) })
 }
 
-func TestRoomsImportOnlyTheRoomsTheyMay(t *testing.T) {
+func TestHouseRoomsImportOnlyTheRoomsTheyMay(t *testing.T) {
 	for _, p := range packages(t) {
 		if isTest(p.room()) {
 			continue
@@ -177,7 +177,7 @@ func TestRoomsImportOnlyTheRoomsTheyMay(t *testing.T) {
 	}
 }
 
-func TestTheInnerRoomsKnowOfLibp2pOnlyWhatAPeerIs(t *testing.T) {
+func TestHouseTheInnerRoomsKnowOfLibp2pOnlyWhatAPeerIs(t *testing.T) {
 	for _, p := range packages(t) {
 		may := []string{"core/peer"}
 		switch room := p.room(); {
@@ -197,7 +197,7 @@ func TestTheInnerRoomsKnowOfLibp2pOnlyWhatAPeerIs(t *testing.T) {
 	}
 }
 
-func TestShippedCodeImportsNoTestPackage(t *testing.T) {
+func TestHouseShippedCodeImportsNoTestPackage(t *testing.T) {
 	for _, p := range packages(t) {
 		if isTest(p.room()) {
 			continue
@@ -211,7 +211,7 @@ func TestShippedCodeImportsNoTestPackage(t *testing.T) {
 	}
 }
 
-func TestPureRoomsTouchNothingOutsideThemselves(t *testing.T) {
+func TestHousePureRoomsTouchNothingOutsideThemselves(t *testing.T) {
 	found := map[string]bool{}
 	eachFile(t, func(p pack, name string, file *ast.File, at func(ast.Node) string) {
 		here := p.room()
@@ -248,7 +248,7 @@ func TestPureRoomsTouchNothingOutsideThemselves(t *testing.T) {
 	}
 }
 
-func TestOnlyCommandAndNodeReadFlagsAndEnvironment(t *testing.T) {
+func TestHouseOnlyCommandAndNodeReadFlagsAndEnvironment(t *testing.T) {
 	flags := []string{"flag", "github.com/spf13/...", "github.com/knadh/..."}
 	environment := []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Args"}
 	eachFile(t, func(p pack, _ string, file *ast.File, at func(ast.Node) string) {
@@ -273,7 +273,7 @@ func TestOnlyCommandAndNodeReadFlagsAndEnvironment(t *testing.T) {
 	})
 }
 
-func TestFilesAreShortAndBeginNothingByThemselves(t *testing.T) {
+func TestHouseFilesAreShortAndBeginNothingByThemselves(t *testing.T) {
 	const longest, longestTest = 500, 700 // lines
 	names := []string{"util", "utils", "common", "models", "types", "helpers", "lib", "misc", "base"}
 	for _, p := range packages(t) {
@@ -299,7 +299,7 @@ func TestFilesAreShortAndBeginNothingByThemselves(t *testing.T) {
 	})
 }
 
-func TestPackagesAndPublicNamesAreDocumented(t *testing.T) {
+func TestHousePackagesAndPublicNamesAreDocumented(t *testing.T) {
 	for _, p := range packages(t) {
 		if p.Doc == "" && len(p.GoFiles) > 0 {
 			t.Errorf("%s has no package documentation", p.room())
