@@ -130,6 +130,9 @@ func (r *running) follow(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return r.detach(context.WithoutCancel(ctx))
 	}
+	if exitOf(err) == exitUnreachable {
+		r.say("the node is gone; the job goes on without it. On any peer: muster wait %s", r.job.ID)
+	}
 	return err
 }
 
