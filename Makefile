@@ -8,7 +8,7 @@ help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
 
 build: ## build bin/muster
-	$(GO) build -trimpath -o $(BIN) ./cmd/muster
+	$(GO) build -o $(BIN) ./cmd/muster
 
 demo: build ## seven nodes, one of which lies: a job certified, verified offline
 	sh testnet/demo.sh $(BIN)

@@ -42,6 +42,7 @@ func (n *Node) Start(ctx context.Context) error {
 	cmd.Env = environment()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	begin := time.Now()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -50,7 +51,9 @@ func (n *Node) Start(ctx context.Context) error {
 		_ = cmd.Wait() // its log says why it ended
 		close(n.exited)
 	}()
-	return n.awaitReady(ctx, log.Name())
+	err = n.awaitReady(ctx, log.Name())
+	n.ready = time.Since(begin)
+	return err
 }
 
 // environment is this process's without what is set for its own node.

@@ -61,6 +61,7 @@ type Node struct {
 	PID    int      `json:"pid"`
 
 	exited chan struct{} // of a process that this one started
+	ready  time.Duration // from its start
 }
 
 // Policy is what testnets go by: everybody is near, so waits are short.

@@ -65,7 +65,7 @@ func (a *app) root() *cobra.Command {
 	for group, commands := range map[string][]*cobra.Command{
 		groupJobs: {a.runCommand(), a.submitCommand(), a.validateCommand(), a.schemaCommand(), a.psCommand(), a.statusCommand(),
 			a.logsCommand(), a.waitCommand(), a.resultCommand(), a.cancelCommand(), a.verifyCommand()},
-		groupAdmin: {a.networkCommand(), a.nodeCommand(), a.peersCommand(), a.eventsCommand(), a.testnetCommand(),
+		groupAdmin: {a.networkCommand(), a.nodeCommand(), a.peersCommand(), a.eventsCommand(), a.testnetCommand(), a.benchCommand(),
 			a.configCommand(), a.versionCommand()},
 	} {
 		for _, command := range commands {
