@@ -58,7 +58,6 @@ type running struct {
 type shown struct {
 	member         string // whose output it is
 	stdout, stderr int    // bytes
-	mismatch       bool
 	out            bytes.Buffer // of stdout, to compare
 }
 
