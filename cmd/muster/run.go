@@ -56,8 +56,8 @@ type running struct {
 
 // shown is what of a run's output was written before it was certified.
 type shown struct {
-	member         string // whose output it is
-	stdout, stderr int    // bytes
+	member         string       // whose output it is
+	stdout, stderr int          // bytes
 	out            bytes.Buffer // of stdout, to compare
 }
 
