@@ -9,6 +9,7 @@ import (
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/member"
+	"github.com/muster-network/muster/jobs/submitter"
 	"github.com/muster-network/muster/store/dagcbor"
 )
 
@@ -20,8 +21,7 @@ func parseRequest(text string) (consensus.RequestID, bool) {
 	return consensus.RequestID(raw), true
 }
 
-// foundClosed verifies what is kept of a job that ended and shows it. source is
-// the name of whoever told it.
+// foundClosed verifies what somebody tells of a job that ended and shows it.
 func (n *Node) foundClosed(closed *member.Closed, source string) (found, error) {
 	certificate, err := consensus.OpenCertificate(closed.Certificate)
 	if err != nil {
@@ -31,6 +31,24 @@ func (n *Node) foundClosed(closed *member.Closed, source string) (found, error) 
 	if err != nil {
 		return found{}, err
 	}
+	return showClosed(closed, verdict, source), nil
+}
+
+// foundHere shows what this node keeps of a job that ended: its certificate was
+// verified, or made here, before it was kept.
+func (n *Node) foundHere(closed *member.Closed) (found, error) {
+	certificate, err := consensus.OpenCertificate(closed.Certificate)
+	if err != nil {
+		return found{}, err
+	}
+	verdict, err := certificate.Read(n.home.founded, n.home.network)
+	if err != nil {
+		return found{}, err
+	}
+	return showClosed(closed, verdict, n.name), nil
+}
+
+func showClosed(closed *member.Closed, verdict consensus.Verdict, source string) found {
 	j := describe(verdict.Job, verdict.Charter)
 	j.Name, j.Labels, j.Finished, j.Round, j.Source = closed.Name, closed.Labels, closed.Finished, int(verdict.Round), source
 	j.State = member.StateOf(verdict.Value)
@@ -45,7 +63,7 @@ func (n *Node) foundClosed(closed *member.Closed, source string) (found, error) 
 	for _, seat := range verdict.Signers {
 		j.Members[seat].Signed = true
 	}
-	return found{job: j, certificate: closed.Certificate, verdict: &verdict}, nil
+	return found{job: j, certificate: closed.Certificate, verdict: &verdict}
 }
 
 func outcome(v consensus.Verdict) *jobs.Outcome {
@@ -150,6 +168,30 @@ func (n *Node) submitterDecided(offer consensus.Offer, c *consensus.Charter, id 
 		}
 		return n.submitter.Forget(ctx, c.Request)
 	})
+}
+
+// submitted returns the job that this node knows under a request id, open or
+// ended.
+func (n *Node) submitted(request consensus.RequestID) (submitter.Acknowledged, bool, error) {
+	a := submitter.Acknowledged{Request: request}
+	id, ok, err := n.archive.Request(request)
+	if err != nil || !ok {
+		return a, false, err
+	}
+	a.Job = id
+	if closed, ok, err := n.archive.Closed(id); err != nil {
+		return a, false, err
+	} else if ok {
+		f, err := n.foundHere(closed)
+		if err != nil {
+			return a, false, err
+		}
+		a.Charter = f.verdict.Charter
+		return a, true, nil
+	}
+	open, ok := n.member.Job(id)
+	a.Charter = open.Charter
+	return a, ok, nil
 }
 
 func (n *Node) keepDecision(ctx context.Context, offer consensus.Offer, c *consensus.Charter, id consensus.JobID, d consensus.Decision) error {

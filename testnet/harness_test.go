@@ -18,6 +18,7 @@ import (
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/exec/exectest"
+	"github.com/muster-network/muster/jobs/exec/exectest/asm"
 	"github.com/muster-network/muster/testnet"
 )
 
@@ -269,14 +270,54 @@ func hello(name string, size uint64) *jobs.File {
 // is compiled once for each test that asks, from Go's build cache.
 func guest(t *testing.T, words ...string) *jobs.File {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "guest.wasm")
-	if err := os.WriteFile(path, exectest.Guest(t), 0o600); err != nil {
+	return module(t, "guest", exectest.Guest(t), words...)
+}
+
+// spin returns a job that counts to 32 times so many, then prints "spun". It has
+// no other way to take time: a program's own clock is not the world's.
+func spin(t *testing.T, count int32) *jobs.File {
+	t.Helper()
+	const iovec, text, written = 16, 32, 24
+	count32 := func(local int, limit int32, body []byte) []byte {
+		return asm.Join(
+			asm.Const(0), asm.Set(local),
+			0x03, 0x40, // loop
+			body,
+			asm.Get(local), asm.Const(1), asm.Add, asm.Set(local),
+			asm.Get(local), asm.Const(limit), 0x48, 0x0d, 0, // local < limit: again
+			0x0b)
+	}
+	program := asm.Program{
+		Imports: []asm.Import{asm.WASI("fd_write", 4)}, Locals: 2, Pages: 1,
+		Data: map[uint32]string{text: "spun\n"},
+		Code: asm.Join(
+			count32(0, 32, count32(1, count, nil)),
+			asm.Const(iovec), asm.Const(text), asm.Store(0),
+			asm.Const(iovec), asm.Const(5), asm.Store(4),
+			asm.Const(1), asm.Const(iovec), asm.Const(1), asm.Const(written), asm.Call(0), asm.Drop),
+	}
+	return module(t, "spin", program.Module())
+}
+
+// module returns the job of a module, on a quorum of four.
+func module(t *testing.T, name string, data []byte, words ...string) *jobs.File {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name+".wasm")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	f := jobs.FileFor(path, words)
 	f.Run.Quorum.Size = 4
 	f.Run.Resources.CPU = 100
 	return f
+}
+
+// open returns how many jobs are open on a node.
+func (n *network) open(number int) int {
+	n.t.Helper()
+	info, err := n.client(number).Node(n.ctx)
+	n.must(err)
+	return info.Queue.Open
 }
 
 // muster runs the binary as a person would, with an environment of its own, and

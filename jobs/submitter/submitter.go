@@ -63,6 +63,9 @@ type Config struct {
 	Journal    Journal
 	// Roll returns the roll to draw from, stored.
 	Roll func(ctx context.Context) (*consensus.Roll, dagcbor.Link, error)
+	// Known returns the job that lives, or has ended, under a request id: the
+	// submission's own record goes when the outcome is archived.
+	Known func(request consensus.RequestID) (Acknowledged, bool, error)
 	// Decided is told the outcome of a job submitted here; it does not block.
 	Decided func(offer consensus.Offer, charter *consensus.Charter, job consensus.JobID, decision consensus.Decision)
 	Random  io.Reader
@@ -194,19 +197,15 @@ func sameSpec(have, want dagcbor.Link) error {
 }
 
 func (s *Submitter) begin(ctx context.Context, sub *submission, specData, taskData []byte) error {
-	known, ok, err := s.record(sub.request)
+	known, ok, err := s.lives(sub.request)
 	if err != nil {
 		return err
 	}
-	if ok && known.Acknowledged {
-		charter, job, err := known.Offer.Charter.Open(s.cfg.Network)
-		if err != nil {
+	if ok {
+		if err := sameSpec(known.Charter.Spec, sub.specRef); err != nil {
 			return err
 		}
-		if err := sameSpec(dagcbor.LinkTo(charter.Spec.Cid), sub.specRef); err != nil {
-			return err
-		}
-		s.settle(sub, Acknowledged{Job: job, Request: sub.request, Charter: charter}, nil)
+		s.settle(sub, known, nil)
 		return nil
 	}
 	for _, b := range []struct {
@@ -230,6 +229,20 @@ func (s *Submitter) begin(ctx context.Context, sub *submission, specData, taskDa
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// lives returns the job that was acknowledged under a request id. While there is
+// a record it alone tells: the archive may know a charter that was withdrawn.
+func (s *Submitter) lives(request consensus.RequestID) (Acknowledged, bool, error) {
+	r, ok, err := s.record(request)
+	if err != nil || ok && !r.Acknowledged {
+		return Acknowledged{}, false, err
+	}
+	if !ok {
+		return s.cfg.Known(request)
+	}
+	charter, job, err := r.Offer.Charter.Open(s.cfg.Network)
+	return Acknowledged{Job: job, Request: request, Charter: charter}, err == nil, err
 }
 
 // settle ends a submission, for everybody who waits for it.
