@@ -3,11 +3,14 @@ package testnet_test
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/muster-network/muster/api"
 	"github.com/muster-network/muster/api/client"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/testnet"
@@ -121,4 +124,77 @@ func TestEveryAcknowledgedJobOutlivesACrashOfTheWholeNetwork(t *testing.T) {
 	n.await("nothing is open any more", func() bool {
 		return n.open(1)+n.open(2)+n.open(3)+n.open(4) == 0
 	})
+}
+
+func TestAJobOutlivesAnExecutorThatDiesWhileItRuns(t *testing.T) {
+	n := up(t, testnet.Options{Nodes: 4})
+	job := n.submit(1, spin(t, 1<<26), "")
+	victim := n.runningExecutor(1, job.ID)
+	n.must(n.node(victim).Kill())
+	asked := 1 + victim%4
+	ended, cert := n.ended(asked, job.ID)
+	if ended.State != jobs.Succeeded || n.output(asked, ended, "stdout") != "spun\n" {
+		t.Fatal(states(ended))
+	}
+	called := slices.ContainsFunc(ended.Members, func(m jobs.Member) bool { return m.Role == "backup" && m.Activated == "an executor fell silent" })
+	if !called {
+		t.Errorf("no backup was called in because an executor fell silent\n%s", states(ended))
+	}
+	for _, seat := range cert.Verdict.Signers {
+		if ended.Members[seat].Peer == n.node(victim).Peer {
+			t.Errorf("n%d signed after its death", victim)
+		}
+	}
+	n.must(n.node(victim).Start(n.ctx))
+	if late, _ := n.ended(victim, job.ID); late.Outcome.Result != ended.Outcome.Result {
+		t.Errorf("back again, n%d knows %s", victim, states(late))
+	}
+}
+
+// runningExecutor waits until an executor runs the job, as a node sees it, and
+// returns the executor. It is another node than the one asked.
+func (n *network) runningExecutor(asked int, id string) int {
+	n.t.Helper()
+	found := 0
+	n.until(asked, id, "an executor runs", func(job api.Job) bool {
+		members, _ := n.numbers(job)
+		for seat, m := range job.Members {
+			if m.Run == "running" && members[seat] != asked {
+				found = members[seat]
+			}
+		}
+		if job.State.Terminal() {
+			n.t.Fatalf("the job ended too early for this test: %s", states(job))
+		}
+		return found != 0
+	})
+	return found
+}
+
+func TestAJobWithoutAQuorumIsStalledUntilOneReturns(t *testing.T) {
+	n := up(t, testnet.Options{Nodes: 4})
+	job := n.submit(1, spin(t, 1<<26), "")
+	n.runningExecutor(1, job.ID)
+	n.must(n.node(3).Kill())
+	n.must(n.node(4).Kill())
+	want := []string{n.node(3).Name, n.node(4).Name}
+	slices.Sort(want)
+	stalled := n.until(2, job.ID, "the job is stalled", func(job api.Job) bool {
+		if job.State.Terminal() {
+			t.Fatalf("two of four decided: %s", states(job))
+		}
+		return job.Stalled != nil
+	})
+	if waiting := slices.Sorted(slices.Values(stalled.Stalled.Waiting)); !slices.Equal(waiting, want) || stalled.Stalled.Reason == "" {
+		t.Errorf("stalled, waiting for %q because %q; want %q", waiting, stalled.Stalled.Reason, want)
+	}
+	if code, out, chatter := muster(t, "", "--socket", n.node(1).Socket, "status", job.ID); code != 0 || !strings.Contains(out, "stalled") || !strings.Contains(out, n.node(3).Name) {
+		t.Errorf("status: exit %d\n%s%s", code, out, chatter)
+	}
+	n.must(n.node(3).Start(n.ctx))
+	for _, number := range []int{1, 2, 3} {
+		if ended, _ := n.ended(number, job.ID); ended.State != jobs.Succeeded || n.output(number, ended, "stdout") != "spun\n" {
+			t.Fatalf("n%d: %s", number, states(ended))
+		}
+	}
 }
