@@ -283,3 +283,58 @@ func TestWhoStillVotesIsToldTheDecision(t *testing.T) {
 		t.Errorf("a cancellation after the decision does %+v", r)
 	}
 }
+
+func TestALeaderProposesTheHighestCertificateItIsShown(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	round := uint32(2)
+	for m.leader(round) != 0 {
+		round++
+	}
+	m.Step(1_000, reportMessage(1, failed(consensus.FailedTimeout)))
+	m.Step(1_000, reportMessage(2, failed(consensus.FailedTimeout)))
+	for seat, name := range []string{1: "a", 2: "b"} {
+		if name != "" {
+			msg := change1(seat, round)
+			msg.Payload = certificateFor(name, uint32(seat-1), m.t.Quorum).payload()
+			m.Step(1_000, msg)
+		}
+	}
+	r := m.Step(1_000, change1(0, round))
+	if len(r.Say) != 0 || r.Wake != 1_000+1_000/8 {
+		t.Fatalf("says %v at once and wakes at %d, want a moment's wait", r.Say, r.Wake)
+	}
+	r = m.Step(r.Wake, Tick{})
+	if len(r.Say) != 1 || r.Say[0].Kind != consensus.KindPropose || r.Say[0].Value != mustHash(result("b")) || r.Say[0].Payload.Set == nil {
+		t.Errorf("says %+v, want a proposal of the highest certificate's value", r.Say)
+	}
+}
+
+func TestWhenLeadersFailForWantOfEvidenceEveryMemberRuns(t *testing.T) {
+	runs := func(prepare func(m *Machine)) bool {
+		m := New(testConfig(testCharter(consensus.Byzantine, 1, 1_000), 2))
+		m.Step(1_000, AcceptJob{})
+		for seat := range m.t.Quorum {
+			m.Step(1_000, Message{From: seat, Kind: consensus.KindAccept})
+		}
+		prepare(m)
+		m.Step(1_000, change1(0, 3))
+		r := m.Step(1_000, change1(1, 3)) // enters round 3: f+1 leaders had their turn
+		return slices.Contains(r.Do, Effect(Execute{Run: 1})) || m.Step(1_000, Tick{}).Do != nil
+	}
+	timeouts := func(m *Machine) {
+		m.Step(1_000, reportMessage(0, failed(consensus.FailedTimeout)))
+		m.Step(1_000, reportMessage(1, failed(consensus.FailedTimeout)))
+	}
+	if !runs(timeouts) {
+		t.Error("a backup that holds a valid value does not run for those who do not")
+	}
+	if runs(func(m *Machine) { timeouts(m); m.learn(certificateFor("timeout", 0, m.t.Quorum)) }) {
+		t.Error("a backup runs though a certificate replaces the evidence")
+	}
+	if runs(func(m *Machine) {
+		m.Step(1_000, reportMessage(0, result("a")))
+		m.Step(1_000, reportMessage(1, result("a")))
+	}) {
+		t.Error("a backup runs though only blocks are awaited")
+	}
+}

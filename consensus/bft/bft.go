@@ -12,8 +12,9 @@
 //
 // The parts: start.go (accept, started, witness, void), execution.go (runs,
 // beats, backups, commit and reveal), evidence.go (reports, and which values
-// they make valid), agreement.go (rounds), votes.go (who said what in a round),
-// record.go (what is durable, and how it is read back), view.go (for people).
+// they make valid), blocks.go (what must be fetched), agreement.go (rounds),
+// votes.go (who said what in a round), record.go (what is durable, and how it is
+// read back), view.go (for people).
 package bft
 
 import (

@@ -207,7 +207,9 @@ func (m *Machine) answer(in Input) {
 }
 
 // Current returns what this member would say now to a seat that has heard
-// nothing: the decision, or everything that is not decided yet.
+// nothing: the decision, or everything it stands for until there is one. The
+// caller says it again, with back-off, but for what the seat has acknowledged.
+// Of all this nothing may leave before the Records of earlier steps are durable.
 func (m *Machine) Current(to int) []Outgoing {
 	if to == m.cfg.Self || to < 0 || to >= m.t.N {
 		return nil
