@@ -114,10 +114,30 @@ func (c *Certificate) Verify(genesis []byte) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
+	v, err := c.read(g, network, SignedCharter.Open)
+	if err != nil {
+		return Verdict{}, err
+	}
+	if err := c.checkCredentials(g, network, v.Charter); err != nil {
+		return Verdict{}, err
+	}
+	if err := c.Outcome.Commits.Check(network, v.Job, v.Charter, KindCommit); err != nil {
+		return Verdict{}, err
+	}
+	return v, nil
+}
+
+// Read is Verify without the signatures: for a certificate that was verified, or
+// made of verified votes, before it was kept.
+func (c *Certificate) Read(g admission.Genesis, network admission.Network) (Verdict, error) {
+	return c.read(g, network, SignedCharter.Read)
+}
+
+func (c *Certificate) read(g admission.Genesis, network admission.Network, open func(SignedCharter, admission.Network) (*Charter, JobID, error)) (Verdict, error) {
 	if c.V != Version {
 		return Verdict{}, fmt.Errorf("certificate: version %d: %w", c.V, ErrUnsupported)
 	}
-	charter, job, err := c.Charter.Open(network)
+	charter, job, err := open(c.Charter, network)
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -137,14 +157,11 @@ func (c *Certificate) Verify(genesis []byte) (Verdict, error) {
 	if !c.Outcome.Value.fits(charter.Thresholds()) {
 		return Verdict{}, fmt.Errorf("certificate: %s, in a quorum where one report counts", c.Outcome.Value)
 	}
-	if err := c.checkCredentials(g, network, charter); err != nil {
-		return Verdict{}, err
-	}
-	if err := c.Outcome.Commits.Check(network, job, charter, KindCommit); err != nil {
-		return Verdict{}, err
-	}
 	v := Verdict{Network: network, Genesis: g, Job: job, Charter: charter, Value: c.Outcome.Value, ValueHash: hash, Round: c.Outcome.Commits.Round}
 	for _, vote := range c.Outcome.Commits.Votes {
+		if vote.Seat >= uint64(len(charter.Roster)) {
+			return Verdict{}, errors.New("certificate: a voter without a seat")
+		}
 		v.Signers = append(v.Signers, int(vote.Seat))
 	}
 	return v, nil

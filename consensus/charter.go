@@ -230,6 +230,22 @@ func SignCharter(network admission.Network, c *Charter, signer admission.Signer)
 // Open decodes, validates and verifies the charter for network, and returns it
 // with its job id.
 func (s SignedCharter) Open(network admission.Network) (*Charter, JobID, error) {
+	c, job, err := s.Read(network)
+	if err != nil {
+		return nil, JobID{}, err
+	}
+	if !c.Submitter.Verify(s.Bytes, s.Submitter) {
+		return nil, JobID{}, fmt.Errorf("charter: submitter: %w", admission.ErrSignature)
+	}
+	if err := s.checkOwner(network, c); err != nil {
+		return nil, JobID{}, err
+	}
+	return c, job, nil
+}
+
+// Read is Open without the signatures: for a charter that was opened before it
+// was kept.
+func (s SignedCharter) Read(network admission.Network) (*Charter, JobID, error) {
 	if len(s.Bytes) > MaxCharter {
 		return nil, JobID{}, fmt.Errorf("charter: %d bytes, at most %d", len(s.Bytes), MaxCharter)
 	}
@@ -238,12 +254,6 @@ func (s SignedCharter) Open(network admission.Network) (*Charter, JobID, error) 
 		return nil, JobID{}, fmt.Errorf("charter: %w", err)
 	}
 	if err := c.Validate(); err != nil {
-		return nil, JobID{}, err
-	}
-	if !c.Submitter.Verify(s.Bytes, s.Submitter) {
-		return nil, JobID{}, fmt.Errorf("charter: submitter: %w", admission.ErrSignature)
-	}
-	if err := s.checkOwner(network, c); err != nil {
 		return nil, JobID{}, err
 	}
 	return c, JobID(dagcbor.Sum(s.Bytes)), nil

@@ -8,7 +8,6 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/election"
-	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/store/dagcbor"
 )
 
@@ -68,7 +67,7 @@ func (n *Node) jobEnded(id consensus.JobID) {
 		if err != nil || !ok {
 			return err
 		}
-		f, err := n.foundClosed(closed, n.name)
+		f, err := n.foundHere(closed)
 		if err != nil {
 			return err
 		}
@@ -120,12 +119,9 @@ const pollEvery = 300 * time.Millisecond
 
 // pollUnlessMember returns what wakes somebody who waits for a job: nothing but
 // its end for a job that is open here, a timer for another's.
-func (n *Node) pollUnlessMember(j jobs.Job) (<-chan time.Time, func() bool) {
-	id, err := consensus.ParseJobID(j.ID)
-	if err == nil {
-		if _, open := n.member.Job(id); open {
-			return nil, func() bool { return true }
-		}
+func (n *Node) pollUnlessMember(id consensus.JobID) (<-chan time.Time, func() bool) {
+	if _, open := n.member.Job(id); open {
+		return nil, func() bool { return true }
 	}
 	timer := time.NewTimer(pollEvery)
 	return timer.C, timer.Stop

@@ -242,15 +242,20 @@ func (n *Node) Wait(ctx context.Context, id string) (jobs.Job, error) {
 	if err != nil {
 		return jobs.Job{}, err
 	}
+	job, err := n.jobID(ctx, ref)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	ended, stop := n.member.Await(job)
+	defer stop()
 	for {
-		changed := n.member.Changed()
 		f, err := n.find(context.WithoutCancel(ctx), ref)
 		if err != nil || f.job.State.Terminal() {
 			return f.job, err
 		}
-		poll, stop := n.pollUnlessMember(f.job)
+		poll, stop := n.pollUnlessMember(job)
 		select {
-		case <-changed:
+		case <-ended:
 		case <-poll:
 		case <-ctx.Done():
 			stop()
@@ -258,6 +263,18 @@ func (n *Node) Wait(ctx context.Context, id string) (jobs.Job, error) {
 		}
 		stop()
 	}
+}
+
+// jobID returns the id of a job that may be named by its request.
+func (n *Node) jobID(ctx context.Context, ref reference) (consensus.JobID, error) {
+	if ref.isJob {
+		return ref.job, nil
+	}
+	f, err := n.find(ctx, ref)
+	if err != nil {
+		return consensus.JobID{}, err
+	}
+	return consensus.ParseJobID(f.job.ID)
 }
 
 // Cancel implements server.Control: this node's key is the owner's, or an

@@ -126,7 +126,7 @@ func (n *Node) local(ctx context.Context, id consensus.JobID) (found, bool, erro
 		return found{}, false, err
 	}
 	if ok {
-		f, err := n.foundClosed(closed, n.name)
+		f, err := n.foundHere(closed)
 		return f, err == nil, err
 	}
 	j, ok, err := n.openJob(ctx, id)

@@ -35,7 +35,7 @@ func testPolicy() admission.Policy {
 }
 
 // network starts n nodes in this process, joined by tickets.
-func network(t *testing.T, size int) []*node.Node {
+func network(t testing.TB, size int) []*node.Node {
 	t.Helper()
 	dir := t.TempDir()
 	var nodes []*node.Node
@@ -59,7 +59,7 @@ func network(t *testing.T, size int) []*node.Node {
 	return nodes
 }
 
-func start(t *testing.T, home string) *node.Node {
+func start(t testing.TB, home string) *node.Node {
 	t.Helper()
 	ready := make(chan node.Ready, 1)
 	log := slog.New(slog.DiscardHandler)
@@ -147,7 +147,7 @@ func verify(t *testing.T, n *node.Node, j jobs.Job) {
 }
 
 // meet waits until every node has heard every other's advert.
-func meet(t *testing.T, nodes []*node.Node) {
+func meet(t testing.TB, nodes []*node.Node) {
 	t.Helper()
 	deadline := time.After(hang)
 	for _, n := range nodes {

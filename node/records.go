@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -16,10 +17,17 @@ import (
 // certificates judges the DHT's records: the key is a job id, the value what is
 // kept of a job that ended, with a certificate that verifies. It is pure: size
 // first, no clock, no state but the genesis (protocol, section 12).
-type certificates struct{ genesis []byte }
+type certificates struct {
+	genesis []byte
+	known   *verified
+}
 
 // Validate implements discovery.Validator.
 func (c certificates) Validate(key string, value []byte) error {
+	sum := dagcbor.Sum(append([]byte(key), value...))
+	if c.known.has(sum) {
+		return nil
+	}
 	var closed member.Closed
 	if err := dagcbor.Unmarshal(value, &closed); err != nil {
 		return err
@@ -35,7 +43,34 @@ func (c certificates) Validate(key string, value []byte) error {
 	if verdict.Job.String() != key {
 		return errors.New("the certificate is of another job")
 	}
+	c.known.add(sum)
 	return nil
+}
+
+// verified remembers the records that were found valid: the DHT asks several
+// times for each, and the answer cannot change.
+type verified struct {
+	mutex sync.Mutex
+	sums  map[[32]byte]struct{}
+}
+
+// maxVerified bounds what is remembered.
+const maxVerified = 1024
+
+func (v *verified) has(sum [32]byte) bool {
+	v.mutex.Lock()
+	defer v.mutex.Unlock()
+	_, ok := v.sums[sum]
+	return ok
+}
+
+func (v *verified) add(sum [32]byte) {
+	v.mutex.Lock()
+	defer v.mutex.Unlock()
+	if len(v.sums) >= maxVerified {
+		clear(v.sums)
+	}
+	v.sums[sum] = struct{}{}
 }
 
 // Select implements discovery.Validator: all valid certificates of a job say the
@@ -48,7 +83,7 @@ func (c certificates) Select(_ string, values [][]byte) (int, error) {
 }
 
 func (n *Node) openDiscovery() {
-	n.discovery = discovery.New(n.p2p.Host, n.home.network, discovery.Config{Validator: certificates{n.home.genesis},
+	n.discovery = discovery.New(n.p2p.Host, n.home.network, discovery.Config{Validator: certificates{n.home.genesis, &verified{sums: map[[32]byte]struct{}{}}},
 		Bootstrap: func() []peer.AddrInfo { return n.p2p.Remembered() }, Log: n.cfg.Log})
 }
 

@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"slices"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
@@ -61,9 +62,8 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 	}
 	m.mutex.Lock()
 	delete(m.open, id)
-	close(m.changed)
-	m.changed = make(chan struct{})
 	m.mutex.Unlock()
+	m.ended(id)
 	j.logs.Close()
 	m.cfg.Notify(Event{Type: string(state), Job: id, Data: map[string]any{"outcome": decision.Value.String(), "name": j.spec.Name}})
 	m.replicate(ctx, j, decision.Value)
@@ -137,21 +137,53 @@ func (m *Member) Closed(id consensus.JobID) (consensus.Decision, bool) {
 	return c.Outcome, true
 }
 
-// Keep archives a verified certificate of a job that this node had no part in:
-// peers that rank for a job's id answer for it.
-func (m *Member) Keep(ctx context.Context, verdict consensus.Verdict, certificate []byte, name string, labels map[string]string) error {
+// Keep archives what is kept of a job that ended elsewhere: its submitter, and
+// peers that rank for its id, answer for it. The certificate was verified, and
+// verdict is its verdict.
+func (m *Member) Keep(ctx context.Context, verdict consensus.Verdict, closed Closed) error {
 	if _, ok, err := (Archive{m.cfg.Journal}).Closed(verdict.Job); ok || err != nil {
 		return err
 	}
 	if _, open := m.job(verdict.Job); open {
 		return nil // its own machine will come to it
 	}
-	closed := &Closed{Certificate: certificate, Finished: m.cfg.Clock(), Name: name, Labels: labels, Seats: []Seat{}, Copied: true}
+	closed.Copied = true
 	entries, err := closed.entries(verdict.Job, verdict.Charter, StateOf(verdict.Value))
 	if err != nil {
 		return err
 	}
-	return m.cfg.Journal.Append(ctx, entries...)
+	if err := m.cfg.Journal.Append(ctx, entries...); err != nil {
+		return err
+	}
+	m.ended(verdict.Job)
+	return nil
+}
+
+// ended wakes everybody who waits for a job.
+func (m *Member) ended(id consensus.JobID) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	for _, waiter := range m.waiters[id] {
+		close(waiter)
+	}
+	delete(m.waiters, id)
+}
+
+// Await returns a channel that is closed when the job is archived here, and
+// what to call when nobody waits any more.
+func (m *Member) Await(id consensus.JobID) (<-chan struct{}, func()) {
+	waiter := make(chan struct{})
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.waiters[id] = append(m.waiters[id], waiter)
+	return waiter, func() {
+		m.mutex.Lock()
+		defer m.mutex.Unlock()
+		m.waiters[id] = slices.DeleteFunc(m.waiters[id], func(c chan struct{}) bool { return c == waiter })
+		if len(m.waiters[id]) == 0 {
+			delete(m.waiters, id)
+		}
+	}
 }
 
 // Open returns the jobs that are open on this node.
@@ -184,11 +216,4 @@ func (m *Member) Job(id consensus.JobID) (OpenJob, bool) {
 		return OpenJob{}, false
 	}
 	return j.show(), true
-}
-
-// Changed returns a channel that is closed when a job has ended here.
-func (m *Member) Changed() <-chan struct{} {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	return m.changed
 }

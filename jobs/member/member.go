@@ -126,7 +126,7 @@ type Member struct {
 	pool    *sched.Pool
 	waiting map[consensus.JobID]waiting
 	running int
-	changed chan struct{} // closed and replaced when any job ends
+	waiters map[consensus.JobID][]chan struct{}
 	rolls   *rollCache
 	modules *moduleCache
 }
@@ -146,7 +146,7 @@ func New(cfg Config) (*Member, error) {
 		queue:   sched.NewQueue(sched.Limits{Jobs: int(cfg.Policy.MaxJobs), Bytes: 1 << 40, Age: 1_000, Patience: 10_000}),
 		pool:    sched.New(cfg.Total),
 		waiting: map[consensus.JobID]waiting{},
-		changed: make(chan struct{}),
+		waiters: map[consensus.JobID][]chan struct{}{},
 		rolls:   newRollCache(),
 		modules: newModuleCache(),
 	}, nil
@@ -195,7 +195,6 @@ type job struct {
 	spec     *jobs.Spec
 	task     *jobs.Task
 	self     int
-	issued   int64
 	inline   map[cid.Cid][]byte // small blocks that came with reports
 	inlined  int
 	logs     *Logs
