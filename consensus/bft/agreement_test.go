@@ -338,3 +338,20 @@ func TestWhenLeadersFailForWantOfEvidenceEveryMemberRuns(t *testing.T) {
 		t.Error("a backup runs though only blocks are awaited")
 	}
 }
+
+func TestADecisionShownEndsTheJobAtAnyTime(t *testing.T) {
+	m := New(testConfig(testCharter(consensus.Byzantine, 1, 1_000), 0))
+	m.Step(1_000, AcceptJob{})
+	for seat := range m.t.Quorum - 1 {
+		m.Step(1_000, Message{From: seat, Kind: consensus.KindAccept})
+	}
+	m.entry.accepts[3] = &consensus.Proof{} // the next step would start the job
+	d := consensus.Decision{Value: result("a"), Commits: certificateFor("a", 4, m.t.Quorum).set}
+	r := m.Step(1_000, Message{From: 1, Note: consensus.NoteDecided, Payload: &consensus.Payload{Decision: &d}})
+	if !m.Done() || !slices.Equal(kinds(r.Records), []RecordKind{RecordDecided}) || len(r.Do) != 1 || r.Wake != 0 {
+		t.Fatalf("does %+v", r)
+	}
+	if len(r.Say) != 1 || r.Say[0].Note != consensus.NoteDecided || !slices.Equal(r.Say[0].To, []int{2, 3}) {
+		t.Errorf("says %+v, want the decision to those who have not shown it", r.Say)
+	}
+}

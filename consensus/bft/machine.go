@@ -46,8 +46,10 @@ func (m *Machine) Step(now int64, in Input) Ready {
 	m.now = max(m.now, now)
 	if m.decision != nil {
 		m.answer(in)
-	} else {
-		m.take(in)
+		return m.flush()
+	}
+	m.take(in)
+	if m.decision == nil {
 		m.advance()
 	}
 	return m.flush()
