@@ -73,6 +73,9 @@ func exitOf(err error) int {
 	return exitFailed
 }
 
+// specCodes begins the codes of what is wrong with a job file.
+const specCodes = "MUSTER-SPEC-"
+
 // tell writes an error in its four parts: what, why, try, code.
 func tell(w io.Writer, s style, err error) {
 	var quiet exitError
@@ -89,8 +92,12 @@ func tell(w io.Writer, s style, err error) {
 	default:
 		p = &jobs.Problem{What: err.Error(), Code: jobs.CodeInternal}
 	}
+	try := p.Try
+	if try == "" && strings.HasPrefix(p.Code, specCodes) {
+		try = "muster schema tells what a job file holds"
+	}
 	fmt.Fprintf(w, "%s %s\n", s.bad("error:"), p.What)
-	for _, part := range [][2]string{{"why", p.Why}, {"try", p.Try}, {"code", p.Code}} {
+	for _, part := range [][2]string{{"why", p.Why}, {"try", try}, {"code", p.Code}} {
 		if part[1] != "" {
 			fmt.Fprintf(w, "  %s: %s\n", part[0], strings.ReplaceAll(part[1], "\n", "\n       "))
 		}
