@@ -46,10 +46,11 @@ func (n *Node) Start(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	n.PID, n.exited = cmd.Process.Pid, make(chan struct{})
+	exited := make(chan struct{})
+	n.PID, n.exited = cmd.Process.Pid, exited
 	go func() {
 		_ = cmd.Wait() // its log says why it ended
-		close(n.exited)
+		close(exited)
 	}()
 	err = n.awaitReady(ctx, log.Name())
 	n.ready = time.Since(begin)
