@@ -126,7 +126,7 @@ func (n *Node) stalled(c *consensus.Charter) *jobs.Stalled {
 	var since int64
 	reachable := 0
 	for _, seat := range c.Roster {
-		gone, away := n.reach.away(seat.Peer)
+		gone, away := n.goneSince(seat, c.Issued)
 		if !away || now-gone < limit {
 			reachable++
 			continue
@@ -139,6 +139,15 @@ func (n *Node) stalled(c *consensus.Charter) *jobs.Stalled {
 	}
 	return &jobs.Stalled{Since: since, Waiting: missing,
 		Reason: fmt.Sprintf("%d of %d members can be reached, agreement takes %d", reachable, t.N, t.Quorum)}
+}
+
+// goneSince returns since when the holder of a seat, drawn at a time, cannot be
+// reached. One that came back without its journal is another: it has no seat.
+func (n *Node) goneSince(seat consensus.Seat, drawn int64) (int64, bool) {
+	if h, ok := n.adverts.get(seat.Peer); ok && h.signed.Advert.Issued > drawn && h.signed.Advert.Incarnation != seat.Incarnation {
+		return h.since, true
+	}
+	return n.reach.away(seat.Peer)
 }
 
 // keep stores a certificate of a job this node had no part in.
