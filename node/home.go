@@ -207,20 +207,33 @@ func openHome(dir string) (home, error) {
 	if h.identity, err = p2p.LoadIdentity(filepath.Join(dir, fileIdentity)); err != nil {
 		return h, err
 	}
-	data, err := os.ReadFile(filepath.Join(dir, fileCredential))
+	h.credential, err = h.openCredential()
+	return h, err
+}
+
+// openCredential reads this machine's place in the network, and checks that it
+// is this machine's.
+func (h home) openCredential() (c admission.SignedCredential, err error) {
+	const try = "restore " + fileCredential + " from a backup, or join under another --home with a new ticket"
+	data, err := os.ReadFile(filepath.Join(h.dir, fileCredential))
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, &jobs.Problem{Code: jobs.CodeNoNetwork, What: "this machine has no credential for network " + h.founded.Name,
+			Why: h.dir + " holds none", Try: try}
+	}
 	if err != nil {
-		return h, fmt.Errorf("credential: %w", err)
+		return c, err
 	}
-	if err := dagcbor.Unmarshal(data, &h.credential); err != nil {
-		return h, fmt.Errorf("credential: %w", err)
+	if err = dagcbor.Unmarshal(data, &c); err == nil {
+		err = c.Check(h.founded, h.network)
 	}
-	if err := h.credential.Check(h.founded, h.network); err != nil {
-		return h, err
+	if err == nil && c.Body.Subject != h.identity.Signer.Key() {
+		err = errors.New("it is another node's")
 	}
-	if h.credential.Body.Subject != h.identity.Signer.Key() {
-		return h, errors.New("the credential in the data directory is another node's")
+	if err != nil {
+		return c, &jobs.Problem{Code: jobs.CodeDenied, What: "this machine's credential for network " + h.founded.Name + " is not valid",
+			Why: err.Error(), Try: try}
 	}
-	return h, nil
+	return c, nil
 }
 
 func shortHash(s string) []byte {
