@@ -23,8 +23,16 @@ var (
 	_ member.Quorum    = (*agreement)(nil)
 	_ submitter.Quorum = (*agreement)(nil)
 	_ runner.Journal   = (*agreement)(nil)
-	_ runner.Host      = (*member.Member)(nil)
+	_ runner.Host      = host{}
 )
+
+// host is the member as the runner sees it.
+type host struct{ *member.Member }
+
+// Decided implements runner.Host.
+func (h host) Decided(job consensus.JobID, decision consensus.Decision, v bft.View) {
+	h.Member.Decided(job, decision, standing(v))
+}
 
 // agreement joins member and submitter, who do not know each other, to the
 // runner, which knows neither.
@@ -102,7 +110,7 @@ func (a *agreement) Refuse(ctx context.Context, to admission.Key, job consensus.
 // maxReason bounds the words of a refusal, in bytes.
 const maxReason = 400
 
-// Standing implements member.Quorum.
+// Standing shows where an open job stands, as this member sees it.
 func (a *agreement) Standing(ctx context.Context, job consensus.JobID) (member.Standing, bool, error) {
 	v, ok, err := a.runner.View(ctx, job)
 	if !ok || err != nil {

@@ -223,7 +223,7 @@ func (n *Node) openJobs() error {
 		return err
 	}
 	cfg := runner.Config{Network: n.home.network, Genesis: n.home.founded, Signer: n.home.identity.Signer, Incarnation: n.incarnation,
-		Policy: policy, Journal: n.agreement, Transport: wire{n.streams}, Host: n.member, Clock: n.clock,
+		Policy: policy, Journal: n.agreement, Transport: wire{n.streams}, Host: host{n.member}, Clock: n.clock,
 		Session: binary.BigEndian.Uint64(session[:])}
 	if n.cfg.Lie {
 		cfg.Lie = n.lieInVotes

@@ -228,6 +228,9 @@ func (r *Runner) checkNote(info *charterInfo, seat int, n note) (bft.Message, er
 		}
 		return in, nil
 	}
+	if n.Note == consensus.NoteDecided && p == nil && seat >= 0 {
+		return in, nil // it has decided, and needs nothing
+	}
 	if p == nil {
 		return in, errFrame
 	}

@@ -23,6 +23,7 @@ type loop struct {
 	spoken  []Speech
 	peers   map[admission.Key]*peer
 	stash   *stash
+	flushed time.Time // when the last batch began
 }
 
 // peer is what the loop keeps of one peer it exchanges frames with.
@@ -52,6 +53,8 @@ func (r *Runner) Run(ctx context.Context) error {
 		peers: map[admission.Key]*peer{}, stash: newStash()}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	pace := time.NewTimer(time.Hour)
+	defer pace.Stop()
 	acks := time.NewTicker(acknowledge)
 	defer acks.Stop()
 	for {
@@ -70,13 +73,36 @@ func (r *Runner) Run(ctx context.Context) error {
 			l.frame(f)
 		case <-timer.C:
 			l.core.Tick(r.cfg.Clock())
+		case <-pace.C:
 		case <-acks.C:
 			l.acknowledge()
 			continue
 		}
 		l.drain()
+		if wait := l.pause(); wait > 0 && l.waiting() {
+			pace.Reset(wait)
+			continue
+		}
 		l.flush()
 	}
+}
+
+// A batch costs a sync, a signature, and a verification for each receiver,
+// however much is in it. With one job in flight waiting would only cost time;
+// with many, a moment lets their steps share the cost.
+const (
+	paceJob = 250 * time.Microsecond // of pause for each open job
+	paceMax = 5 * time.Millisecond
+)
+
+// pause returns how long the next batch is still held back.
+func (l *loop) pause() time.Duration {
+	jobs := max(l.core.Len()-1, 0)
+	return time.Until(l.flushed.Add(min(time.Duration(jobs)*paceJob, paceMax)))
+}
+
+func (l *loop) waiting() bool {
+	return l.flight == nil && (l.core.Pending() || len(l.opened) > 0 || len(l.spoken) > 0)
 }
 
 func (l *loop) arm(timer *time.Timer) {
@@ -181,17 +207,13 @@ func (l *loop) heard(p *peer, h have) {
 			l.core.Acknowledged(k.job, k.seat, k.key)
 		}
 	}
-	for i, k := range keys {
-		if k.key.note == consensus.NoteDecided && !missed[uint64(i)] {
-			l.core.ReadyToDrop(k.job)
-		}
-	}
 }
 
 // flush begins to make a batch durable, unless one is under way: what is
 // gathered meanwhile forms the next batch.
 func (l *loop) flush() {
-	for l.flight == nil && (l.core.Pending() || len(l.opened) > 0 || len(l.spoken) > 0) {
+	for l.waiting() {
+		l.flushed = time.Now()
 		batch := l.core.Flush()
 		l.flight, l.opening, l.opened = &batch, l.opened, nil
 		records := make([]Record, 0, len(batch.Extra)+len(batch.Entries))
@@ -235,7 +257,10 @@ func (l *loop) do(d Do) {
 	case bft.StartedJob:
 		host.Started(d.Job)
 	case bft.Decided:
-		host.Decided(d.Job, e.Decision)
+		host.Decided(d.Job, e.Decision, d.View)
+		if w, ok := l.r.watcher(d.Job); ok {
+			w.heard(Heard{From: l.r.cfg.Signer.Key(), Decision: &e.Decision})
+		}
 	case bft.Abandon:
 		host.Abandoned(d.Job)
 	case dropped:

@@ -17,6 +17,8 @@ type outgoing struct {
 	payload   *consensus.Payload
 	self      int // own seat to tell, or -1
 	to        []destination
+	round     uint32
+	value     consensus.Hash
 	size      int // about, in bytes
 	index     int // among the statements of its batch
 }
@@ -57,7 +59,7 @@ func (l *loop) send(says []Say) {
 }
 
 func (l *loop) prepare(s Say) outgoing {
-	o := outgoing{note: s.Out.Note, job: s.Job, payload: s.Out.Payload, self: -1, size: 256}
+	o := outgoing{note: s.Out.Note, job: s.Job, round: s.Out.Round, value: s.Out.Value, payload: s.Out.Payload, self: -1, size: 256}
 	if s.Out.Kind != 0 {
 		o.statement = l.statement(s.Out.Kind, s.Job, s.Out.Round, s.Out.Value)
 		if s.Own {
@@ -218,11 +220,20 @@ func (l *loop) sendFrames(out []outgoing, signed batchSigned) {
 			keys := make([]sentKey, len(piece.order))
 			for i, at := range piece.order {
 				o := &out[p.which[at]]
-				keys[i] = sentKey{o.job, p.seats[at], sayKey{o.statement.Kind, o.note, o.statement.Round, o.statement.Value}}
+				keys[i] = o.key(p.seats[at])
 			}
 			l.sendFrame(p.peer, piece.data, keys)
 		}
 	}
+}
+
+// key is what an acknowledgement of the message by a seat stands for: nothing
+// where the message was only a hint.
+func (o *outgoing) key(seat int) sentKey {
+	if o.note == consensus.NoteDecided && o.payload == nil {
+		seat = -1
+	}
+	return sentKey{o.job, seat, sayKey{o.statement.Kind, o.note, o.round, o.value}}
 }
 
 // toSelf delivers a speech to this very node: an offer to itself.

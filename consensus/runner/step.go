@@ -17,6 +17,7 @@ type Core struct {
 	self   admission.Key
 	resend int64 // first back-off, milliseconds
 	jobs   map[consensus.JobID]*job
+	ended  int // of jobs
 	wakes  wakes
 	batch  Batch
 }
@@ -30,6 +31,7 @@ type job struct {
 	self    int
 	nextSeq uint64
 	said    []said
+	decided uint32 // seats that say that they have the decision
 	backoff int64
 	nudge   int64 // when to say again what was not acknowledged
 	wake    int64 // when the machine wants a tick
@@ -78,6 +80,7 @@ type Do struct {
 	Job     consensus.JobID
 	Charter *consensus.Charter
 	Effect  bft.Effect
+	View    bft.View // with Decided: how the job stood
 }
 
 // Batch is what steps asked for: make Entries and Extra durable together, then
@@ -146,11 +149,22 @@ func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
 		for i := range j.said {
 			j.said[i].had &^= 1 << m.From
 		}
+		j.decided &^= 1 << m.From
 		c.sayCurrent(j, m.From)
 		return
 	}
+	if m, ok := in.(bft.Message); ok && m.Note == consensus.NoteDecided && m.From >= 0 {
+		j.decided |= 1 << m.From
+		if m.Payload == nil {
+			c.dropHeard(j)
+			return
+		}
+	}
 	c.gather(now, j, j.machine.Step(now, in))
 }
+
+// Len returns how many jobs have no outcome yet.
+func (c *Core) Len() int { return len(c.jobs) - c.ended }
 
 // View shows a job's machine.
 func (c *Core) View(id consensus.JobID) (bft.View, bool) {
@@ -165,6 +179,7 @@ func (c *Core) View(id consensus.JobID) (bft.View, bool) {
 func (c *Core) Acknowledged(id consensus.JobID, seat int, key sayKey) {
 	if j, ok := c.jobs[id]; ok {
 		j.mark(key, seat)
+		c.dropHeard(j)
 	}
 }
 
@@ -179,6 +194,9 @@ func (j *job) mark(key sayKey, seat int) {
 }
 
 func (j *job) has(key sayKey, seat int) bool {
+	if key.note == consensus.NoteDecided && j.decided&(1<<seat) != 0 {
+		return true
+	}
 	for i := range j.said {
 		if j.said[i].key == key {
 			return j.said[i].had&(1<<seat) != 0
@@ -195,11 +213,18 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 		j.nextSeq++
 	}
 	for _, out := range ready.Say {
+		if out.Note == consensus.NoteDecided && out.To == nil {
+			out = c.hint(j, out)
+		}
 		c.batch.Says = append(c.batch.Says, c.say(j, out, out.To, true))
 		j.backoff = c.resend
 	}
 	for _, effect := range ready.Do {
-		c.batch.Dos = append(c.batch.Dos, Do{j.id, j.charter, effect})
+		do := Do{Job: j.id, Charter: j.charter, Effect: effect}
+		if _, ok := effect.(bft.Decided); ok {
+			do.View = j.machine.View()
+		}
+		c.batch.Dos = append(c.batch.Dos, do)
 	}
 	j.wake = ready.Wake
 	if len(ready.Say) > 0 {
@@ -207,8 +232,26 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 	}
 	if j.machine.Done() && j.ended == 0 {
 		j.ended = now
+		c.ended++
+		if c.dropHeard(j) {
+			return
+		}
 	}
 	c.schedule(j)
+}
+
+// hint makes of a decision's first push a word that it is here, to all members:
+// most of them have come to it at the same time. Who does not say the same
+// before the back-off is sent the whole (decision 008). The submitter gets it
+// at once.
+func (c *Core) hint(j *job, out bft.Outgoing) bft.Outgoing {
+	if out.Submitter && j.charter.Place(j.charter.Submitter) < 0 {
+		whole := out
+		whole.To = []int{}
+		c.batch.Says = append(c.batch.Says, c.say(j, whole, whole.To, true))
+	}
+	out.Submitter, out.Payload = false, nil
+	return out
 }
 
 func (c *Core) say(j *job, out bft.Outgoing, seats []int, own bool) Say {
@@ -281,10 +324,14 @@ func jitter(id consensus.JobID, now int64) int64 {
 }
 
 func (c *Core) drop(j *job) {
+	if c.jobs[j.id] != j {
+		return
+	}
 	delete(c.jobs, j.id)
+	c.ended--
 	j.nudge, j.wake = 0, 0
 	c.schedule(j)
-	c.batch.Dos = append(c.batch.Dos, Do{j.id, j.charter, dropped{}})
+	c.batch.Dos = append(c.batch.Dos, Do{Job: j.id, Charter: j.charter, Effect: dropped{}})
 }
 
 // dropped is the core's own effect: the job's checkers may forget it.
@@ -308,23 +355,24 @@ func (c *Core) Jobs() []consensus.JobID {
 	return ids
 }
 
-// ReadyToDrop drops a job that ended as soon as all seats have its decision.
-func (c *Core) ReadyToDrop(id consensus.JobID) {
-	j, ok := c.jobs[id]
-	if !ok || j.ended == 0 {
-		return
+// dropHeard drops a job that ended as soon as all seats have its decision, and
+// reports whether it did.
+func (c *Core) dropHeard(j *job) bool {
+	if j.ended == 0 {
+		return false
 	}
 	for seat := range j.charter.Roster {
-		if seat == j.self {
+		if seat == j.self || j.decided&(1<<seat) != 0 {
 			continue
 		}
 		for _, out := range j.machine.Current(seat) {
 			if !j.has(keyOf(out), seat) {
-				return
+				return false
 			}
 		}
 	}
 	c.drop(j)
+	return true
 }
 
 func (c *Core) schedule(j *job) {

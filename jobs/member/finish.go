@@ -23,15 +23,15 @@ func (m *Member) Abandoned(id consensus.JobID) {
 
 // Decided puts an outcome away: the certificate and what the seats did take the
 // place of everything that was kept while the job was open.
-func (m *Member) Decided(id consensus.JobID, decision consensus.Decision) {
+func (m *Member) Decided(id consensus.JobID, decision consensus.Decision, standing Standing) {
 	m.work.add(func(ctx context.Context) {
-		if err := m.finish(ctx, id, decision); err != nil && ctx.Err() == nil {
+		if err := m.finish(ctx, id, decision, standing); err != nil && ctx.Err() == nil {
 			m.cfg.Log.Error("outcome not archived", "job", id, "error", err)
 		}
 	})
 }
 
-func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consensus.Decision) error {
+func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consensus.Decision, standing Standing) error {
 	j, ok := m.job(id)
 	if !ok {
 		return nil
@@ -42,15 +42,9 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 		return err
 	}
 	closed := &Closed{Certificate: certificate, Finished: m.cfg.Clock(), Name: j.spec.Name, Labels: j.spec.Labels, Seats: []Seat{}}
-	standing, ok, err := m.cfg.Quorum.Standing(ctx, id)
-	if err != nil {
-		return err
-	}
-	if ok {
-		for _, seat := range standing.Seats {
-			closed.Seats = append(closed.Seats, Seat{Role: seat.Role, Activated: seat.Activated, Accepted: seat.Accepted,
-				Started: seat.Started, Report: seat.Report, Disagrees: seat.Disagrees, Prepared: seat.Prepared, Use: seat.Use})
-		}
+	for _, seat := range standing.Seats {
+		closed.Seats = append(closed.Seats, Seat{Role: seat.Role, Activated: seat.Activated, Accepted: seat.Accepted,
+			Started: seat.Started, Report: seat.Report, Disagrees: seat.Disagrees, Prepared: seat.Prepared, Use: seat.Use})
 	}
 	state := StateOf(decision.Value)
 	entries, err := closed.entries(id, j.charter, state)

@@ -44,8 +44,6 @@ type Agreement interface {
 type Quorum interface {
 	// Refuse answers an offer with a signed reason.
 	Refuse(ctx context.Context, to admission.Key, job consensus.JobID, reason string) error
-	// Standing shows where an open job stands, as this member sees it.
-	Standing(ctx context.Context, job consensus.JobID) (Standing, bool, error)
 }
 
 // Standing is an open job for people.

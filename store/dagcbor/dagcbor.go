@@ -73,6 +73,19 @@ func Marshal(v any) ([]byte, error) {
 	return data, nil
 }
 
+// UnmarshalForm is Unmarshal for what is neither hashed nor kept, such as the
+// envelope of a message: it refuses all that is not canonical dag-cbor, but not
+// another canonical way to say the same, such as null for an empty list.
+func UnmarshalForm(data []byte, v any) error {
+	if _, err := Links(data); err != nil {
+		return err
+	}
+	if err := decoder.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("dagcbor: decode %T: %w", v, err)
+	}
+	return nil
+}
+
 // Unmarshal decodes data into v. It refuses unknown and repeated keys, data
 // after the value, anything over MaxSize, and, with ErrNotCanonical, bytes that
 // Marshal would not have produced.
