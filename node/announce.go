@@ -8,6 +8,7 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/election"
+	"github.com/muster-network/muster/jobs/member"
 	"github.com/muster-network/muster/store/dagcbor"
 )
 
@@ -61,29 +62,20 @@ func (a *announced) roster(id consensus.JobID) []admission.Key {
 // jobEnded pushes a certificate to the peers that rank for its job id and its
 // request id, so that readers who know neither roster nor submitter find it.
 // One member does it: the first seat that signed.
-func (n *Node) jobEnded(id consensus.JobID) {
+func (n *Node) jobEnded(id consensus.JobID, end member.End) {
+	roster := rosterOf(end.Charter)
+	n.announced.add(id, roster)
+	if roster[end.Decision.Commits.Votes[0].Seat] != n.home.identity.Signer.Key() {
+		return
+	}
+	n.announcer.add(announcedOf(id, end.Charter, true))
 	n.later(func(ctx context.Context) error {
-		closed, ok, err := n.archive.Closed(id)
-		if err != nil || !ok {
-			return err
-		}
-		f, err := n.foundHere(closed)
-		if err != nil {
-			return err
-		}
-		roster := rosterOf(f.verdict.Charter)
-		n.announced.add(id, roster)
-		self := n.home.identity.Signer.Key()
-		if roster[f.verdict.Signers[0]] != self {
-			return nil
-		}
-		n.announcer.add(announcedOf(id, f.verdict.Charter, true))
-		data, err := dagcbor.Marshal(closed)
+		data, err := dagcbor.Marshal(end.Closed)
 		if err != nil {
 			return err
 		}
 		n.recordLater(id, data)
-		for _, key := range n.keepersOf(f.verdict, roster) {
+		for _, key := range n.keepersOf(id, end.Charter, roster) {
 			if _, err := n.ask(ctx, key.Peer(), question{Op: opKeep, Data: data}); err != nil {
 				n.cfg.Log.Debug("certificate not kept", "peer", key.Name(), "error", err)
 			}
@@ -93,22 +85,20 @@ func (n *Node) jobEnded(id consensus.JobID) {
 }
 
 // keepersOf returns the peers that rank for a job and have no part in it.
-func (n *Node) keepersOf(v *consensus.Verdict, roster []admission.Key) []admission.Key {
+func (n *Node) keepersOf(id consensus.JobID, c *consensus.Charter, roster []admission.Key) []admission.Key {
 	var all []admission.Key
 	for _, h := range n.adverts.fresh() {
 		all = append(all, h.signed.Advert.Peer)
 	}
-	part := map[admission.Key]bool{v.Charter.Submitter: true}
+	part := map[admission.Key]bool{c.Submitter: true}
 	for _, key := range roster {
 		part[key] = true
 	}
 	var out []admission.Key
-	for _, id := range [][32]byte{v.Job, v.Charter.Request} {
-		for _, key := range election.RankFor(id, all, keepers) {
-			if !part[key] {
-				part[key] = true
-				out = append(out, key)
-			}
+	for _, key := range append(election.RankFor(id, all, keepers), election.RankFor(c.Request, all, keepers)...) {
+		if !part[key] {
+			part[key] = true
+			out = append(out, key)
 		}
 	}
 	return out

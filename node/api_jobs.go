@@ -111,8 +111,20 @@ func (n *Node) builtin(ctx context.Context, ref jobs.Ref) (cid.Cid, error) {
 	if !ok {
 		return cid.Undef, &jobs.Problem{Code: jobs.CodeSpecFile, What: fmt.Sprintf("there is no builtin %q", name), Try: "builtin:hello"}
 	}
+	n.mutex.Lock()
+	root, stored := n.builtins[name]
+	n.mutex.Unlock()
+	if stored {
+		return root, nil
+	}
 	t, err := tree.WriteFile(ctx, n.blocks, bytes.NewReader(data))
-	return t.Root, err
+	if err != nil {
+		return cid.Undef, err
+	}
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	n.builtins[name] = t.Root
+	return t.Root, nil
 }
 
 // class inspects a module, once.

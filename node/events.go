@@ -63,8 +63,8 @@ func (e *events) from(at uint64) ([]api.Event, uint64, <-chan struct{}) {
 // notify is told by the member what happens to jobs.
 func (n *Node) notify(e member.Event) {
 	n.events.add("job."+e.Type, e.Job.String(), e.Data)
-	if jobs.State(e.Type).Terminal() {
-		n.jobEnded(e.Job)
+	if e.End != nil {
+		n.jobEnded(e.Job, *e.End)
 	}
 }
 

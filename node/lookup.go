@@ -149,6 +149,15 @@ func (n *Node) find(ctx context.Context, ref reference) (found, error) {
 			return f, err
 		}
 	}
+	if !ref.isJob {
+		if p, ok, err := n.submitter.Pending(ref.request); err != nil {
+			return found{}, err
+		} else if ok {
+			j := describe(p.Job, p.Charter)
+			j.State, j.Source = jobs.Pending, n.name
+			return found{job: j}, nil
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	return n.findAtPeers(ctx, ref)

@@ -75,8 +75,9 @@ type Node struct {
 	closeOnce sync.Once
 	token     string
 
-	mutex   sync.Mutex
-	classes map[cid.Cid]consensus.Class
+	mutex    sync.Mutex
+	classes  map[cid.Cid]consensus.Class
+	builtins map[string]cid.Cid // those stored since the node began
 }
 
 // Open opens a node's data directory and makes all parts. Nothing is said to
@@ -94,7 +95,7 @@ func Open(cfg Config) (*Node, error) {
 		return nil, &jobs.Problem{Code: jobs.CodeDenied, What: "this node may not lie", Why: "its network is no testnet"}
 	}
 	n := &Node{cfg: cfg, home: h, name: h.identity.Signer.Key().Name(), ready: make(chan struct{}), stop: make(chan struct{}),
-		tasks: make(chan func(context.Context) error, 1024), classes: map[cid.Cid]consensus.Class{}, announced: newAnnounced(),
+		tasks: make(chan func(context.Context) error, 1024), classes: map[cid.Cid]consensus.Class{}, builtins: map[string]cid.Cid{}, announced: newAnnounced(),
 		records: make(chan dhtRecord, maxRecords)}
 	n.started = n.clock()
 	for _, open := range []func() error{n.openStore, n.openExecutor, n.openNetwork, n.openJobs, n.openAPI} {

@@ -59,7 +59,8 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 	m.mutex.Unlock()
 	m.ended(id)
 	j.logs.Close()
-	m.cfg.Notify(Event{Type: string(state), Job: id, Data: map[string]any{"outcome": decision.Value.String(), "name": j.spec.Name}})
+	m.cfg.Notify(Event{Type: string(state), Job: id, Data: map[string]any{"outcome": decision.Value.String(), "name": j.spec.Name},
+		End: &End{Charter: j.charter, Decision: decision, Closed: closed}})
 	m.replicate(ctx, j, decision.Value)
 	return nil
 }

@@ -108,6 +108,14 @@ type Event struct {
 	Type string // accepted, started, running, reported, decided, refused, stored
 	Job  consensus.JobID
 	Data map[string]any
+	End  *End // of a job that has its outcome
+}
+
+// End is what is told of a job that ended.
+type End struct {
+	Charter  *consensus.Charter
+	Decision consensus.Decision
+	Closed   *Closed
 }
 
 // Member is the quorum side of one node.
