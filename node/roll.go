@@ -25,7 +25,7 @@ type rolls struct {
 // rollPause is the least time between two rolls, in milliseconds.
 const rollPause = 1_000
 
-// Roll returns the roll to draw from; its block is stored.
+// Roll returns the roll to draw from. Its block is durable: charters name it.
 func (n *Node) Roll(ctx context.Context) (*consensus.Roll, dagcbor.Link, error) {
 	r := &n.rolls
 	r.mutex.Lock()
@@ -47,6 +47,9 @@ func (n *Node) Roll(ctx context.Context) (*consensus.Roll, dagcbor.Link, error) 
 		return nil, link, err
 	}
 	if err := n.blocks.Put(ctx, block); err != nil {
+		return nil, link, err
+	}
+	if err := n.blocks.Sync(ctx); err != nil {
 		return nil, link, err
 	}
 	r.roll, r.link, r.state = roll, link, state

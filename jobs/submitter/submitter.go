@@ -61,7 +61,7 @@ type Config struct {
 	Quorum     Quorum
 	Store      store.Blocks
 	Journal    Journal
-	// Roll returns the roll to draw from, stored.
+	// Roll returns the roll to draw from, durable.
 	Roll func(ctx context.Context) (*consensus.Roll, dagcbor.Link, error)
 	// Known returns the job that lives, or has ended, under a request id: the
 	// submission's own record goes when the outcome is archived.
@@ -260,12 +260,21 @@ func (s *Submitter) settle(sub *submission, result Acknowledged, err error) {
 	}
 }
 
-// Pending reports whether a request is on its way to acknowledgement.
-func (s *Submitter) Pending(request consensus.RequestID) bool {
+// Pending returns the charter that is out for a request, while it is on its way
+// to acknowledgement: no more than a candidate for the request's job.
+func (s *Submitter) Pending(request consensus.RequestID) (Acknowledged, bool, error) {
 	s.mutex.Lock()
-	defer s.mutex.Unlock()
 	_, ok := s.pending[request]
-	return ok
+	s.mutex.Unlock()
+	if !ok {
+		return Acknowledged{}, false, nil
+	}
+	r, ok, err := s.record(request)
+	if err != nil || !ok {
+		return Acknowledged{}, false, err
+	}
+	charter, job, err := r.Offer.Charter.Open(s.cfg.Network)
+	return Acknowledged{Job: job, Request: request, Charter: charter}, err == nil, err
 }
 
 // carry takes a submission through its draws.
