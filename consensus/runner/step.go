@@ -212,22 +212,25 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 		c.batch.Entries = append(c.batch.Entries, Entry{j.id, j.nextSeq, record})
 		j.nextSeq++
 	}
+	decided := false
+	for _, effect := range ready.Do {
+		do := Do{Job: j.id, Charter: j.charter, Effect: effect}
+		if d, ok := effect.(bft.Decided); ok {
+			decided = true
+			do.View = j.machine.View()
+			c.sayDecided(j, d.Decision)
+		}
+		c.batch.Dos = append(c.batch.Dos, do)
+	}
 	for _, out := range ready.Say {
-		if out.Note == consensus.NoteDecided && out.To == nil {
-			out = c.hint(j, out)
+		if decided && out.Note == consensus.NoteDecided {
+			continue // the hint stands for it
 		}
 		c.batch.Says = append(c.batch.Says, c.say(j, out, out.To, true))
 		j.backoff = c.resend
 	}
-	for _, effect := range ready.Do {
-		do := Do{Job: j.id, Charter: j.charter, Effect: effect}
-		if _, ok := effect.(bft.Decided); ok {
-			do.View = j.machine.View()
-		}
-		c.batch.Dos = append(c.batch.Dos, do)
-	}
 	j.wake = ready.Wake
-	if len(ready.Say) > 0 {
+	if len(ready.Say) > 0 || decided {
 		j.nudge = now + j.backoff
 	}
 	if j.machine.Done() && j.ended == 0 {
@@ -240,18 +243,18 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 	c.schedule(j)
 }
 
-// hint makes of a decision's first push a word that it is here, to all members:
-// most of them have come to it at the same time. Who does not say the same
-// before the back-off is sent the whole (decision 008). The submitter gets it
+// sayDecided tells all members that the decision is here, and no more: most of
+// them have come to it at the same time. Who does not say the same before the
+// back-off is sent the whole (decision 008). A submitter without a seat gets it
 // at once.
-func (c *Core) hint(j *job, out bft.Outgoing) bft.Outgoing {
-	if out.Submitter && j.charter.Place(j.charter.Submitter) < 0 {
-		whole := out
-		whole.To = []int{}
-		c.batch.Says = append(c.batch.Says, c.say(j, whole, whole.To, true))
+func (c *Core) sayDecided(j *job, d consensus.Decision) {
+	hint := bft.Outgoing{Note: consensus.NoteDecided, Value: d.Commits.Value}
+	c.batch.Says = append(c.batch.Says, c.say(j, hint, nil, true))
+	if j.charter.Place(j.charter.Submitter) < 0 {
+		whole := hint
+		whole.Payload, whole.Submitter = &consensus.Payload{Decision: &d}, true
+		c.batch.Says = append(c.batch.Says, c.say(j, whole, []int{}, true))
 	}
-	out.Submitter, out.Payload = false, nil
-	return out
 }
 
 func (c *Core) say(j *job, out bft.Outgoing, seats []int, own bool) Say {

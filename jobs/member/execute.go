@@ -23,8 +23,10 @@ func (m *Member) Execute(id consensus.JobID, run uint64) {
 			m.report(ctx, j, run, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, exec.Use{}, err.Error())
 			return
 		}
-		m.state(ctx, j, run, false)
 		m.startRuns()
+		if m.isWaiting(j, run) {
+			m.state(ctx, j, run, false)
+		}
 	})
 }
 
@@ -42,6 +44,13 @@ func (m *Member) enqueue(j *job, run uint64) error {
 		m.waiting[j.id] = waiting{j, run}
 	}
 	return err
+}
+
+func (m *Member) isWaiting(j *job, run uint64) bool {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	w, ok := m.waiting[j.id]
+	return ok && w.run == run
 }
 
 // startRuns starts every run that resources allow.
