@@ -23,7 +23,7 @@ const certificateName = "job.cert"
 // TreeCID returns the CID of the result tree that a folder on disk is: out/,
 // stdout, stderr and exit, as muster result -o writes them. A certificate beside
 // them is left out; any other file makes it another tree, and an error.
-func TreeCID(dir string) (string, error) {
+func TreeCID(ctx context.Context, dir string) (string, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return "", err
@@ -32,7 +32,7 @@ func TreeCID(dir string) (string, error) {
 	if err = errors.Join(err, root.Close()); err != nil {
 		return "", err
 	}
-	t, err := tree.WriteResult(context.TODO(), nowhere{}, r)
+	t, err := tree.WriteResult(ctx, nowhere{}, r)
 	return t.Root.String(), err
 }
 

@@ -73,7 +73,6 @@ type Node struct {
 	stop      chan struct{}
 	stopOnce  sync.Once
 	closeOnce sync.Once
-	token     string
 
 	mutex    sync.Mutex
 	classes  map[cid.Cid]consensus.Class

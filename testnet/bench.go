@@ -53,7 +53,7 @@ const SchemaBench = "muster.bench/v1"
 // Bench starts a network, measures it, and takes it down.
 func Bench(ctx context.Context, o BenchOptions) (f Figures, err error) {
 	f = Figures{Schema: SchemaBench, Nodes: o.Nodes, Jobs: o.Jobs, Submitters: o.Submitters}
-	n, err := Start(ctx, Options{Nodes: o.Nodes, Binary: o.Binary, Quiet: true, API: "127.0.0.1:0"})
+	n, err := Start(ctx, Options{Nodes: o.Nodes, Binary: o.Binary, API: "127.0.0.1:0"})
 	if err != nil {
 		return f, err
 	}

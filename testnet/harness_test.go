@@ -78,7 +78,7 @@ func up(t *testing.T, o testnet.Options) *network {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), hang)
 	t.Cleanup(cancel)
-	o.Binary, o.Quiet, o.Dir = os.Getenv(envBinary), true, t.TempDir()
+	o.Binary, o.Dir = os.Getenv(envBinary), t.TempDir()
 	if o.Policy == nil {
 		o.Policy = policy()
 	}

@@ -129,15 +129,19 @@ func (n *Node) signal(s syscall.Signal) error {
 	if err := syscall.Kill(n.PID, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("n%d: %w", n.Number, err)
 	}
-	deadline := time.Now().Add(stopTimeout)
+	deadline := time.NewTimer(stopTimeout)
+	defer deadline.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
 	for n.Running() {
-		if time.Now().After(deadline) {
+		select {
+		case <-look.C:
+		case <-deadline.C:
 			if s == syscall.SIGKILL {
 				return fmt.Errorf("n%d does not die", n.Number)
 			}
 			return n.signal(syscall.SIGKILL)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	return nil
 }
@@ -184,8 +188,8 @@ func (n *Network) down() error {
 			errs = append(errs, err)
 		}
 	}
-	if at, err := Locate(); err == nil && at == n.Dir {
-		errs = append(errs, os.Remove(pointer()))
+	if at, err := Locate(n.Pointer); err == nil && at == n.Dir {
+		errs = append(errs, os.Remove(n.Pointer))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

@@ -36,14 +36,16 @@ type Options struct {
 	Policy *admission.Policy
 	CPU    uint64 // milli-CPU that every node offers; 0: all of the machine's
 	API    string // of the first node; empty: the usual port or any other
-	Quiet  bool   // do not become what --testnet finds
 	Stdout io.Writer
+	// Pointer is the file that is to name Dir, for Locate; empty: none.
+	Pointer string
 }
 
 // Network is a running testnet.
 type Network struct {
-	Dir   string  `json:"dir"`
-	Nodes []*Node `json:"nodes"`
+	Dir     string  `json:"dir"`
+	Pointer string  `json:"pointer,omitempty"` // the file that names Dir
+	Nodes   []*Node `json:"nodes"`
 }
 
 // Node is one process of a testnet.
@@ -128,7 +130,7 @@ func Start(ctx context.Context, o Options) (n *Network, err error) {
 		p := Policy()
 		o.Policy = &p
 	}
-	n = &Network{Dir: o.Dir}
+	n = &Network{Dir: o.Dir, Pointer: o.Pointer}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.down())
@@ -140,7 +142,7 @@ func Start(ctx context.Context, o Options) (n *Network, err error) {
 	if err := n.begin(ctx, o); err != nil {
 		return nil, err
 	}
-	return n, n.save(o.Quiet)
+	return n, n.save()
 }
 
 // plan gives every node its directory, its socket and its ports. Ports are
@@ -299,7 +301,7 @@ func (n *Node) Client() (*client.Client, error) {
 	return client.New(client.Config{Address: "unix:" + n.Socket})
 }
 
-func (n *Network) save(quiet bool) error {
+func (n *Network) save() error {
 	data, err := json.MarshalIndent(n, "", "  ")
 	if err != nil {
 		return err
@@ -307,13 +309,13 @@ func (n *Network) save(quiet bool) error {
 	if err := os.WriteFile(filepath.Join(n.Dir, fileState), data, 0o600); err != nil {
 		return err
 	}
-	if quiet {
+	if n.Pointer == "" {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(pointer()), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(n.Pointer), 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(pointer(), []byte(n.Dir), 0o600)
+	return os.WriteFile(n.Pointer, []byte(n.Dir), 0o600)
 }
 
 // Load reads what a testnet in dir is made of.
@@ -326,18 +328,9 @@ func Load(dir string) (*Network, error) {
 	return n, json.Unmarshal(data, n)
 }
 
-// pointer is the file that names the directory of the testnet that is up.
-func pointer() string {
-	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if dir == "" {
-		dir = filepath.Join(os.TempDir(), fmt.Sprintf("muster-%d", os.Getuid()))
-	}
-	return filepath.Join(dir, "muster-testnet")
-}
-
-// Locate returns the directory of the testnet that is up.
-func Locate() (string, error) {
-	data, err := os.ReadFile(pointer())
+// Locate returns the directory of the testnet that pointer names.
+func Locate(pointer string) (string, error) {
+	data, err := os.ReadFile(pointer)
 	if err != nil {
 		return "", &jobs.Problem{Code: jobs.CodeNodeDown, What: "no testnet is up", Try: "muster testnet up --nodes 7 --lie 1 --detach"}
 	}

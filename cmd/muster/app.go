@@ -97,7 +97,7 @@ func (a *app) client() (*client.Client, error) {
 // user's socket.
 func (a *app) address() (string, error) {
 	if a.testnet {
-		return testnetAddress()
+		return a.testnetAddress()
 	}
 	if api := a.set.get(keyAPI); api != "" {
 		return api, nil

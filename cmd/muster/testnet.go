@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -28,7 +31,7 @@ func (a *app) testnetUp() *cobra.Command {
 	c.Flags().StringVar(&o.Dir, "dir", "", "data folder; default: a new one among the temporary files")
 	c.Flags().BoolVar(&o.Detach, "detach", false, "return when it is up")
 	c.RunE = func(command *cobra.Command, _ []string) error {
-		o.Stdout = a.out
+		o.Stdout, o.Pointer = a.out, a.testnetPointer()
 		return testnet.Up(command.Context(), o)
 	}
 	return c
@@ -37,7 +40,7 @@ func (a *app) testnetUp() *cobra.Command {
 func (a *app) testnetStatus() *cobra.Command {
 	return &cobra.Command{Use: "status", Short: "Show the testnet's nodes", Args: noArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			dir, err := testnet.Locate()
+			dir, err := testnet.Locate(a.testnetPointer())
 			if err != nil {
 				return err
 			}
@@ -52,7 +55,7 @@ func (a *app) testnetKill() *cobra.Command {
 			if err != nil {
 				return usage("no node "+strconv.Quote(args[0]), "muster testnet kill n3")
 			}
-			dir, err := testnet.Locate()
+			dir, err := testnet.Locate(a.testnetPointer())
 			if err != nil {
 				return err
 			}
@@ -63,7 +66,7 @@ func (a *app) testnetKill() *cobra.Command {
 func (a *app) testnetDown() *cobra.Command {
 	return &cobra.Command{Use: "down", Short: "Stop the testnet and remove its data", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			dir, err := testnet.Locate()
+			dir, err := testnet.Locate(a.testnetPointer())
 			if err != nil {
 				return err
 			}
@@ -71,9 +74,18 @@ func (a *app) testnetDown() *cobra.Command {
 		}}
 }
 
+// testnetPointer is the file that names the folder of this user's testnet.
+func (a *app) testnetPointer() string {
+	dir, _ := a.set.env("XDG_RUNTIME_DIR")
+	if dir == "" {
+		dir = filepath.Join(os.TempDir(), fmt.Sprintf("muster-%d", os.Getuid()))
+	}
+	return filepath.Join(dir, "muster-testnet")
+}
+
 // testnetAddress is the API of the running testnet's first node.
-func testnetAddress() (string, error) {
-	dir, err := testnet.Locate()
+func (a *app) testnetAddress() (string, error) {
+	dir, err := testnet.Locate(a.testnetPointer())
 	if err != nil {
 		return "", err
 	}
@@ -81,8 +93,8 @@ func testnetAddress() (string, error) {
 }
 
 // testnetHome is the data folder of the running testnet's first node.
-func testnetHome() (string, error) {
-	dir, err := testnet.Locate()
+func (a *app) testnetHome() (string, error) {
+	dir, err := testnet.Locate(a.testnetPointer())
 	if err != nil {
 		return "", err
 	}

@@ -53,7 +53,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		if result == "" && offline {
 			result = resultBeside(args[0])
 		}
-		if err := v.checkResult(verdict, result); err != nil {
+		if err := v.checkResult(command.Context(), verdict, result); err != nil {
 			return err
 		}
 		return a.show(v.view(a))
@@ -135,7 +135,7 @@ func (a *app) genesis(path string) ([]byte, error) {
 // home is this machine's data folder, or that of the testnet's first node.
 func (a *app) home() (string, error) {
 	if a.testnet {
-		return testnetHome()
+		return a.testnetHome()
 	}
 	return a.set.get(keyHome), nil
 }
@@ -176,11 +176,11 @@ func (v *verification) fill(verdict consensus.Verdict) {
 }
 
 // checkResult compares a folder with the certified result tree, byte for byte.
-func (v *verification) checkResult(verdict consensus.Verdict, dir string) error {
+func (v *verification) checkResult(ctx context.Context, verdict consensus.Verdict, dir string) error {
 	if dir == "" {
 		return nil
 	}
-	tree, err := node.TreeCID(dir)
+	tree, err := node.TreeCID(ctx, dir)
 	if err != nil {
 		return &jobs.Problem{Code: jobs.CodeCertificate, What: dir + " is not the certified result", Why: err.Error()}
 	}

@@ -114,7 +114,6 @@ type job struct {
 	inputs         []exec.File
 	outputs        []string
 	everything     bool
-	memory, disk   int64
 	stdout, stderr io.Writer // called before a byte counts; panic to end the run
 }
 

@@ -23,7 +23,7 @@ const (
 var (
 	// ErrFatal wraps an error after which Pebble cannot go on.
 	ErrFatal = errors.New("store stopped")
-	// ErrCorrupt, besides ErrFatal, wraps the finding that bytes on disk are not
+	// ErrCorrupt wraps, besides ErrFatal, the finding that bytes on disk are not
 	// those that were written.
 	ErrCorrupt = errors.New("corrupt")
 )

@@ -44,6 +44,7 @@ func main() {
 		var all [][]byte
 		for {
 			all = append(all, bytes.Repeat([]byte{1}, 1<<20))
+			runtime.KeepAlive(all)
 		}
 	case "world": // prints all it can learn that could differ between machines
 		world()
