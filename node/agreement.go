@@ -30,8 +30,8 @@ var (
 type host struct{ *member.Member }
 
 // Decided implements runner.Host.
-func (h host) Decided(job consensus.JobID, decision consensus.Decision, v bft.View) {
-	h.Member.Decided(job, decision, standing(v))
+func (h host) Decided(job consensus.JobID, decision consensus.Decision, v bft.View, records [][]byte) {
+	h.Member.Decided(job, decision, standing(v), records)
 }
 
 // agreement joins member and submitter, who do not know each other, to the

@@ -257,7 +257,11 @@ func (l *loop) do(d Do) {
 	case bft.StartedJob:
 		host.Started(d.Job)
 	case bft.Decided:
-		host.Decided(d.Job, e.Decision, d.View)
+		records := make([][]byte, d.Records)
+		for seq := range records {
+			records[seq] = RecordKey(d.Job, uint64(seq))
+		}
+		host.Decided(d.Job, e.Decision, d.View, records)
 		if w, ok := l.r.watcher(d.Job); ok {
 			w.heard(Heard{From: l.r.cfg.Signer.Key(), Decision: &e.Decision})
 		}

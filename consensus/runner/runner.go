@@ -42,8 +42,9 @@ type Host interface {
 	// Fetch makes the blocks of value durable, then Held must be told.
 	Fetch(job consensus.JobID, value consensus.Value, hash consensus.Hash, from []admission.Key)
 	Started(job consensus.JobID)
-	// Decided tells the outcome, durable here, and how the job then stood.
-	Decided(job consensus.JobID, decision consensus.Decision, standing bft.View)
+	// Decided tells the outcome, durable here, how the job then stood, and the
+	// keys of its records, which may go when the outcome is archived.
+	Decided(job consensus.JobID, decision consensus.Decision, standing bft.View, records [][]byte)
 	Abandoned(job consensus.JobID)
 	// Blocks hands over small blocks that came along with a report.
 	Blocks(job consensus.JobID, blocks []consensus.Block)

@@ -81,6 +81,7 @@ type Do struct {
 	Charter *consensus.Charter
 	Effect  bft.Effect
 	View    bft.View // with Decided: how the job stood
+	Records uint64   // with Decided: how many records the job has
 }
 
 // Batch is what steps asked for: make Entries and Extra durable together, then
@@ -217,7 +218,7 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 		do := Do{Job: j.id, Charter: j.charter, Effect: effect}
 		if d, ok := effect.(bft.Decided); ok {
 			decided = true
-			do.View = j.machine.View()
+			do.View, do.Records = j.machine.View(), j.nextSeq
 			c.sayDecided(j, d.Decision)
 		}
 		c.batch.Dos = append(c.batch.Dos, do)

@@ -25,7 +25,6 @@ var (
 	prefixDone    = []byte("d/")
 	prefixRequest = []byte("q/")
 	prefixTime    = []byte("t/")
-	prefixRecords = []byte("r/")
 )
 
 func keyOf(prefix []byte, id [32]byte) []byte {
@@ -135,7 +134,6 @@ func (c *Closed) entries(id consensus.JobID, charter *consensus.Charter, state j
 		{Key: keyOf(prefixRequest, charter.Request), Value: id[:]},
 		{Key: timeKey(charter.Issued, id), Value: line},
 		{Key: keyOf(prefixOpen, id), Delete: true},
-		{Key: keyOf(prefixRecords, id), Delete: true, Prefix: true},
 	}, nil
 }
 

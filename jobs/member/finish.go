@@ -8,6 +8,7 @@ import (
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/journal"
 )
 
 // Started is told when q members have accepted.
@@ -22,16 +23,17 @@ func (m *Member) Abandoned(id consensus.JobID) {
 }
 
 // Decided puts an outcome away: the certificate and what the seats did take the
-// place of everything that was kept while the job was open.
-func (m *Member) Decided(id consensus.JobID, decision consensus.Decision, standing Standing) {
+// place of everything that was kept while the job was open: records are the keys
+// under which agreement kept what is not needed any more.
+func (m *Member) Decided(id consensus.JobID, decision consensus.Decision, standing Standing, records [][]byte) {
 	m.work.add(func(ctx context.Context) {
-		if err := m.finish(ctx, id, decision, standing); err != nil && ctx.Err() == nil {
+		if err := m.finish(ctx, id, decision, standing, records); err != nil && ctx.Err() == nil {
 			m.cfg.Log.Error("outcome not archived", "job", id, "error", err)
 		}
 	})
 }
 
-func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consensus.Decision, standing Standing) error {
+func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consensus.Decision, standing Standing, records [][]byte) error {
 	j, ok := m.job(id)
 	if !ok {
 		return nil
@@ -50,6 +52,11 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 	entries, err := closed.entries(id, j.charter, state)
 	if err != nil {
 		return err
+	}
+	// One by one: a range's deletion would slow every look-up until it is
+	// compacted away.
+	for _, key := range records {
+		entries = append(entries, journal.Entry{Key: key, Delete: true})
 	}
 	if err := m.cfg.Journal.Append(ctx, entries...); err != nil {
 		return err
