@@ -91,8 +91,8 @@ func (r *Runner) Run(ctx context.Context) error {
 // however much is in it. With one job in flight waiting would only cost time;
 // with many, a moment lets their steps share the cost.
 const (
-	paceJob = 250 * time.Microsecond // of pause for each open job
-	paceMax = 5 * time.Millisecond
+	paceJob = 500 * time.Microsecond // of pause for each open job
+	paceMax = 8 * time.Millisecond
 )
 
 // pause returns how long the next batch is still held back.
