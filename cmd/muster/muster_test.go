@@ -22,8 +22,16 @@ import (
 	"github.com/muster-network/muster/store/tree"
 )
 
+// envBinary names a muster that is built already. Without it the scripts run
+// this test's own binary, which the race detector makes slow to start.
+const envBinary = "MUSTER_BIN"
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"muster": main})
+	commands := map[string]func(){"muster": main}
+	if os.Getenv(envBinary) != "" {
+		commands = nil
+	}
+	testscript.Main(m, commands)
 }
 
 // TestCommands runs the scripts in testdata: real processes against a network
@@ -98,6 +106,9 @@ func serve(env *testscript.Env) error {
 	env.Setenv("MUSTER_SOCKET", l.Addr().String())
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("TZ", "UTC")
+	if binary := os.Getenv(envBinary); binary != "" {
+		env.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+env.Getenv("PATH"))
+	}
 	return os.WriteFile(filepath.Join(env.WorkDir, "lab.genesis"), n.GenesisBytes, 0o600)
 }
 
