@@ -158,8 +158,14 @@ func (v *verification) check(data, genesis []byte) (consensus.Verdict, error) {
 		return client.Verify(data, genesis)
 	}
 	opened, err := client.VerifyBundle(bytes.NewReader(data), genesis)
-	v.Bundle = true
-	return opened.Verdict, err
+	if err != nil {
+		return opened.Verdict, err
+	}
+	if err := node.CheckDraw(opened); err != nil {
+		return opened.Verdict, &jobs.Problem{Code: jobs.CodeCertificate, What: "the quorum is not the one drawn", Why: err.Error()}
+	}
+	v.Bundle, v.Draw = true, "checked against the roll"
+	return opened.Verdict, nil
 }
 
 func (v *verification) fill(verdict consensus.Verdict) {
