@@ -18,6 +18,10 @@ const frameVersion = 1
 // frameFill is the size at which a frame takes no further messages, in bytes.
 const frameFill = 512 << 10
 
+// maxBody bounds the body of a frame, in bytes: the rest is for
+// acknowledgements.
+const maxBody = MaxFrame - 128<<10
+
 // frame is what one peer sends another: acknowledgements, which are the
 // receiver's own, around a body that may be the same for many receivers.
 type frame struct {

@@ -264,12 +264,25 @@ func (l *loop) encode(out []outgoing, which []int, signed batchSigned) []piece {
 			size += out[which[end]].size
 			end++
 		}
-		if data, order, err := l.encodeBody(out, which[start:end], start, signed); err == nil {
-			pieces = append(pieces, piece{data, order})
-		}
+		pieces = append(pieces, l.halve(out, which[start:end], start, signed)...)
 		start = end
 	}
 	return pieces
+}
+
+// halve encodes messages into one body, or into more where their sizes were
+// guessed too low: a frame out of bounds would count against this node. Base is
+// the position of the first message.
+func (l *loop) halve(out []outgoing, which []int, base int, signed batchSigned) []piece {
+	data, order, err := l.encodeBody(out, which, base, signed)
+	if err == nil && len(data) <= maxBody {
+		return []piece{{data, order}}
+	}
+	if len(which) < 2 {
+		return nil // no message by itself is that long
+	}
+	half := len(which) / 2
+	return append(l.halve(out, which[:half], base, signed), l.halve(out, which[half:], base+half, signed)...)
 }
 
 func (l *loop) encodeBody(out []outgoing, which []int, base int, signed batchSigned) ([]byte, []int, error) {
