@@ -107,6 +107,11 @@ func (a *agreement) Refuse(ctx context.Context, to admission.Key, job consensus.
 		Value: sha256.Sum256([]byte(reason)), Payload: &consensus.Payload{Reason: reason}})
 }
 
+// Decided implements member.Quorum.
+func (a *agreement) Decided(ctx context.Context, to admission.Key, job consensus.JobID, d consensus.Decision) error {
+	return a.runner.Speak(ctx, runner.Speech{To: to, Job: job, Note: consensus.NoteDecided, Payload: &consensus.Payload{Decision: &d}})
+}
+
 // maxReason bounds the words of a refusal, in bytes.
 const maxReason = 400
 

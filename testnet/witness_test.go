@@ -1,6 +1,7 @@
 package testnet_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -62,13 +63,25 @@ func TestAJobThatEnoughMembersRefuseIsRefusedWithTheirReasons(t *testing.T) {
 	p := policy()
 	p.MaxJobs, p.Accept = 1, 2_000
 	n := up(t, testnet.Options{Nodes: 4, Policy: p})
-	busy := map[int]bool{}
+	busy := map[int]string{}
 	for len(busy) < 2 {
-		number, _ := n.occupyOne()
-		busy[number] = true
+		number, id := n.occupyOne()
+		busy[number] = id
 	}
 	code, _, chatter := muster(t, "", "--socket", n.node(1).Socket, "run", "builtin:hello")
 	if code != 6 || !strings.Contains(chatter, "busy") {
 		t.Errorf("exit %d\n%s", code, chatter)
+	}
+	for number, id := range busy {
+		_, err := n.client(1).Cancel(n.ctx, id)
+		n.must(err)
+		n.ended(number, id)
+	}
+	// The two that had accepted gave up their place when it was withdrawn.
+	n.await("all have room again", func() bool {
+		return n.open(1)+n.open(2)+n.open(3)+n.open(4) == 0
+	}, func() string { return fmt.Sprint(n.open(1), n.open(2), n.open(3), n.open(4)) })
+	if job, _ := n.ended(1, n.submit(1, hello("Ada", 4), "").ID); job.State != jobs.Succeeded {
+		t.Error(states(job))
 	}
 }

@@ -154,6 +154,9 @@ type Decided struct{ Decision consensus.Decision }
 // accepts. Charter and accepts are kept: late accepts still start the job.
 type Abandon struct{}
 
+// Expire forgets a job that never started: its deadline has passed.
+type Expire struct{}
+
 // Equivocation reports two different statements of one seat for one slot. It
 // is told once for each seat.
 type Equivocation struct {
@@ -166,4 +169,5 @@ func (Fetch) effect()        {}
 func (StartedJob) effect()   {}
 func (Decided) effect()      {}
 func (Abandon) effect()      {}
+func (Expire) effect()       {}
 func (Equivocation) effect() {}

@@ -251,6 +251,8 @@ func effect(e Effect) string {
 		return "the start told"
 	case Abandon:
 		return "its place in the queue given up"
+	case Expire:
+		return "all of it forgotten"
 	}
 	return fmt.Sprintf("%T", e)
 }

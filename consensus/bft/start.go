@@ -9,6 +9,7 @@ type entry struct {
 	void      bool // the submitter's Void is durable
 	voided    bool // and came before the start
 	abandoned bool // the place in the queue was given up
+	expired   bool // all of it was
 	accepts   []*consensus.Proof
 	started   []consensus.Vote // q accepts, durable; nil before the start
 	shown     []bool           // by seat: it has shown that it started
@@ -91,6 +92,10 @@ func (m *Machine) start() {
 		e.abandoned = true
 		m.do(Abandon{})
 	}
+	if m.now > m.cfg.Charter.Deadline && !e.expired {
+		e.expired = true
+		m.do(Expire{})
+	}
 }
 
 // submitterVoid gives a job up that has not started here. One that has started
@@ -108,6 +113,20 @@ func (m *Machine) submitterVoid() {
 	out := m.shareAccepts()
 	out.To, out.Submitter = []int{}, true
 	m.say(out)
+	m.say(Outgoing{To: []int{}, Submitter: true, Kind: consensus.KindStarted})
+}
+
+// ForSubmitter returns what this member would say now to a submitter that has
+// heard nothing.
+func (m *Machine) ForSubmitter() []Outgoing {
+	out := m.entryStatements()
+	if m.decision != nil {
+		out = []Outgoing{m.decided([]int{})}
+	}
+	for i := range out {
+		out[i].To, out[i].Submitter = []int{}, true
+	}
+	return out
 }
 
 func (m *Machine) entryStatements() []Outgoing {
@@ -122,7 +141,8 @@ func (m *Machine) entryStatements() []Outgoing {
 }
 
 func (m *Machine) entryAlarms() {
-	if m.entry.started == nil && !m.entry.abandoned {
+	if m.entry.started == nil {
 		m.alarm(m.cfg.Charter.AcceptBy + 1)
+		m.alarm(m.cfg.Charter.Deadline + 1)
 	}
 }

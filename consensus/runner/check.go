@@ -66,7 +66,7 @@ func (r *Runner) Receive(from admission.Key, data []byte) error {
 			if n.Payload == nil || n.Payload.Offer == nil {
 				return errFrame
 			}
-			r.cfg.Host.Offered(from, *n.Payload.Offer, nil)
+			r.offered(from, n)
 		}
 	}
 	for i, it := range b.Items {
@@ -79,6 +79,16 @@ func (r *Runner) Receive(from admission.Key, data []byte) error {
 	}
 	r.frames <- ev
 	return nil
+}
+
+// offered hands over a charter. A submitter that offers what is open has not
+// heard, or has forgotten, what became of it.
+func (r *Runner) offered(from admission.Key, n *note) {
+	if info, ok := r.info(n.Job); ok && info.charter.Submitter == from {
+		r.inbox <- event{job: n.Job, again: true}
+		return
+	}
+	r.cfg.Host.Offered(from, *n.Payload.Offer, nil)
 }
 
 // receiveOne sorts one message: to a watcher, to the loop, or among the

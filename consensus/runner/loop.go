@@ -131,6 +131,8 @@ func (l *loop) drain() {
 func (l *loop) input(ev event) {
 	now := l.r.cfg.Clock()
 	switch {
+	case ev.again:
+		l.core.Repeat(ev.job)
 	case ev.speak != nil:
 		l.spoken = append(l.spoken, *ev.speak)
 	case ev.view != nil:
@@ -257,19 +259,25 @@ func (l *loop) do(d Do) {
 	case bft.StartedJob:
 		host.Started(d.Job)
 	case bft.Decided:
-		records := make([][]byte, d.Records)
-		for seq := range records {
-			records[seq] = RecordKey(d.Job, uint64(seq))
-		}
-		host.Decided(d.Job, e.Decision, d.View, records)
+		host.Decided(d.Job, e.Decision, d.View, recordKeys(d))
 		if w, ok := l.r.watcher(d.Job); ok {
 			w.heard(Heard{From: l.r.cfg.Signer.Key(), Decision: &e.Decision})
 		}
 	case bft.Abandon:
 		host.Abandoned(d.Job)
+	case bft.Expire:
+		host.Expired(d.Job, recordKeys(d))
 	case dropped:
 		l.r.known.Delete(d.Job)
 	}
+}
+
+func recordKeys(d Do) [][]byte {
+	keys := make([][]byte, d.Records)
+	for seq := range keys {
+		keys[seq] = RecordKey(d.Job, uint64(seq))
+	}
+	return keys
 }
 
 // RecordPrefix begins the keys of all of a job's records.

@@ -46,6 +46,9 @@ type Host interface {
 	// keys of its records, which may go when the outcome is archived.
 	Decided(job consensus.JobID, decision consensus.Decision, standing bft.View, records [][]byte)
 	Abandoned(job consensus.JobID)
+	// Expired tells that a job never started, and that nothing is to be kept of
+	// it: records are the keys of what agreement kept.
+	Expired(job consensus.JobID, records [][]byte)
 	// Blocks hands over small blocks that came along with a report.
 	Blocks(job consensus.JobID, blocks []consensus.Block)
 	// Inline returns the blocks of a value's tree if they are small, or none.
@@ -110,6 +113,7 @@ type event struct {
 	open  *Open
 	done  chan<- error
 	speak *Speech
+	again bool // say again to job's submitter what it has to know
 	view  func(bft.View, bool)
 }
 

@@ -81,7 +81,7 @@ type Do struct {
 	Charter *consensus.Charter
 	Effect  bft.Effect
 	View    bft.View // with Decided: how the job stood
-	Records uint64   // with Decided: how many records the job has
+	Records uint64   // with Decided and Expire: how many records the job has
 }
 
 // Batch is what steps asked for: make Entries and Extra durable together, then
@@ -164,6 +164,16 @@ func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
 	c.gather(now, j, j.machine.Step(now, in))
 }
 
+// Repeat says again to a job's submitter what it has to know: it asks by
+// offering what is open already.
+func (c *Core) Repeat(id consensus.JobID) {
+	if j, ok := c.jobs[id]; ok {
+		for _, out := range j.machine.ForSubmitter() {
+			c.batch.Says = append(c.batch.Says, c.say(j, out, out.To, false))
+		}
+	}
+}
+
 // Len returns how many jobs have no outcome yet.
 func (c *Core) Len() int { return len(c.jobs) - c.ended }
 
@@ -213,9 +223,12 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 		c.batch.Entries = append(c.batch.Entries, Entry{j.id, j.nextSeq, record})
 		j.nextSeq++
 	}
-	decided := false
+	decided, expired := false, false
 	for _, effect := range ready.Do {
 		do := Do{Job: j.id, Charter: j.charter, Effect: effect}
+		if _, ok := effect.(bft.Expire); ok {
+			expired, do.Records = true, j.nextSeq
+		}
 		if d, ok := effect.(bft.Decided); ok {
 			decided = true
 			do.View, do.Records = j.machine.View(), j.nextSeq
@@ -229,6 +242,10 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 		}
 		c.batch.Says = append(c.batch.Says, c.say(j, out, out.To, true))
 		j.backoff = c.resend
+	}
+	if expired {
+		c.drop(j)
+		return
 	}
 	j.wake = ready.Wake
 	if len(ready.Say) > 0 || decided {
@@ -332,7 +349,9 @@ func (c *Core) drop(j *job) {
 		return
 	}
 	delete(c.jobs, j.id)
-	c.ended--
+	if j.ended != 0 {
+		c.ended--
+	}
 	j.nudge, j.wake = 0, 0
 	c.schedule(j)
 	c.batch.Dos = append(c.batch.Dos, Do{Job: j.id, Charter: j.charter, Effect: dropped{}})

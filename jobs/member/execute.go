@@ -231,7 +231,7 @@ type Load struct {
 func (m *Member) Load() Load {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	l := Load{Total: m.pool.Total(), Free: m.pool.Free(), Open: len(m.open), Queued: m.queue.Len(), Running: m.running}
+	l := Load{Total: m.pool.Total(), Free: m.pool.Free(), Open: m.places(), Queued: m.queue.Len(), Running: m.running}
 	if since, ok := m.queue.Oldest(); ok {
 		l.OldestWait = max(m.cfg.Clock()-since, 0)
 	}

@@ -13,13 +13,8 @@ import (
 
 // Started is told when q members have accepted.
 func (m *Member) Started(id consensus.JobID) {
+	m.setIdle(id, false)
 	m.cfg.Notify(Event{Type: "started", Job: id})
-}
-
-// Abandoned is told when accept_by passed without q accepts: the place in the
-// queue is given up, charter and accepts are kept.
-func (m *Member) Abandoned(id consensus.JobID) {
-	m.cfg.Notify(Event{Type: "abandoned", Job: id})
 }
 
 // Decided puts an outcome away: the certificate and what the seats did take the
@@ -188,13 +183,16 @@ func (m *Member) Await(id consensus.JobID) (<-chan struct{}, func()) {
 	}
 }
 
-// Open returns the jobs that are open on this node.
+// Open returns the jobs that are open on this node, but for those that gave up
+// their place.
 func (m *Member) Open() []OpenJob {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	out := make([]OpenJob, 0, len(m.open))
 	for _, j := range m.open {
-		out = append(out, j.show())
+		if !j.idle {
+			out = append(out, j.show())
+		}
 	}
 	return out
 }
@@ -211,10 +209,12 @@ func (j *job) show() OpenJob {
 	return OpenJob{ID: j.id, Charter: j.charter, Spec: j.spec, Logs: j.logs}
 }
 
-// Job returns one open job.
+// Job returns one open job that has its place.
 func (m *Member) Job(id consensus.JobID) (OpenJob, bool) {
-	j, ok := m.job(id)
-	if !ok {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	j, ok := m.open[id]
+	if !ok || j.idle {
 		return OpenJob{}, false
 	}
 	return j.show(), true

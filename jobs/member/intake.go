@@ -55,9 +55,19 @@ type offered struct {
 // Offered takes a charter from its submitter or from a witness. It does not
 // block; what becomes of it is told by an accept or a refusal.
 func (m *Member) Offered(from admission.Key, offer consensus.Offer, accepts []consensus.Vote) {
+	if m.offers.Add(1) > maxOffers {
+		m.offers.Add(-1)
+		return // whoever offers does so again, with back-off
+	}
 	o := offered{from, offer, accepts}
-	m.work.add(func(ctx context.Context) { m.consider(ctx, o) })
+	m.work.add(func(ctx context.Context) {
+		defer m.offers.Add(-1)
+		m.consider(ctx, o)
+	})
 }
+
+// maxOffers bounds the offers that wait to be looked at.
+const maxOffers = 2048
 
 // consider looks at an offer once at a time for each job. A job that is open
 // or closed here already is not looked at again: its machine answers.
@@ -67,7 +77,10 @@ func (m *Member) consider(ctx context.Context, o offered) {
 		return
 	}
 	defer m.end(id)
-	if _, closed := m.Closed(id); closed {
+	if decision, closed := m.Closed(id); closed {
+		if err := m.cfg.Quorum.Decided(ctx, o.from, id, decision); err != nil {
+			m.cfg.Log.Debug("decision not sent", "job", id, "reason", err)
+		}
 		return
 	}
 	err := m.take(ctx, o)
@@ -207,8 +220,8 @@ func (m *Member) checkCharter(c *consensus.Charter, offer consensus.Offer, witne
 		}
 	}
 	switch {
-	case uint64(len(m.open)) >= m.cfg.Policy.MaxJobs:
-		return refuse(RefuseBusy, "%d jobs are open here", len(m.open))
+	case uint64(m.places()) >= m.cfg.Policy.MaxJobs:
+		return refuse(RefuseBusy, "%d jobs are open here", m.places())
 	case mine >= m.cfg.Policy.MaxOpen:
 		return refuse(RefuseBusy, "%d jobs of this submitter are open here", mine)
 	}

@@ -13,6 +13,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ipfs/go-cid"
 	"golang.org/x/sync/errgroup"
@@ -44,6 +45,8 @@ type Agreement interface {
 type Quorum interface {
 	// Refuse answers an offer with a signed reason.
 	Refuse(ctx context.Context, to admission.Key, job consensus.JobID, reason string) error
+	// Decided answers an offer of a job that has ended.
+	Decided(ctx context.Context, to admission.Key, job consensus.JobID, decision consensus.Decision) error
 }
 
 // Standing is an open job for people.
@@ -123,8 +126,9 @@ type Member struct {
 	cfg    Config
 	policy consensus.Hash // digest of the policy in force
 
-	work    *backlog // short: workers take it
-	tasks   *backlog // long: each gets a goroutine
+	work    *backlog     // short: workers take it
+	offers  atomic.Int64 // waiting to be looked at
+	tasks   *backlog     // long: each gets a goroutine
 	mutex   sync.Mutex
 	open    map[consensus.JobID]*job
 	intake  map[consensus.JobID]bool // being looked at
@@ -207,4 +211,5 @@ type job struct {
 	fetching map[consensus.Hash]bool
 	cancel   map[uint64]context.CancelFunc // of own runs
 	done     bool
+	idle     bool // it did not start in time, and gave up its place: see Abandoned
 }

@@ -85,21 +85,28 @@ func count(flags []bool) int {
 	return n
 }
 
+// fate is what became of one charter.
+type fate struct {
+	acknowledged bool
+	unknown      bool     // too few members have said that it does not live
+	reasons      []string // why it was not acknowledged
+}
+
 // attempt takes one charter to its answer: acknowledged, or not with the
 // reasons. The charter is durable before anybody sees it.
-func (s *Submitter) attempt(ctx context.Context, sub *submission, a drawn) (bool, []string, error) {
+func (s *Submitter) attempt(ctx context.Context, sub *submission, a drawn) (fate, error) {
 	entry, err := a.record.entry(sub.request)
 	if err != nil {
-		return false, nil, err
+		return fate{}, err
 	}
 	if err := s.cfg.Journal.Append(ctx, entry); err != nil {
-		return false, nil, err
+		return fate{}, err
 	}
 	return s.offer(ctx, sub, a)
 }
 
 // offer sends a durable charter to its members until enough have answered.
-func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (bool, []string, error) {
+func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (fate, error) {
 	heard := make(chan Heard, 4*len(a.charter.Roster))
 	s.watch(a, sub, heard)
 	t, thresholds := newTally(len(a.charter.Roster)), a.charter.Thresholds()
@@ -117,7 +124,7 @@ func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (bool, 
 				if !t.answered(seat) {
 					offer := s.offerFor(ctx, member.Peer, a.charter, sub.module, a.record.Offer)
 					if err := s.cfg.Quorum.Offer(ctx, member.Peer, a.job, offer); err != nil {
-						return false, nil, err
+						return fate{}, err
 					}
 				}
 			}
@@ -127,10 +134,10 @@ func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (bool, 
 		case <-until.C:
 			return s.withdraw(ctx, sub, a, t, heard)
 		case <-ctx.Done():
-			return false, nil, ctx.Err()
+			return fate{}, ctx.Err()
 		}
 		if starts := t.starts(); len(starts) >= thresholds.Suspicion || t.decision != nil {
-			return true, nil, s.acknowledge(ctx, sub, a, starts)
+			return fate{acknowledged: true}, s.acknowledge(ctx, sub, a, starts)
 		}
 		if t.refusals() > thresholds.N-thresholds.Quorum {
 			return s.withdraw(ctx, sub, a, t, heard)
@@ -169,15 +176,15 @@ func (s *Submitter) acknowledge(ctx context.Context, sub *submission, a drawn, s
 // outside effects, so the next draw need not wait for q answers: two copies
 // would waste work only. A member that had started answers that the job lives;
 // then it is acknowledged after all.
-func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *tally, heard <-chan Heard) (bool, []string, error) {
+func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *tally, heard <-chan Heard) (fate, error) {
 	r := a.record
 	r.Void = true
 	entry, err := r.entry(sub.request)
 	if err != nil {
-		return false, nil, err
+		return fate{}, err
 	}
 	if err := s.cfg.Journal.Append(ctx, entry); err != nil {
-		return false, nil, err
+		return fate{}, err
 	}
 	thresholds := a.charter.Thresholds()
 	backoff := time.Duration(s.cfg.Policy.Resend) * time.Millisecond
@@ -185,7 +192,7 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 		for seat, member := range a.charter.Roster {
 			if !t.voided[seat] && t.refused[seat] == "" {
 				if err := s.cfg.Quorum.Void(ctx, member.Peer, a.job); err != nil {
-					return false, nil, err
+					return fate{}, err
 				}
 			}
 		}
@@ -198,16 +205,16 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 				waiting = false
 			case <-ctx.Done():
 				wait.Stop()
-				return false, nil, ctx.Err()
+				return fate{}, ctx.Err()
 			}
 			if starts := t.starts(); len(starts) >= thresholds.Suspicion || t.decision != nil {
 				wait.Stop()
-				return true, nil, s.acknowledge(ctx, sub, a, starts)
+				return fate{acknowledged: true}, s.acknowledge(ctx, sub, a, starts)
 			}
 			if count(t.voided)+t.refusals() >= thresholds.Quorum {
 				wait.Stop()
 				s.cfg.Quorum.Forget(a.job)
-				return false, t.reasons(a.charter), nil
+				return fate{reasons: t.reasons(a.charter)}, nil
 			}
 		}
 		backoff *= 2
@@ -218,7 +225,7 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 			reasons = append(reasons, member.Peer.Name()+": no answer")
 		}
 	}
-	return false, slices.Compact(reasons), nil
+	return fate{unknown: true, reasons: slices.Compact(reasons)}, nil
 }
 
 // voidTries is how often a void is sent before the next draw.

@@ -69,9 +69,9 @@ func (s *Submitter) resume(ctx context.Context, sub *submission) {
 		s.settle(sub, Acknowledged{}, err)
 		return
 	}
-	ok, reasons, err := s.offer(ctx, sub, drawn{job: job, charter: charter, record: *sub.resume})
-	if err == nil && !ok {
-		err = refused(reasons)
+	f, err := s.offer(ctx, sub, drawn{job: job, charter: charter, record: *sub.resume})
+	if err == nil && !f.acknowledged {
+		err = refused(f)
 	}
 	s.settle(sub, Acknowledged{Job: job, Request: sub.request, Charter: charter}, err)
 }

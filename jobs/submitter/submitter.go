@@ -11,9 +11,9 @@ package submitter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 
 	blocks "github.com/ipfs/go-block-format"
@@ -283,40 +283,35 @@ func (s *Submitter) carry(ctx context.Context, sub *submission) {
 		s.resume(ctx, sub)
 		return
 	}
-	var reasons []string
+	var last fate
 	for attempt := range uint64(attempts) {
 		a, err := s.draw(ctx, sub, attempt)
 		if err != nil {
 			s.settle(sub, Acknowledged{}, err)
 			return
 		}
-		ok, why, err := s.attempt(ctx, sub, a)
+		f, err := s.attempt(ctx, sub, a)
 		if err != nil {
 			s.settle(sub, Acknowledged{}, err)
 			return
 		}
-		if ok {
+		if f.acknowledged {
 			s.settle(sub, Acknowledged{Job: a.job, Request: sub.request, Charter: a.charter}, nil)
 			return
 		}
-		reasons = why
+		last = fate{unknown: last.unknown || f.unknown, reasons: f.reasons}
 	}
-	s.settle(sub, Acknowledged{}, refused(reasons))
+	s.settle(sub, Acknowledged{}, refused(last))
 }
 
 // attempts bounds the draws of one request in one period (protocol, section 9).
 const attempts = 4
 
-func refused(reasons []string) error {
-	p := &jobs.Problem{Code: jobs.CodePlaceRefused, What: "the job was not accepted by enough members", Retryable: true,
-		Try: "wait, or ask for a smaller quorum"}
-	if len(reasons) == 0 {
-		p.Code, p.Why = jobs.CodePlaceUnknown, "no member answered in time"
-		return p
-	}
-	p.Why = fmt.Sprint(reasons[0])
-	for _, r := range reasons[1:] {
-		p.Why += "; " + r
+func refused(f fate) error {
+	p := &jobs.Problem{Code: jobs.CodePlaceRefused, What: "the job was not accepted by enough members", Why: strings.Join(f.reasons, "; "),
+		Try: "wait, or ask for a smaller quorum", Retryable: true}
+	if f.unknown {
+		p.Code, p.What, p.Try = jobs.CodePlaceUnknown, "the job is not acknowledged, and may or may not live", "muster peers; then submit again"
 	}
 	return p
 }

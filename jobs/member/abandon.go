@@ -1,0 +1,70 @@
+package member
+
+import (
+	"context"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/store/journal"
+)
+
+// Abandoned is told when accept_by passed without q accepts: the place in the
+// queue is given up, charter and accepts are kept. Such a job is none to people,
+// unless late accepts start it.
+func (m *Member) Abandoned(id consensus.JobID) {
+	m.setIdle(id, true)
+	m.cfg.Notify(Event{Type: "abandoned", Job: id})
+}
+
+func (m *Member) setIdle(id consensus.JobID, idle bool) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if j, ok := m.open[id]; ok {
+		j.idle = idle
+	}
+}
+
+// places counts the places taken in the queue. The caller holds the mutex.
+func (m *Member) places() int {
+	n := 0
+	for _, j := range m.open {
+		if !j.idle {
+			n++
+		}
+	}
+	return n
+}
+
+// Expired is told when the deadline of a job passed that never started: nothing
+// of it is kept. records are the keys under which agreement kept it.
+func (m *Member) Expired(id consensus.JobID, records [][]byte) {
+	m.work.add(func(ctx context.Context) {
+		if err := m.forget(ctx, id, records); err != nil && ctx.Err() == nil {
+			m.cfg.Log.Error("expired job not removed", "job", id, "error", err)
+		}
+	})
+}
+
+func (m *Member) forget(ctx context.Context, id consensus.JobID, records [][]byte) error {
+	j, ok := m.job(id)
+	if !ok {
+		return nil
+	}
+	entries := []journal.Entry{{Key: keyOf(prefixOpen, id), Delete: true}}
+	for _, key := range records {
+		entries = append(entries, journal.Entry{Key: key, Delete: true})
+	}
+	if named, ok, err := (Archive{m.cfg.Journal}).Request(j.charter.Request); err != nil {
+		return err
+	} else if ok && named == id {
+		entries = append(entries, journal.Entry{Key: keyOf(prefixRequest, j.charter.Request), Delete: true})
+	}
+	if err := m.cfg.Journal.Append(ctx, entries...); err != nil {
+		return err
+	}
+	m.mutex.Lock()
+	delete(m.open, id)
+	m.mutex.Unlock()
+	j.logs.Close()
+	m.cfg.Notify(Event{Type: "expired", Job: id})
+	return nil
+}
