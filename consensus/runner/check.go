@@ -77,7 +77,10 @@ func (r *Runner) Receive(from admission.Key, data []byte) error {
 			r.receiveOne(&ev, stashed{from: from, incarnation: b.Incarnation, note: n}, uint64(len(b.Items)+i))
 		}
 	}
-	r.frames <- ev
+	select {
+	case r.frames <- ev:
+	case <-r.ended:
+	}
 	return nil
 }
 
@@ -85,7 +88,7 @@ func (r *Runner) Receive(from admission.Key, data []byte) error {
 // heard, or has forgotten, what became of it.
 func (r *Runner) offered(from admission.Key, n *note) {
 	if info, ok := r.info(n.Job); ok && info.charter.Submitter == from {
-		r.inbox <- event{job: n.Job, again: true}
+		r.answer(event{job: n.Job, again: true})
 		return
 	}
 	r.cfg.Host.Offered(from, *n.Payload.Offer, nil)
@@ -117,8 +120,8 @@ func (r *Runner) receiveOne(ev *frameEvent, s stashed, position uint64) {
 // keeping, and answers it at once when the job has ended or a witness offers it.
 func (r *Runner) expects(s stashed) bool {
 	if d, ok := r.cfg.Host.Closed(s.job()); ok {
-		if s.note == nil || s.note.Note != consensus.NoteDecided {
-			r.inbox <- event{speak: &Speech{To: s.from, Job: s.job(), Note: consensus.NoteDecided, Payload: &consensus.Payload{Decision: &d}}}
+		if (s.note == nil || s.note.Note == consensus.NoteAsk) && r.told.may(s.from, s.job(), r.cfg.Clock(), r.cfg.Policy.Resend) {
+			r.answer(event{speak: &Speech{To: s.from, Job: s.job(), Note: consensus.NoteDecided, Payload: &consensus.Payload{Decision: &d}}})
 		}
 		return false
 	}
@@ -136,7 +139,7 @@ func (r *Runner) tellWatcher(w watcher, s stashed) {
 			if r.checkDecision(w.info, s.job(), *p.Decision) == nil {
 				w.heard(Heard{From: s.from, Decision: p.Decision})
 			}
-		case s.note.Note == consensus.NoteAccepts:
+		case s.note.Note == consensus.NoteAccepts && len(p.Accepts) <= len(w.info.charter.Roster):
 			for _, v := range p.Accepts {
 				if r.checkAccept(w.info, s.job(), v) == nil {
 					seat := w.info.charter.Roster[v.Seat]
@@ -183,7 +186,26 @@ func (r *Runner) check(info *charterInfo, s stashed) (bft.Input, error) {
 		}
 		return in, nil
 	}
-	return in, r.checkPayload(info, it, s.from)
+	switch it.Kind {
+	case consensus.KindReport, consensus.KindPropose, consensus.KindRoundChange:
+		return in, r.checkPayload(info, it, s.from)
+	case consensus.KindRefuse:
+		in.Payload = &consensus.Payload{Reason: it.Payload.Reason[:min(len(it.Payload.Reason), maxReason)]}
+	default:
+		in.Payload = nil // these kinds have none
+	}
+	return in, nil
+}
+
+// maxReason bounds the reason of a refusal that is kept, in bytes.
+const maxReason = 512
+
+// answer says something from a reader's goroutine.
+func (r *Runner) answer(ev event) {
+	select {
+	case r.inbox <- ev:
+	case <-r.ended:
+	}
 }
 
 func (r *Runner) checkPayload(info *charterInfo, it item, from admission.Key) error {
@@ -251,6 +273,9 @@ func (r *Runner) checkNote(info *charterInfo, seat int, n note) (bft.Message, er
 		}
 		return in, nil
 	case consensus.NoteAccepts:
+		if len(p.Accepts) > len(info.charter.Roster) {
+			return in, errFrame
+		}
 		for _, v := range p.Accepts {
 			if err := r.checkAccept(info, n.Job, v); err != nil {
 				return in, err

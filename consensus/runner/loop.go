@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,6 +50,7 @@ const maxFlight = 4096
 // Run drives the machines until ctx ends or the journal fails. It is the only
 // goroutine that steps them.
 func (r *Runner) Run(ctx context.Context) error {
+	defer close(r.ended)
 	l := &loop{r: r, ctx: ctx, core: NewCore(r.cfg.Signer.Key(), r.cfg.Policy.Resend), durable: make(chan error, 1),
 		peers: map[admission.Key]*peer{}, stash: newStash()}
 	timer := time.NewTimer(time.Hour)
@@ -355,10 +357,15 @@ func (r *Runner) Speak(ctx context.Context, s Speech) error {
 	return r.post(ctx, event{speak: &s})
 }
 
+// errEnded is returned for what is asked of a runner that has stopped.
+var errEnded = errors.New("runner: stopped")
+
 func (r *Runner) post(ctx context.Context, ev event) error {
 	select {
 	case r.inbox <- ev:
 		return nil
+	case <-r.ended:
+		return errEnded
 	case <-ctx.Done():
 		return ctx.Err()
 	}

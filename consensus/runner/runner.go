@@ -93,6 +93,8 @@ type Runner struct {
 	mutex  sync.Mutex
 	watch  map[consensus.JobID]watcher
 	frames chan frameEvent
+	ended  chan struct{} // closed when Run has returned
+	told   *answered
 }
 
 // charterInfo is what checking a job's messages takes.
@@ -133,6 +135,8 @@ func New(cfg Config) *Runner {
 		cfg:    cfg,
 		inbox:  make(chan event, 256),
 		frames: make(chan frameEvent, 64),
+		ended:  make(chan struct{}),
+		told:   newAnswered(),
 		roots:  newRootCache(4096),
 		watch:  map[consensus.JobID]watcher{},
 	}

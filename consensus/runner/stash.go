@@ -32,6 +32,11 @@ func (st *stash) add(s stashed) bool {
 	if st.peers[s.from] >= maxStashPeer {
 		return false
 	}
+	if p := s.item.Payload; p != nil && len(p.Blocks) > 0 {
+		slim := *p
+		slim.Blocks = nil // they can be fetched
+		s.item.Payload = &slim
+	}
 	id := s.job()
 	if _, ok := st.jobs[id]; !ok {
 		st.order = append(st.order, id)
