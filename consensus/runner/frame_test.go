@@ -195,7 +195,8 @@ func TestFramesStayWithinTheirBoundHoweverMuchIsSaid(t *testing.T) {
 		reports = append(reports, consensus.SignedReport{Seat: seat % 4, Report: consensus.Report{Run: 1, Value: consensustest.Result("hello"), Use: use},
 			Proof: consensus.Proof{Count: 1000, Path: path}})
 	}
-	kinds := make([]consensus.Kind, 1000)
+	prepares := n.Votes(job, consensus.KindPrepare, 0, consensus.Hash{1}, 0, 1, 2)
+	kinds := make([]consensus.Kind, 500)
 	payloads := make([]*consensus.Payload, len(kinds))
 	which := make([]int, len(kinds))
 	for i := range kinds {
@@ -203,7 +204,7 @@ func TestFramesStayWithinTheirBoundHoweverMuchIsSaid(t *testing.T) {
 		payloads[i] = &consensus.Payload{Reports: reports}
 		if i%2 == 0 {
 			kinds[i] = consensus.KindPropose
-			payloads[i].Set = &consensus.VoteSet{Votes: n.Votes(job, consensus.KindPrepare, 0, consensus.Hash{1}, 0, 1, 2).Votes}
+			payloads[i].Set = &prepares
 		}
 	}
 	out, signed := sealed(t, n, kinds, payloads)
