@@ -110,6 +110,9 @@ func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (fate, 
 	heard := make(chan Heard, 4*len(a.charter.Roster))
 	s.watch(a, sub, heard)
 	t, thresholds := newTally(len(a.charter.Roster)), a.charter.Thresholds()
+	if a.record.Void { // the node went down while it withdrew
+		return s.withdraw(ctx, sub, a, t, heard)
+	}
 	backoff := time.Duration(s.cfg.Policy.Resend) * time.Millisecond
 	resend := time.NewTimer(0)
 	defer resend.Stop()
