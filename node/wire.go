@@ -50,7 +50,9 @@ type Node struct {
 	closeExec func() error
 	p2p       *p2p.Node
 	streams   *stream.Streams
+	transport runner.Transport
 	exchange  *exchange.Exchange
+	fetcher   member.Fetcher
 	runner    *runner.Runner
 	agreement *agreement
 	member    *member.Member
@@ -81,7 +83,11 @@ type Node struct {
 
 // Open opens a node's data directory and makes all parts. Nothing is said to
 // anybody before Run, which also releases what Open took.
-func Open(cfg Config) (*Node, error) {
+func Open(cfg Config) (*Node, error) { return open(cfg, func(*Node) {}) }
+
+// open is Open for tests, too: change may put something else in the place of
+// executor, transport and fetcher before the parts that use them are made.
+func open(cfg Config, change func(*Node)) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -97,7 +103,8 @@ func Open(cfg Config) (*Node, error) {
 		tasks: make(chan func(context.Context) error, 1024), classes: map[cid.Cid]consensus.Class{}, builtins: map[string]cid.Cid{}, announced: newAnnounced(),
 		records: make(chan dhtRecord, maxRecords)}
 	n.started = n.clock()
-	for _, open := range []func() error{n.openStore, n.openExecutor, n.openNetwork, n.openJobs, n.openAPI} {
+	changed := func() error { change(n); return nil }
+	for _, open := range []func() error{n.openStore, n.openExecutor, n.openNetwork, changed, n.openJobs, n.openAPI} {
 		if err := open(); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
@@ -155,6 +162,7 @@ func (n *Node) openNetwork() error {
 	}
 	n.reach = newReach(n.home.identity.Signer.Key(), n.clock)
 	n.streams = stream.New(n.p2p.Host, p2p.Protocol(n.home.network, "agree"), stream.Config{MaxFrame: runner.MaxFrame, Log: n.cfg.Log})
+	n.transport, n.fetcher = wire{n.streams}, fetcher{n}
 	n.streams.Handle(n.receive)
 	n.streams.OnUp(func(id peer.ID) { n.reach.set(id, true) })
 	n.streams.OnDown(func(id peer.ID) { n.reach.set(id, false) })
@@ -212,7 +220,7 @@ func (n *Node) openJobs() error {
 	var err error
 	n.member, err = member.New(member.Config{
 		Network: n.home.network, Genesis: n.home.founded, Policy: policy, Self: n.home.identity.Signer.Key(), Incarnation: n.incarnation,
-		Agreement: n.agreement, Quorum: n.agreement, Store: n.blocks, Fetcher: fetcher{n}, Journal: n.journal, Executor: n.executor,
+		Agreement: n.agreement, Quorum: n.agreement, Store: n.blocks, Fetcher: n.fetcher, Journal: n.journal, Executor: n.executor,
 		Total: n.cfg.resources(), Seen: n.adverts.seen, Revoked: n.isRevoked, Notify: n.notify, Clock: n.clock, Log: n.cfg.Log,
 	})
 	if err != nil {
@@ -223,7 +231,7 @@ func (n *Node) openJobs() error {
 		return err
 	}
 	cfg := runner.Config{Network: n.home.network, Genesis: n.home.founded, Signer: n.home.identity.Signer, Incarnation: n.incarnation,
-		Policy: policy, Journal: n.agreement, Transport: wire{n.streams}, Host: host{n.member}, Clock: n.clock,
+		Policy: policy, Journal: n.agreement, Transport: n.transport, Host: host{n.member}, Clock: n.clock,
 		Session: binary.BigEndian.Uint64(session[:])}
 	if n.cfg.Lie {
 		cfg.Lie = n.lieInVotes

@@ -1,0 +1,87 @@
+package node
+
+import (
+	"context"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/runner"
+	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/jobs/member"
+)
+
+// Faults are what a test puts in the way of a node. Nil: nothing.
+type Faults struct {
+	Run   func(*exec.Result)                                    // changes how runs end
+	Lose  func(to admission.Key) bool                           // frames that do not arrive
+	Fetch func(ctx context.Context, from []admission.Key) error // comes before a tree is fetched
+}
+
+// OpenWith is Open with faults.
+func OpenWith(cfg Config, f Faults) (*Node, error) {
+	return open(cfg, func(n *Node) {
+		if f.Run != nil {
+			n.executor = faultyExecutor{n.executor, f.Run}
+		}
+		if f.Lose != nil {
+			n.transport = faultyTransport{n.transport, f.Lose}
+		}
+		if f.Fetch != nil {
+			n.fetcher = faultyFetcher{n.fetcher, f.Fetch}
+		}
+	})
+}
+
+type faultyExecutor struct {
+	exec.Executor
+	change func(*exec.Result)
+}
+
+func (e faultyExecutor) Run(ctx context.Context, req exec.Request) (exec.Result, error) {
+	r, err := e.Executor.Run(ctx, req)
+	if err == nil {
+		e.change(&r)
+	}
+	return r, err
+}
+
+type faultyTransport struct {
+	runner.Transport
+	lose func(admission.Key) bool
+}
+
+func (t faultyTransport) Send(to admission.Key, frame []byte) {
+	if !t.lose(to) {
+		t.Transport.Send(to, frame)
+	}
+}
+
+type faultyFetcher struct {
+	member.Fetcher
+	before func(context.Context, []admission.Key) error
+}
+
+func (f faultyFetcher) Fetch(ctx context.Context, root cid.Cid, from []admission.Key, bytes int64) error {
+	if err := f.before(ctx, from); err != nil {
+		return err
+	}
+	return f.Fetcher.Fetch(ctx, root, from, bytes)
+}
+
+// Key is who the node is.
+func (n *Node) Key() admission.Key { return n.home.identity.Signer.Key() }
+
+// OpenRecords counts what the journal holds of open jobs.
+func (n *Node) OpenRecords() (count int, err error) {
+	for _, prefix := range []string{"c/", "r/"} {
+		err := n.journal.Scan([]byte(prefix), nil, func([]byte, []byte) (bool, error) {
+			count++
+			return true, nil
+		})
+		if err != nil {
+			return count, err
+		}
+	}
+	return count, nil
+}
