@@ -78,7 +78,7 @@ func up(t *testing.T, o testnet.Options) *network {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), hang)
 	t.Cleanup(cancel)
-	o.Binary, o.Dir = os.Getenv(envBinary), t.TempDir()
+	o.Binary, o.Dir, o.API = os.Getenv(envBinary), t.TempDir(), "127.0.0.1:0"
 	if o.Policy == nil {
 		o.Policy = policy()
 	}

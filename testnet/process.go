@@ -103,14 +103,33 @@ func tail(path string) string {
 	return string(data[max(len(data)-2000, 0):])
 }
 
-// Running reports whether the node's process lives. A process that has taken
-// over the number is not taken for it.
+// Running reports whether the node's process lives, or has not yet let go of its
+// files. A process that has taken over the number is not taken for it.
 func (n *Node) Running() bool {
+	if n.exited != nil {
+		select {
+		case <-n.exited:
+			return false
+		default:
+			return true
+		}
+	}
 	if n.PID == 0 {
 		return false
 	}
 	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", n.PID))
-	return err == nil && strings.Contains(string(cmdline), n.Home)
+	if err != nil {
+		return false
+	}
+	return strings.Contains(string(cmdline), n.Home) || len(cmdline) == 0 && !n.ended()
+}
+
+// ended reports whether a process without a command line, which has lost its
+// memory, has lost its files, too.
+func (n *Node) ended() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.PID))
+	_, state, ok := strings.Cut(string(stat), ") ")
+	return err != nil || !ok || strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
 // Kill ends the node's process with signal 9 and returns when it is gone.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ type Options struct {
 	Detach bool   // return when it is up, and leave it running
 	Policy *admission.Policy
 	CPU    uint64 // milli-CPU that every node offers; 0: all of the machine's
-	API    string // of the first node; empty: the usual port or any other
+	API    string // of the first node; empty: the usual port or any other; port 0: any
 	Stdout io.Writer
 	// Pointer is the file that is to name Dir, for Locate; empty: none.
 	Pointer string
@@ -131,34 +132,34 @@ func Start(ctx context.Context, o Options) (n *Network, err error) {
 		o.Policy = &p
 	}
 	n = &Network{Dir: o.Dir, Pointer: o.Pointer}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, n.down())
-		}
-	}()
+	if err := n.found(ctx, o); err != nil {
+		return nil, errors.Join(err, n.down())
+	}
+	return n, nil
+}
+
+func (n *Network) found(ctx context.Context, o Options) error {
 	if err := n.plan(o); err != nil {
-		return nil, err
+		return err
 	}
 	if err := n.begin(ctx, o); err != nil {
-		return nil, err
+		return err
 	}
-	return n, n.save()
+	return n.save()
 }
 
 // plan gives every node its directory, its socket and its ports. Ports are
 // fixed, so that nodes find each other after a restart.
 func (n *Network) plan(o Options) error {
+	taken := map[int]bool{}
 	for i := 1; i <= o.Nodes; i++ {
 		home := filepath.Join(n.Dir, fmt.Sprintf("n%d", i))
-		port, err := freePort("tcp")
+		port, err := freePort(taken)
 		if err != nil {
 			return err
 		}
-		api := "127.0.0.1:0"
-		if i == 1 {
-			api = firstAPI(o.API)
-		}
-		if api, err = fixed(api); err != nil {
+		api, err := planAPI(i, o.API, taken)
+		if err != nil {
 			return err
 		}
 		n.Nodes = append(n.Nodes, &Node{Number: i, Home: home, Socket: node.SocketFor(home), API: api, Binary: o.Binary, CPU: o.CPU,
@@ -167,34 +168,43 @@ func (n *Network) plan(o Options) error {
 	return nil
 }
 
-// usualAPI is where a node's API is looked for first.
-const usualAPI = "127.0.0.1:7420"
+const (
+	usualAPI = "127.0.0.1:7420" // where a node's API is looked for first
+	anyAPI   = "127.0.0.1:0"
+)
 
-func firstAPI(asked string) string {
-	if asked != "" {
-		return asked
+// planAPI returns where a node's API is to be. Only the first node's is asked for.
+func planAPI(number int, asked string, taken map[int]bool) (string, error) {
+	if number == 1 && asked != anyAPI {
+		if asked != "" {
+			return asked, nil
+		}
+		if l, err := net.Listen("tcp", usualAPI); err == nil {
+			return usualAPI, l.Close()
+		}
 	}
-	if l, err := net.Listen("tcp", usualAPI); err == nil {
-		_ = l.Close() // it was only tried
-		return usualAPI
-	}
-	return "127.0.0.1:0"
+	port, err := freePort(taken)
+	return fmt.Sprintf("127.0.0.1:%d", port), err
 }
 
-func fixed(address string) (string, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return "", err
+// freePort returns a port that nobody listens on and that is not taken, and
+// takes it. It is below those that systems
+// give to outgoing connections, so that it is likely to be free again when a node
+// that was down comes back.
+func freePort(taken map[int]bool) (int, error) {
+	var err error
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		if taken[port] {
+			continue
+		}
+		taken[port] = true
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
-}
-
-func freePort(network string) (int, error) {
-	l, err := net.Listen(network, "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	return 0, err
 }
 
 // begin founds the network, has everybody join it, and waits until they met.
