@@ -188,9 +188,8 @@ func planAPI(number int, asked string, taken map[int]bool) (string, error) {
 }
 
 // freePort returns a port that nobody listens on and that is not taken, and
-// takes it. It is below those that systems
-// give to outgoing connections, so that it is likely to be free again when a node
-// that was down comes back.
+// takes it. It is below those that systems give to outgoing connections, so that
+// it is likely to be free again when a node that was down comes back.
 func freePort(taken map[int]bool) (int, error) {
 	var err error
 	for range 100 {
