@@ -49,19 +49,21 @@ func (j *Journal) AppendAsync(entries []Entry, done func(error)) {
 // commitQueue commits group after group until none waits. It runs on its own
 // goroutine, which exists only while there is something to commit.
 func (j *Journal) commitQueue() {
+	ended := false // in order: nextGroup has noted it
 	defer func() {
-		// Reached by a panic or Goexit inside Pebble too: a lost write.
-		if p := recover(); p != nil {
-			j.fail(fmt.Errorf("%w: %v", lsm.ErrFatal, p))
+		if ended {
+			return
 		}
+		// Reached by a panic or Goexit inside Pebble too: a lost write.
+		cause := lsm.ErrFatal
+		if p := recover(); p != nil {
+			cause = fmt.Errorf("%w: %v", lsm.ErrFatal, p)
+		}
+		j.fail(cause) // where it has failed already, that cause is kept
 		j.mu.Lock()
-		lost := len(j.inflight) > 0
 		j.committing = false
 		j.idle.Broadcast()
 		j.mu.Unlock()
-		if lost {
-			j.fail(lsm.ErrFatal)
-		}
 	}()
 	for group := j.nextGroup(); group != nil; group = j.nextGroup() {
 		if err := j.commit(group); err != nil {
@@ -72,10 +74,12 @@ func (j *Journal) commitQueue() {
 			r.done(nil)
 		}
 	}
+	ended = true
 }
 
 // nextGroup moves requests from the queue in flight and returns them, or nil
-// when there are none.
+// when there are none. With the same look at the queue it notes that nobody
+// commits any more: a call that came in between would wait for ever.
 func (j *Journal) nextGroup() []request {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -93,6 +97,8 @@ func (j *Journal) nextGroup() []request {
 		j.queue = j.queue[n:]
 	}
 	if n == 0 {
+		j.committing = false
+		j.idle.Broadcast()
 		return nil
 	}
 	return j.inflight

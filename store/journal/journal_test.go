@@ -246,3 +246,17 @@ func BenchmarkAppendByManyCallers(b *testing.B) {
 		}
 	})
 }
+
+func TestACallThatMeetsTheEndOfAGroupIsNotForgotten(t *testing.T) {
+	j := mustOpen(t, "j", Options{FS: vfs.NewMem()})
+	j.mu.Lock()
+	j.committing = true // the committer found no more, and is about to end
+	j.mu.Unlock()
+	if group := j.nextGroup(); group != nil {
+		t.Fatalf("%d requests out of nothing", len(group))
+	}
+	mustAppend(t, j, put("k", "v"))
+	if got, want := dump(t, j, "", ""), "k=v"; got != want {
+		t.Errorf("after the append: %q, want %q", got, want)
+	}
+}
