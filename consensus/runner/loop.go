@@ -31,6 +31,7 @@ type loop struct {
 type peer struct {
 	seq    uint64
 	have   []have
+	missed int // in have
 	flight map[uint64][]sentKey
 }
 
@@ -191,7 +192,10 @@ func (l *loop) frame(f frameEvent) {
 			missed = append(missed, f.missed[i])
 		}
 	}
-	if f.seq > 0 && len(p.have) < maxHave {
+	// A frame that is not acknowledged is said again: better than an
+	// acknowledgement that does not fit a frame.
+	if f.seq > 0 && len(p.have) < maxHave && p.missed+len(missed) <= maxMessages {
+		p.missed += len(missed)
 		p.have = append(p.have, have{Session: f.session, Seq: f.seq, Missed: missed})
 	}
 }

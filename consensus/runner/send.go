@@ -319,7 +319,7 @@ func (l *loop) sendFrame(to admission.Key, data []byte, keys []sentKey) {
 
 func (l *loop) transmit(to admission.Key, p *peer, seq uint64, data []byte) {
 	f := frame{V: frameVersion, Session: l.r.cfg.Session, Seq: seq, Have: p.have, Body: data}
-	p.have = nil
+	p.have, p.missed = nil, 0
 	encoded, err := dagcbor.Marshal(f)
 	if err != nil {
 		panic(err) // plain bytes and integers always encode
