@@ -201,7 +201,7 @@ func large(t *testing.T, n *node.Node) *jobs.File {
 
 func TestRoundsDoNotRunAwayWhileAMemberFetchesTheResult(t *testing.T) {
 	p := testPolicy()
-	p.NoSubmitter, p.Round = true, 50
+	p.NoSubmitter, p.Round, p.Beat = true, 50, 30_000 // no executor seems silent: nobody else runs
 	var submitter atomic.Pointer[admission.Key]
 	released := make(chan struct{})
 	l := newLab(t, 5, p, func(int) node.Faults {
