@@ -122,7 +122,7 @@ func (l *lab) ended(n *node.Node, id string) jobs.Job {
 
 func TestMembersThatAcceptTowardsADyingSubmitterOnlyKeepAndRunNothing(t *testing.T) {
 	p := testPolicy()
-	p.NoSubmitter, p.Accept, p.Start = true, 2_000, 2_000
+	p.NoSubmitter, p.Accept, p.Start = true, 5_000, 5_000
 	var submitter atomic.Pointer[admission.Key]
 	l := newLab(t, 5, p, func(i int) node.Faults {
 		return node.Faults{Lose: func(to admission.Key) bool { return i > 0 && submitter.Load() != nil && to != *submitter.Load() }}
@@ -131,7 +131,7 @@ func TestMembersThatAcceptTowardsADyingSubmitterOnlyKeepAndRunNothing(t *testing
 	submitter.Store(&key)
 	file := hello("Ada", 4)
 	l.must(file.Run.Timeout.UnmarshalText([]byte("1s")))
-	l.must(file.Deadline.UnmarshalText([]byte("4s")))
+	l.must(file.Deadline.UnmarshalText([]byte("7s")))
 	answer := make(chan error, 1)
 	go func() {
 		_, err := l.nodes[0].Submit(l.ctx, file, server.SubmitOptions{Key: "key"})

@@ -115,7 +115,7 @@ func TestANodeThatIsGoneLeavesASocketThatSaysSo(t *testing.T) {
 
 func TestAFullNetworkRefusesWithItsReasons(t *testing.T) {
 	p := policy()
-	p.MaxJobs, p.Accept = 2, 2_000
+	p.MaxJobs = 2
 	n := up(t, testnet.Options{Nodes: 4, Policy: p})
 	var open []string
 	for i := range 2 {

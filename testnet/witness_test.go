@@ -61,7 +61,7 @@ func (n *network) occupyOne() (busy int, job string) {
 
 func TestAJobThatEnoughMembersRefuseIsRefusedWithTheirReasons(t *testing.T) {
 	p := policy()
-	p.MaxJobs, p.Accept = 1, 2_000
+	p.MaxJobs = 1
 	n := up(t, testnet.Options{Nodes: 4, Policy: p})
 	busy := map[int]string{}
 	for len(busy) < 2 {
