@@ -59,3 +59,31 @@ func checkOutvoted(t *testing.T, job api.Job, liar int) {
 		t.Errorf("the liar has signed\n%s", states(job))
 	}
 }
+
+func TestTwoLiarsOfSevenAreOutvotedTogether(t *testing.T) {
+	n := up(t, testnet.Options{Nodes: 7, Lie: 2}) // both tell the same lie
+	executed := false
+	for try := range lieTries {
+		job, _ := n.ended(1, n.submit(1+try%7, hello(fmt.Sprint("Ada ", try), 7), "").ID)
+		if job.State != jobs.Succeeded {
+			t.Fatal(states(job))
+		}
+		if out := n.output(3, job, "stdout"); out != fmt.Sprintf("Hello, Ada %d!\n", try) {
+			t.Fatalf("a lie is certified: %q", out)
+		}
+		liars := 0
+		for _, m := range job.Members {
+			lies := m.Peer == n.node(6).Peer || m.Peer == n.node(7).Peer
+			if lies && m.Signed || !lies && m.Disagrees {
+				t.Errorf("%s: a liar has signed, or an honest member disagrees\n%s", m.Name, states(job))
+			}
+			if lies && m.Disagrees {
+				liars++
+			}
+		}
+		if executed = executed || liars == 2; executed {
+			return
+		}
+	}
+	t.Fatalf("in %d jobs the liars were never executors together", lieTries)
+}
