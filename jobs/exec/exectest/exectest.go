@@ -330,7 +330,11 @@ func (s suite) cancel(t *testing.T) {
 		_, err := s.e.Run(ctx, req)
 		ended <- err
 	}()
-	<-up.ch
+	select {
+	case <-up.ch:
+	case err := <-ended:
+		t.Fatalf("ended before its output was live: %v", err)
+	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want that of the context", err)

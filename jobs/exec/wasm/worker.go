@@ -48,6 +48,7 @@ type worker struct {
 	wire    *wire
 	frame   byte   // kind of the stream that pending is of
 	pending []byte // what the guest wrote and no frame holds yet
+	flushed time.Time
 }
 
 // serve runs jobs until there are no more.
@@ -102,6 +103,7 @@ func (w *worker) job(ctx context.Context, f *jobFrame) error {
 	a := &account{memory: f.Memory, disk: f.Disk}
 	late := time.AfterFunc(time.Hour, w.flush)
 	late.Stop()
+	w.flushed = time.Time{} // the first output leaves at once
 	o := w.engine.run(ctx, &job{
 		task: task, module: id, args: f.Args, env: f.Env,
 		inputs: inputs, outputs: f.Outputs, everything: f.Everything,
@@ -158,7 +160,8 @@ const lateFlush = 20 * time.Millisecond
 const maxPending = 32 << 10
 
 // stream takes what a guest writes to stdout or stderr. What fits the limit
-// leaves within lateFlush; the byte that does not ends the guest.
+// leaves at once after a pause, and else within lateFlush unless the guest
+// computes without a pause; the byte that does not fit ends the guest.
 type stream struct {
 	worker  *worker
 	account *account
@@ -189,9 +192,7 @@ func (s *stream) send(p []byte) error {
 	w := s.worker
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.pending) == 0 {
-		s.late.Reset(lateFlush)
-	}
+	first := len(w.pending) == 0
 	if w.frame != s.frame {
 		if err := w.sendPending(); err != nil {
 			return err
@@ -202,12 +203,22 @@ func (s *stream) send(p []byte) error {
 		n := min(len(p), maxPending-len(w.pending))
 		w.pending = append(w.pending, p[:n]...)
 		if p = p[n:]; len(p) == 0 {
-			return nil
+			break
 		}
 		if err := errors.Join(w.sendPending(), w.wire.flush()); err != nil {
 			return err
 		}
 	}
+	// The guest's own goroutine flushes what comes after a pause: a guest that
+	// computes from here on can hold up all others, and with them the timer.
+	if now := time.Now(); now.Sub(w.flushed) >= lateFlush {
+		w.flushed = now
+		return errors.Join(w.sendPending(), w.wire.flush())
+	}
+	if first {
+		s.late.Reset(lateFlush)
+	}
+	return nil
 }
 
 // sendPending puts the pieces that wait into a frame. The caller holds mu.
