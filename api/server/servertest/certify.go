@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"strings"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/election"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/store/dagcbor"
 	"github.com/muster-network/muster/store/tree"
@@ -34,7 +36,10 @@ func (n *Network) certify(ctx context.Context, j *job, file *jobs.File) error {
 	if err != nil {
 		return err
 	}
-	charter := n.charter(request, number)
+	charter, err := n.charter(request, number)
+	if err != nil {
+		return err
+	}
 	signed, id, err := consensus.SignCharter(n.id, charter, n.signers[0])
 	if err != nil {
 		return err
@@ -60,17 +65,35 @@ func (n *Network) certify(ctx context.Context, j *job, file *jobs.File) error {
 	return nil
 }
 
-func (n *Network) charter(request consensus.RequestID, number uint64) *consensus.Charter {
+// charter makes a charter whose draw from the network's roll can be checked. Of
+// the seeds that a submitter may try it takes the first that draws the nodes in
+// their own order, which tests go by.
+func (n *Network) charter(request consensus.RequestID, number uint64) (*consensus.Charter, error) {
 	link := dagcbor.LinkTo(dagcbor.CID([]byte("some block")))
 	c := &consensus.Charter{V: consensus.Version, Issued: Now + int64(number)*1000, Request: request,
 		Owner: n.signers[0].Key(), Submitter: n.signers[0].Key(), Spec: link, Task: link, Roll: dagcbor.LinkTo(dagcbor.CID(n.roll)),
 		Class: consensus.Portable, Assurance: consensus.Replicated, Runners: members, Timeout: 30_000,
-		Fault: consensus.Byzantine, F: 1}
+		Fault: consensus.Byzantine, F: 1, Policy: n.policy, Period: election.Period(Now + int64(number)*1000)}
 	c.AcceptBy, c.StartBy, c.Deadline, c.End = c.Issued+10_000, c.Issued+60_000, c.Issued+3_600_000, c.Issued+7_200_000
 	for i, s := range n.signers {
 		c.Roster = append(c.Roster, consensus.Seat{Peer: s.Key(), Incarnation: admission.Incarnation{byte(i)}})
 	}
-	return c
+	roll, err := consensus.OpenRoll(n.founded, n.id, n.roll)
+	if err != nil {
+		return nil, err
+	}
+	for try := range uint64(1 << 16) {
+		binary.BigEndian.PutUint64(c.Nonce[:], try)
+		c.Attempt = try % 4
+		drawn, err := election.Draw(roll, election.AskOf(c, n.id, n.founded.Policy))
+		if err != nil {
+			return nil, err
+		}
+		if slices.Equal(drawn.Roster, c.Roster) {
+			return c, nil
+		}
+	}
+	return nil, errors.New("no seed draws the nodes in their own order")
 }
 
 func (n *Network) certificate(signed consensus.SignedCharter, id consensus.JobID, c *consensus.Charter, v consensus.Value) ([]byte, error) {
@@ -114,7 +137,8 @@ func (n *Network) enroll() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		roll.Entries = append(roll.Entries, consensus.RollEntry{Peer: s.Key(), Incarnation: admission.Incarnation{byte(i)}, Credential: credential})
+		roll.Entries = append(roll.Entries, consensus.RollEntry{Peer: s.Key(), Incarnation: admission.Incarnation{byte(i)}, Credential: credential,
+			Classes: []consensus.Class{consensus.Portable}})
 	}
 	slices.SortFunc(roll.Entries, func(a, b consensus.RollEntry) int { return bytes.Compare(a.Peer[:], b.Peer[:]) })
 	data, _, err := roll.Seal(n.id)

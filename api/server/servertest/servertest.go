@@ -53,6 +53,8 @@ type Network struct {
 	Stopped      chan struct{} // closed when the node was told to stop
 
 	id      admission.Network
+	founded admission.Genesis
+	policy  consensus.Hash // its digest
 	roll    []byte
 	signers []admission.KeySigner
 	stop    sync.Once
@@ -79,6 +81,7 @@ func New(script func(*jobs.File) Run) *Network {
 	}
 	g.Authorities = []admission.Key{n.signers[0].Key()}
 	n.GenesisBytes, n.id = must2(g.Seal())
+	n.founded, n.policy = g, must(g.Policy.Digest(n.id))
 	n.roll = must(n.enroll())
 	return n
 }
