@@ -29,7 +29,8 @@ func TestABundleVerifiesDownToTheDraw(t *testing.T) {
 		if o.Verdict.Job != job.ID || len(o.Roll.Entries) != nodes {
 			t.Errorf("%+v", o.Verdict)
 		}
-		check(t, election.Check(o.Roll, o.RollLink, o.Verdict.Charter, o.Verdict.Network, o.Verdict.Genesis.Policy))
+		_, err = election.Check(o.Roll, o.RollLink, o.Verdict.Charter, o.Verdict.Network, o.Verdict.Genesis.Policy)
+		check(t, err)
 		if rest, err := io.ReadAll(r); err != nil || string(rest) != "the tree" {
 			t.Errorf("left %q, %v", rest, err)
 		}

@@ -9,5 +9,6 @@ import (
 // roll and seed give. Whether the roll left anybody out only its members could
 // judge (protocol, section 9).
 func CheckDraw(o consensus.Opened) error {
-	return election.Check(o.Roll, o.RollLink, o.Verdict.Charter, o.Verdict.Network, o.Verdict.Genesis.Policy)
+	_, err := election.Check(o.Roll, o.RollLink, o.Verdict.Charter, o.Verdict.Network, o.Verdict.Genesis.Policy)
+	return err
 }

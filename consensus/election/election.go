@@ -207,31 +207,31 @@ var ErrDraw = errors.New("the roster is not the one drawn")
 // Check verifies a charter's draw against its roll, which was opened from the
 // bytes that link names: link, maker, age, policy, period, seed, filter and
 // order. Anyone with the roll can; whether the roll is complete only those
-// can judge who were there (see MissedBy).
-func Check(roll *consensus.Roll, link dagcbor.Link, c *consensus.Charter, network admission.Network, policy admission.Policy) error {
+// can judge who were there (see MissedBy). It returns what was drawn.
+func Check(roll *consensus.Roll, link dagcbor.Link, c *consensus.Charter, network admission.Network, policy admission.Policy) (Drawn, error) {
 	digest, err := policy.Digest(network)
 	if err != nil {
-		return err
+		return Drawn{}, err
 	}
 	switch {
 	case !link.Defined() || !c.Roll.Equals(link.Cid):
-		return errors.New("draw: the charter names another roll")
+		return Drawn{}, errors.New("draw: the charter names another roll")
 	case c.Policy != digest:
-		return errors.New("draw: the charter names another policy")
+		return Drawn{}, errors.New("draw: the charter names another policy")
 	case roll.Maker != c.Submitter:
-		return errors.New("draw: the roll is another submitter's")
+		return Drawn{}, errors.New("draw: the roll is another submitter's")
 	case roll.Made > c.Issued || c.Issued-roll.Made > policy.RollAge:
-		return fmt.Errorf("draw: the roll is not of the %d ms before the charter", policy.RollAge)
+		return Drawn{}, fmt.Errorf("draw: the roll is not of the %d ms before the charter", policy.RollAge)
 	}
 	drawn, err := Draw(roll, AskOf(c, network, policy))
 	if err != nil {
-		return err
+		return Drawn{}, err
 	}
 	if !slices.Equal(drawn.Roster, c.Roster) {
-		return fmt.Errorf("draw: %w", ErrDraw)
+		return Drawn{}, fmt.Errorf("draw: %w", ErrDraw)
 	}
 	if !slices.Equal(drawn.Reserves, c.Reserves) {
-		return fmt.Errorf("draw: reserves: %w", ErrDraw)
+		return Drawn{}, fmt.Errorf("draw: reserves: %w", ErrDraw)
 	}
-	return nil
+	return drawn, nil
 }

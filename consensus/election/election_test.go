@@ -295,7 +295,7 @@ func TestCheckAcceptsTheDrawAndNothingElse(t *testing.T) {
 	n := consensustest.New(20)
 	job := n.Job(consensus.Byzantine, 1)
 	policy := n.Genesis.Policy
-	if err := election.Check(n.RollMade, n.RollLink, job.Charter, n.ID, policy); err != nil {
+	if _, err := election.Check(n.RollMade, n.RollLink, job.Charter, n.ID, policy); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(c *consensus.Charter, r *consensus.Roll, p *admission.Policy){
@@ -320,11 +320,11 @@ func TestCheckAcceptsTheDrawAndNothingElse(t *testing.T) {
 		c, r, p := *job.Charter, *n.RollMade, policy
 		c.Roster, c.Reserves, r.Entries = slices.Clone(c.Roster), slices.Clone(c.Reserves), slices.Clone(r.Entries)
 		change(&c, &r, &p)
-		if err := election.Check(&r, n.RollLink, &c, n.ID, p); err == nil {
+		if _, err := election.Check(&r, n.RollLink, &c, n.ID, p); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if err := election.Check(n.RollMade, dagcbor.Link{}, job.Charter, n.ID, policy); err == nil {
+	if _, err := election.Check(n.RollMade, dagcbor.Link{}, job.Charter, n.ID, policy); err == nil {
 		t.Error("accepted without a link")
 	}
 }

@@ -24,20 +24,15 @@ func Tolerated(n int) int { return max(1, n/8) }
 // MissedBy counts the nodes that should have stood before the roster's last
 // member, that this member saw continuously for the policy's settling time
 // before the roll was made, and that the roll leaves out or misdescribes. A
-// member refuses a charter with more than Tolerated. The charter's draw has
-// been checked. seen is all that the member sees, itself included.
+// member refuses a charter with more than Tolerated. drawn is what Check of the
+// charter returned. seen is all that the member sees, itself included.
 //
 // In a network near the size at which rolls become samples, and for one bit
 // more or less, submitter and member may differ on who belongs; then the doubt
 // is the submitter's.
-func MissedBy(roll *consensus.Roll, c *consensus.Charter, network admission.Network, policy admission.Policy, seen []Seen) (int, error) {
+func MissedBy(roll *consensus.Roll, c *consensus.Charter, drawn Drawn, network admission.Network, policy admission.Policy, seen []Seen) int {
 	ask := AskOf(c, network, policy)
-	r := newRules(ask)
-	drawn, err := draw(roll, r)
-	if err != nil {
-		return 0, err
-	}
-	m := missing{rules: r, last: drawn.Last, entries: make(map[admission.Key]*consensus.RollEntry, len(roll.Entries))}
+	m := missing{rules: newRules(ask), last: drawn.Last, entries: make(map[admission.Key]*consensus.RollEntry, len(roll.Entries))}
 	for i := range roll.Entries {
 		m.entries[roll.Entries[i].Peer] = &roll.Entries[i]
 	}
@@ -54,7 +49,7 @@ func MissedBy(roll *consensus.Roll, c *consensus.Charter, network admission.Netw
 			count++
 		}
 	}
-	return count, nil
+	return count
 }
 
 // bounds are the bits at which a peer surely belongs, and those at which one

@@ -27,11 +27,11 @@ func view(n *consensustest.Network) []election.Seen {
 
 func missed(t *testing.T, n *consensustest.Network, roll *consensus.Roll, c *consensus.Charter, seen []election.Seen) int {
 	t.Helper()
-	count, err := election.MissedBy(roll, c, n.ID, n.Genesis.Policy, seen)
+	drawn, err := election.Draw(roll, election.AskOf(c, n.ID, n.Genesis.Policy))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return count
+	return election.MissedBy(roll, c, drawn, n.ID, n.Genesis.Policy, seen)
 }
 
 func TestAFaithfulRollMissesNobody(t *testing.T) {

@@ -24,7 +24,7 @@ const (
 	RefuseDraw        = "draw"        // the roster does not follow from the roll
 	RefuseLate        = "late"        // accept_by has passed, or the charter is from the future
 	RefuseGone        = "gone"        // the roster names another incarnation of this node
-	RefuseDenied      = "denied"      // no valid credential, or a revoked one
+	RefuseDenied      = "denied"      // no valid credential
 	RefuseInvalid     = "invalid"     // spec, task or inputs are not what they should be
 	RefuseMissing     = "missing"     // blocks could not be had in time
 )
@@ -244,9 +244,6 @@ func (m *Member) checkCredentials(c *consensus.Charter, credentials []admission.
 		if !signed.Body.Covers(c.Issued, c.End) {
 			return refuse(RefuseDenied, "a credential does not cover the job's time")
 		}
-		if m.cfg.Revoked != nil && m.cfg.Revoked(signed.Body.Subject) {
-			return refuse(RefuseDenied, "a credential was revoked")
-		}
 	}
 	return nil
 }
@@ -277,23 +274,14 @@ func (m *Member) checkDraw(ctx context.Context, c *consensus.Charter, o offered)
 	if err != nil {
 		return nil, err
 	}
-	if err := election.Check(roll, c.Roll, c, m.cfg.Network, m.cfg.Policy); err != nil {
-		return nil, refuse(RefuseDraw, "%w", err)
-	}
-	drawn, err := election.Draw(roll, election.AskOf(c, m.cfg.Network, m.cfg.Policy))
+	drawn, err := election.Check(roll, c.Roll, c, m.cfg.Network, m.cfg.Policy)
 	if err != nil {
 		return nil, refuse(RefuseDraw, "%w", err)
 	}
 	if len(o.accepts) > 0 {
 		return drawn.Runners, nil
 	}
-	if c.Issued-roll.Made > m.cfg.Policy.RollAge+skew {
-		return nil, refuse(RefuseDraw, "the roll is %d s old", (c.Issued-roll.Made)/1000)
-	}
-	missed, err := election.MissedBy(roll, c, m.cfg.Network, m.cfg.Policy, m.cfg.Seen())
-	if err != nil {
-		return nil, refuse(RefuseDraw, "%w", err)
-	}
+	missed := election.MissedBy(roll, c, drawn, m.cfg.Network, m.cfg.Policy, m.cfg.Seen())
 	if missed > election.Tolerated(len(c.Roster)) {
 		return nil, refuse(RefuseDraw, "the roll leaves out or misdescribes %d nodes that this one knows", missed)
 	}
