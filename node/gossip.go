@@ -103,7 +103,7 @@ func (n *Node) judgeAnnouncement(_ peer.ID, data []byte) gossip.Verdict {
 		return gossip.Reject
 	}
 	by := signed.Body.By
-	if _, known := n.adverts.get(by); !known || n.isRevoked(by) {
+	if _, known := n.adverts.get(by); !known {
 		return gossip.Ignore // no credential of theirs was seen: they cannot be judged
 	}
 	sealed, err := dagcbor.Seal(tagAnnouncement, n.home.network[:], signed.Body)

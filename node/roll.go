@@ -68,7 +68,7 @@ func (n *Node) makeRoll(now int64) *consensus.Roll {
 	bits := sample.Bits(peers)
 	for _, h := range fresh {
 		ad := h.signed.Advert
-		if !sample.Belongs(ad.Peer, bits) || n.isRevoked(ad.Peer) {
+		if !sample.Belongs(ad.Peer, bits) {
 			continue
 		}
 		data, err := dagcbor.Seal(consensus.TagAdvert, n.home.network[:], ad)

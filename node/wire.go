@@ -150,7 +150,7 @@ func (n *Node) openNetwork() error {
 	n.issuer = &issuer{home: n.home, journal: n.journal, clock: n.clock}
 	cfg := p2p.Config{Identity: n.home.identity, Genesis: n.home.genesis, Listen: listen,
 		Credential: func() admission.SignedCredential { return n.home.credential },
-		Revoked:    n.isRevoked, PeersFile: filepath.Join(n.cfg.Home, filePeers), Refused: n.refusedAtDoor, Log: n.cfg.Log}
+		PeersFile:  filepath.Join(n.cfg.Home, filePeers), Refused: n.refusedAtDoor, Log: n.cfg.Log}
 	if n.home.founded.Authority(n.home.identity.Signer.Key()) {
 		cfg.Issuer = n.issuer
 	}
@@ -221,7 +221,7 @@ func (n *Node) openJobs() error {
 	n.member, err = member.New(member.Config{
 		Network: n.home.network, Genesis: n.home.founded, Policy: policy, Self: n.home.identity.Signer.Key(), Incarnation: n.incarnation,
 		Agreement: n.agreement, Quorum: n.agreement, Store: n.blocks, Fetcher: n.fetcher, Journal: n.journal, Executor: n.executor,
-		Total: n.cfg.resources(), Seen: n.adverts.seen, Revoked: n.isRevoked, Notify: n.notify, Clock: n.clock, Log: n.cfg.Log,
+		Total: n.cfg.resources(), Seen: n.adverts.seen, Notify: n.notify, Clock: n.clock, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -298,9 +298,6 @@ func (n *Node) apiURL() string {
 	}
 	return ""
 }
-
-// isRevoked reports whether a key's credential was revoked in this network.
-func (n *Node) isRevoked(admission.Key) bool { return false }
 
 func (n *Node) refusedAtDoor(r *p2p.RefusedError) {
 	n.cfg.Log.Warn("refused at the door", "peer", r.Peer, "reason", r.Reason)

@@ -85,7 +85,7 @@ type Journal interface {
 	Scan(prefix, after []byte, fn func(key, value []byte) (bool, error)) error
 }
 
-// Config is what a member needs. Every field is required but Revoked.
+// Config is what a member needs. Every field is required.
 type Config struct {
 	Network     admission.Network
 	Genesis     admission.Genesis
@@ -100,7 +100,6 @@ type Config struct {
 	Executor    exec.Executor
 	Total       jobs.Resources
 	Seen        func() []election.Seen
-	Revoked     func(admission.Key) bool
 	Notify      func(Event)
 	Clock       func() int64 // Unix milliseconds
 	Log         *slog.Logger
@@ -108,7 +107,7 @@ type Config struct {
 
 // Event is something that happened to a job on this node.
 type Event struct {
-	Type string // accepted, started, running, reported, decided, refused, stored
+	Type string // accepted, refused, started, abandoned, expired, running, reported, or a terminal state
 	Job  consensus.JobID
 	Data map[string]any
 	End  *End // of a job that has its outcome
