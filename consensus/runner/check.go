@@ -119,6 +119,9 @@ func (r *Runner) receiveOne(ev *frameEvent, s stashed, position uint64) {
 // expects reports whether a message for a job that is not open is worth
 // keeping, and answers it at once when the job has ended or a witness offers it.
 func (r *Runner) expects(s stashed) bool {
+	if s.note != nil && s.note.Note == consensus.NoteDecided && s.note.Payload == nil {
+		return false // most of these come when the job has ended here, too
+	}
 	if d, ok := r.cfg.Host.Closed(s.job()); ok {
 		if (s.note == nil || s.note.Note == consensus.NoteAsk) && r.told.may(s.from, s.job(), r.cfg.Clock(), r.cfg.Policy.Resend) {
 			r.answer(event{speak: &Speech{To: s.from, Job: s.job(), Note: consensus.NoteDecided, Payload: &consensus.Payload{Decision: &d}}})
