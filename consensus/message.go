@@ -103,6 +103,24 @@ type Offer struct {
 	Blocks      []Block                      // at most MaxInline bytes in all
 }
 
+// Known returns a look-up of the credentials that come with a job: those of its
+// roll, and those of the offer for keys that the roll does not list.
+func (o Offer) Known(roll *Roll) func(admission.Key) (admission.SignedCredential, bool) {
+	return func(key admission.Key) (admission.SignedCredential, bool) {
+		for i := range roll.Entries {
+			if roll.Entries[i].Peer == key {
+				return roll.Entries[i].Credential, true
+			}
+		}
+		for _, c := range o.Credentials {
+			if c.Body.Subject == key {
+				return c, true
+			}
+		}
+		return admission.SignedCredential{}, false
+	}
+}
+
 // MaxInline bounds the blocks that ride along with one message, in bytes.
 const MaxInline = 64 << 10
 

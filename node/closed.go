@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/muster-network/muster/consensus"
-	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/member"
 	"github.com/muster-network/muster/jobs/submitter"
@@ -212,19 +211,7 @@ func (n *Node) keepDecision(ctx context.Context, offer consensus.Offer, c *conse
 	if err != nil {
 		return err
 	}
-	certificate, err := consensus.Assemble(offer.Charter, c, func(key admission.Key) (admission.SignedCredential, bool) {
-		for _, credential := range offer.Credentials {
-			if credential.Body.Subject == key {
-				return credential, true
-			}
-		}
-		for _, e := range roll.Entries {
-			if e.Peer == key {
-				return e.Credential, true
-			}
-		}
-		return admission.SignedCredential{}, false
-	}, d)
+	certificate, err := consensus.Assemble(offer.Charter, c, offer.Known(roll), d)
 	if err != nil {
 		return err
 	}

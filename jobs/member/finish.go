@@ -100,20 +100,7 @@ func (m *Member) certificate(ctx context.Context, j *job, decision consensus.Dec
 	if err != nil {
 		return nil, err
 	}
-	known := func(key admission.Key) (admission.SignedCredential, bool) {
-		for _, credential := range j.offer.Credentials {
-			if credential.Body.Subject == key {
-				return credential, true
-			}
-		}
-		for _, e := range roll.Entries {
-			if e.Peer == key {
-				return e.Credential, true
-			}
-		}
-		return admission.SignedCredential{}, false
-	}
-	c, err := consensus.Assemble(j.offer.Charter, j.charter, known, decision)
+	c, err := consensus.Assemble(j.offer.Charter, j.charter, j.offer.Known(roll), decision)
 	if err != nil {
 		return nil, err
 	}
