@@ -88,6 +88,19 @@ func (c Cancel) Check(g admission.Genesis, network admission.Network, job JobID,
 	return nil
 }
 
+// Void is a submitter's withdrawal of a job, as a third party is shown it: its
+// signed KindVoid, with what the job's charter does not say of it.
+type Void struct {
+	_           struct{}              `cbor:",toarray"`
+	Incarnation admission.Incarnation // of the submitter, when it signed
+	Proof       Proof
+}
+
+// Statement is what the submitter of a job signed.
+func (v Void) Statement(network admission.Network, job JobID, charter *Charter) Statement {
+	return Statement{Kind: KindVoid, Network: network, Job: job, Previous: Hash(job), Sender: charter.Submitter, Incarnation: v.Incarnation}
+}
+
 // Block is one content-addressed block that rides along with a message.
 type Block struct {
 	_    struct{} `cbor:",toarray"`
@@ -138,4 +151,5 @@ type Payload struct {
 	Reports  []SignedReport `cbor:"reports,omitempty"`  // Propose, NoteEvidence
 	Set      *VoteSet       `cbor:"set,omitempty"`      // Propose, RoundChange, NoteHighest: a prepare certificate
 	Value    *Value         `cbor:"value,omitempty"`    // Propose; of Set in RoundChange and NoteHighest
+	Void     *Void          `cbor:"void,omitempty"`     // Propose
 }

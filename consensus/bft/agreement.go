@@ -105,7 +105,7 @@ func (m *Machine) propose() {
 	if c, ok := m.best(); ok {
 		p := &consensus.Payload{Value: &c.value, Reports: m.proof(c)}
 		if c.value.Kind == consensus.Cancelled {
-			p.Cancel = m.evidence.cancel
+			p.Cancel, p.Void = m.evidence.cancel, m.entry.void
 		}
 		m.cast(consensus.KindPropose, c.hash, p)
 	}

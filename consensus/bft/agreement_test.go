@@ -44,7 +44,9 @@ func TestTheLockRule(t *testing.T) {
 		{why: "gave up, cancelled", voided: true, round: 1, proposal: "cancelled", want: true},
 	} {
 		m := started(t, consensus.Byzantine, 1)
-		m.entry.void, m.entry.voided = test.voided, test.voided
+		if m.entry.voided = test.voided; test.voided {
+			m.entry.void = new(consensus.Void)
+		}
 		if test.valid != "" {
 			m.report(consensus.SignedReport{Seat: 1, Report: consensus.Report{Run: 1, Value: named(test.valid)}})
 			m.report(consensus.SignedReport{Seat: 2, Report: consensus.Report{Run: 1, Value: named(test.valid)}})

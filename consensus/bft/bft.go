@@ -65,8 +65,8 @@ type Message struct {
 	Payload *consensus.Payload // nil when empty
 }
 
-// SubmitterVoid is the submitter's signed Void, verified.
-type SubmitterVoid struct{}
+// SubmitterVoid is the submitter's signed Void, verified, from itself.
+type SubmitterVoid struct{ Void consensus.Void }
 
 // CancelWish is a verified wish of owner or authority that the job end.
 type CancelWish struct{ Cancel consensus.Cancel }

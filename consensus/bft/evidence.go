@@ -93,6 +93,9 @@ func (m *Machine) learnEvidence(p *consensus.Payload) {
 	if p.Cancel != nil {
 		m.learnCancel(*p.Cancel, false)
 	}
+	if p.Void != nil {
+		m.learnVoid(*p.Void)
+	}
 }
 
 // learnCancel keeps the first cancellation, durably; one that was wished here
@@ -155,7 +158,7 @@ func (m *Machine) candidates() []choice {
 		}
 	}
 	alike := len(list) == 0 || len(list) == 1 && list[0].value.Matched()
-	if alike && m.evidence.cancel == nil && !m.entry.void && m.now <= m.cfg.Charter.Deadline {
+	if alike && m.evidence.cancel == nil && m.entry.void == nil && m.now <= m.cfg.Charter.Deadline {
 		return list
 	}
 	for _, c := range m.fixed() {
@@ -186,7 +189,7 @@ const never = 1 << 30
 func (m *Machine) support(c choice) (reports []consensus.SignedReport, need int) {
 	switch {
 	case c.value.Kind == consensus.Cancelled:
-		if m.evidence.cancel == nil && !m.entry.void {
+		if m.evidence.cancel == nil && m.entry.void == nil {
 			need = never
 		}
 		return nil, need

@@ -73,7 +73,8 @@ func (m *Machine) take(in Input) {
 	case Witnessed:
 		m.witness()
 	case SubmitterVoid:
-		m.submitterVoid()
+		m.learnVoid(in.Void)
+		m.answerVoid()
 	case CancelWish:
 		m.learnCancel(in.Cancel, true)
 	case Ran:

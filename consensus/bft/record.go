@@ -13,7 +13,7 @@ const (
 	RecordAccept  RecordKind = 1  // this member accepted
 	RecordWitness RecordKind = 2  // it was shown q accepts
 	RecordStarted RecordKind = 3  // those accepts: [vote]
-	RecordVoid    RecordKind = 4  // the submitter withdrew the job
+	RecordVoid    RecordKind = 4  // consensus.Void: the submitter withdrew the job
 	RecordCancel  RecordKind = 5  // consensus.Cancel
 	RecordRun     RecordKind = 6  // the number of an own run that begins
 	RecordReport  RecordKind = 7  // consensus.Report: the own one; its tree is durable
@@ -67,19 +67,16 @@ func Restore(cfg Config, records []Record, now int64) (*Machine, Ready, error) {
 
 func (m *Machine) replay(r Record) error {
 	switch r.Kind {
-	case RecordAccept, RecordWitness, RecordVoid:
+	case RecordAccept, RecordWitness:
 		if err := dagcbor.Unmarshal(r.Data, &mark{}); err != nil {
 			return err
 		}
-		switch r.Kind {
-		case RecordAccept:
-			m.entry.accepted = true
-		case RecordWitness:
-			m.entry.witnessed = true
-		default:
-			m.entry.void, m.entry.voided = true, m.entry.started == nil
-		}
+		m.entry.accepted = m.entry.accepted || r.Kind == RecordAccept
+		m.entry.witnessed = m.entry.witnessed || r.Kind == RecordWitness
 		return nil
+	case RecordVoid:
+		m.entry.void, m.entry.voided = new(consensus.Void), m.entry.started == nil
+		return dagcbor.Unmarshal(r.Data, m.entry.void)
 	case RecordStarted:
 		return m.replayStarted(r.Data)
 	case RecordRun, RecordReport, RecordHeld:

@@ -216,6 +216,8 @@ func (s *script) name(out Outgoing) string {
 		return fmt.Sprintf("certificate of round %d for %s", p.Set.Round, plain(*p.Value))
 	case out.Kind == consensus.KindPropose && p.Set != nil:
 		return fmt.Sprintf("%s, with the certificate of round %d", plain(*p.Value), p.Set.Round)
+	case out.Kind == consensus.KindPropose && p.Void != nil:
+		return fmt.Sprintf("%s, with the submitter's void", plain(*p.Value))
 	case out.Kind == consensus.KindPropose:
 		return fmt.Sprintf("%s, with %d reports", plain(*p.Value), len(p.Reports))
 	case out.Note == consensus.NoteAccepts:

@@ -4,12 +4,12 @@ import "github.com/muster-network/muster/consensus"
 
 // entry is how a job comes to life here (protocol, section 4).
 type entry struct {
-	accepted  bool // durable
-	witnessed bool // durable
-	void      bool // the submitter's Void is durable
-	voided    bool // and came before the start
-	abandoned bool // the place in the queue was given up
-	expired   bool // all of it was
+	accepted  bool            // durable
+	witnessed bool            // durable
+	void      *consensus.Void // the submitter's, durable
+	voided    bool            // it came before the start
+	abandoned bool            // the place in the queue was given up
+	expired   bool            // all of it was
 	accepts   []*consensus.Proof
 	started   []consensus.Vote // q accepts, durable; nil before the start
 	shown     []bool           // by seat: it has shown that it started
@@ -23,7 +23,7 @@ func newEntry(n int) entry {
 
 func (m *Machine) acceptJob() {
 	e := &m.entry
-	if e.accepted || e.void || m.now > m.cfg.Charter.AcceptBy {
+	if e.accepted || e.void != nil || m.now > m.cfg.Charter.AcceptBy {
 		return
 	}
 	e.accepted = true
@@ -98,15 +98,20 @@ func (m *Machine) start() {
 	}
 }
 
-// submitterVoid gives a job up that has not started here. One that has started
-// goes on, and the submitter is shown why.
-func (m *Machine) submitterVoid() {
+// learnVoid gives a job up that has not started here: the Void comes from the
+// submitter itself or with a proposal. One that has started goes on, and prepares
+// Cancelled only where another proposes it (decision 007).
+func (m *Machine) learnVoid(v consensus.Void) {
 	e := &m.entry
-	if !e.void {
-		e.void, e.voided, m.evidence.news = true, e.started == nil, true
-		m.record(RecordVoid, mark{})
+	if e.void == nil {
+		e.void, e.voided, m.evidence.news = &v, e.started == nil, true
+		m.record(RecordVoid, v)
 	}
-	if e.voided {
+}
+
+// answerVoid tells the submitter whether the job is given up here, or why not.
+func (m *Machine) answerVoid() {
+	if m.entry.voided {
 		m.say(Outgoing{To: []int{}, Submitter: true, Kind: consensus.KindVoided})
 		return
 	}

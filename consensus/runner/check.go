@@ -177,7 +177,7 @@ func (r *Runner) check(info *charterInfo, s stashed) (bft.Input, error) {
 		if s.from != info.charter.Submitter {
 			return nil, errForeign
 		}
-		return bft.SubmitterVoid{}, nil
+		return bft.SubmitterVoid{Void: consensus.Void{Incarnation: s.incarnation, Proof: s.proof}}, nil
 	}
 	if seat < 0 || info.charter.Roster[seat].Incarnation != s.incarnation {
 		return nil, errForeign
@@ -360,7 +360,12 @@ func (r *Runner) checkEvidence(info *charterInfo, job consensus.JobID, p *consen
 		}
 	}
 	if p.Cancel != nil {
-		return p.Cancel.Check(r.cfg.Genesis, r.cfg.Network, job, info.charter)
+		if err := p.Cancel.Check(r.cfg.Genesis, r.cfg.Network, job, info.charter); err != nil {
+			return err
+		}
+	}
+	if p.Void != nil {
+		return r.roots.proof(p.Void.Proof, p.Void.Statement(r.cfg.Network, job, info.charter))
 	}
 	return nil
 }

@@ -115,6 +115,17 @@ func (c *court) cancel(by admission.Signer) *consensus.Cancel {
 	return &cancel
 }
 
+func (c *court) submitter() consensustest.Node { return c.n.Nodes[c.n.Index(c.job.Submitter)] }
+
+// void is a withdrawal of the job, signed by a node.
+func (c *court) void(by consensustest.Node) *consensus.Void {
+	v := consensus.Void{Incarnation: by.Incarnation}
+	s := v.Statement(c.n.ID, c.job.ID, c.job.Charter)
+	s.Sender = by.Key()
+	v.Proof = consensustest.Prove(by, s)[0]
+	return &v
+}
+
 func (c *court) decision(seats ...int) *consensus.Decision {
 	return &consensus.Decision{Value: c.value, Commits: c.n.Votes(c.job, consensus.KindCommit, 0, c.hash, seats...)}
 }
@@ -134,7 +145,7 @@ func change[T any](p *T, by func(*T)) *T {
 
 func TestOnlyWhatAMachineMayBelieveReachesIt(t *testing.T) {
 	c := newCourt(t)
-	other := consensustest.Result("another")
+	other, cancelled := consensustest.Result("another"), consensus.Value{Kind: consensus.Cancelled}
 	forged := consensustest.Key("stranger")
 	report, hash := c.report(1), c.reportHash()
 	propose := func(p consensus.Payload) stashed { return c.said(consensus.KindPropose, c.hash, &p) }
@@ -165,6 +176,11 @@ func TestOnlyWhatAMachineMayBelieveReachesIt(t *testing.T) {
 		{"a vote under another seat's incarnation", as(c.said(consensus.KindPrepare, c.hash, nil), func(s *stashed) { s.incarnation = c.job.Roster[2].Incarnation }), false},
 		{"a void from the submitter", as(c.said(consensus.KindVoid, consensus.Hash{}, nil), func(s *stashed) { s.from = c.job.Submitter }), true},
 		{"a void from somebody else", as(c.said(consensus.KindVoid, consensus.Hash{}, nil), func(s *stashed) { s.from = c.stranger() }), false},
+
+		{"a cancelled job's proposal with the submitter's void", c.said(consensus.KindPropose, c.hashOf(cancelled), &consensus.Payload{Value: &cancelled, Void: c.void(c.submitter())}), true},
+		{"a void signed by somebody else", c.said(consensus.KindPropose, c.hashOf(cancelled), &consensus.Payload{Value: &cancelled, Void: c.void(c.n.Nodes[c.n.Index(c.key(1))])}), false},
+		{"a void of another incarnation than signed it", c.said(consensus.KindPropose, c.hashOf(cancelled), &consensus.Payload{Value: &cancelled,
+			Void: change(c.void(c.submitter()), func(v *consensus.Void) { v.Incarnation[0] ^= 1 })}), false},
 
 		{"a report", c.said(consensus.KindReport, hash, &consensus.Payload{Report: &report.Report}), true},
 		{"a report without its payload", c.said(consensus.KindReport, hash, nil), false},

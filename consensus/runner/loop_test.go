@@ -225,9 +225,14 @@ func (w *wires) settle(d time.Duration) {
 
 func (w *wires) checkDecided(seats ...int) {
 	w.t.Helper()
+	w.checkOutcome(consensustest.Result("hello"), seats...)
+}
+
+func (w *wires) checkOutcome(v consensus.Value, seats ...int) {
+	w.t.Helper()
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	want, err := consensustest.Result("hello").Hash(w.n.ID)
+	want, err := v.Hash(w.n.ID)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -303,6 +308,49 @@ func TestAMemberThatComesLateCatchesUp(t *testing.T) {
 		cancel()
 		w.tasks.Wait()
 	})
+}
+
+// What a submitter withdrew at one member only ends for all, without the
+// submitter and with one member gone (decision 007).
+func TestAMemberThatGaveTheJobUpShowsTheOthersWhy(t *testing.T) {
+	for _, seated := range []bool{true, false} {
+		bubble(t, func(t *testing.T, ctx context.Context) {
+			ctx, cancel := context.WithCancel(ctx)
+			w := newWires(t, ctx, 1, 0)
+			submitter := w.n.Nodes[0].Key()
+			for nonce := byte(1); (w.job.Place(submitter) >= 0) != seated; nonce++ {
+				w.job = w.n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Nonce = consensus.Hash{nonce} })
+			}
+			voided, dead := max(w.job.Place(submitter), 0), 3
+			if voided == dead {
+				dead = 0
+			}
+			for _, n := range w.nodes {
+				n.start()
+			}
+			w.open(voided)
+			if err := w.nodes[submitter].runner.Speak(ctx, Speech{To: w.job.Roster[voided].Peer, Job: w.job.ID, Kind: consensus.KindVoid}); err != nil {
+				t.Fatal(err)
+			}
+			w.settle(time.Second)
+			if !w.seat(voided).durable(bft.RecordVoid, nil) {
+				t.Fatal("the job is not withdrawn")
+			}
+			var living []int
+			for seat := range 4 {
+				if seat != dead {
+					living = append(living, seat)
+				}
+				if seat != dead && seat != voided {
+					w.open(seat)
+				}
+			}
+			w.settle(10 * time.Minute)
+			w.checkOutcome(consensus.Value{Kind: consensus.Cancelled}, living...)
+			cancel()
+			w.tasks.Wait()
+		})
+	}
 }
 
 func TestNothingLeavesANodeWhoseJournalFails(t *testing.T) {

@@ -163,6 +163,11 @@ type batchSigned struct {
 	signature admission.Signature
 }
 
+// proof shows that the statement of an index was signed.
+func (s batchSigned) proof(index int) consensus.Proof {
+	return consensus.Proof{Count: s.count, Index: uint64(index), Path: s.batch.Path(index), Signature: s.signature}
+}
+
 // tellOwn is the local shortcut: a machine counts its own statement once it is
 // durable and signed. A submitter on this node hears it, too.
 func (l *loop) tellOwn(out []outgoing, signed batchSigned) {
@@ -172,7 +177,7 @@ func (l *loop) tellOwn(out []outgoing, signed batchSigned) {
 		if o.statement.Kind == 0 {
 			continue
 		}
-		proof := consensus.Proof{Count: signed.count, Index: uint64(o.index), Path: signed.batch.Path(o.index), Signature: signed.signature}
+		proof := signed.proof(o.index)
 		if w, ok := l.r.watcher(o.job); ok {
 			l.r.tellWatcher(w, stashed{from: o.statement.Sender, incarnation: o.statement.Incarnation,
 				item: item{Kind: o.statement.Kind, Job: o.job, Round: o.statement.Round, Value: o.statement.Value, Payload: o.payload}, proof: proof})
@@ -197,7 +202,7 @@ func (l *loop) sendFrames(out []outgoing, signed batchSigned) {
 	for i := range out {
 		for _, d := range out[i].to {
 			if d.peer == l.r.cfg.Signer.Key() {
-				l.toSelf(out[i])
+				l.toSelf(out[i], signed)
 				continue
 			}
 			at, ok := place[d.peer]
@@ -237,12 +242,12 @@ func (o *outgoing) key(seat int) sentKey {
 }
 
 // toSelf delivers a speech to this very node: an offer to itself.
-func (l *loop) toSelf(o outgoing) {
+func (l *loop) toSelf(o outgoing, signed batchSigned) {
 	if o.note == consensus.NoteOffer && o.payload != nil && o.payload.Offer != nil {
 		l.r.cfg.Host.Offered(l.r.cfg.Signer.Key(), *o.payload.Offer, nil)
 	}
 	if o.statement.Kind == consensus.KindVoid {
-		l.core.Input(l.r.cfg.Clock(), o.job, bft.SubmitterVoid{})
+		l.core.Input(l.r.cfg.Clock(), o.job, bft.SubmitterVoid{Void: consensus.Void{Incarnation: o.statement.Incarnation, Proof: signed.proof(o.index)}})
 	}
 	if w, ok := l.r.watcher(o.job); ok && o.note == consensus.NoteDecided {
 		l.r.tellWatcher(w, stashed{from: l.r.cfg.Signer.Key(), note: &note{Note: o.note, Job: o.job, Payload: o.payload}})
