@@ -250,7 +250,7 @@ func TestOnlyWhatAMachineMayBelieveReachesIt(t *testing.T) {
 		{"a note nobody knows", c.told(99, &consensus.Payload{}), false},
 	} {
 		t.Run(rule.name, func(t *testing.T) {
-			if _, err := c.r.check(c.info, rule.message); (err == nil) != rule.ok {
+			if _, err := c.r.checker.check(c.info, rule.message); (err == nil) != rule.ok {
 				t.Errorf("%v", err)
 			}
 		})
@@ -261,13 +261,46 @@ func ptr[T any](v T) *T { return &v }
 
 func TestACheckedMessageSaysWhoseSeatItIs(t *testing.T) {
 	c := newCourt(t)
-	in, err := c.r.check(c.info, c.said(consensus.KindPrepare, c.hash, nil))
+	in, err := c.r.checker.check(c.info, c.said(consensus.KindPrepare, c.hash, nil))
 	if m, ok := in.(bft.Message); err != nil || !ok || m.From != 1 || m.Kind != consensus.KindPrepare || m.Value != c.hash {
 		t.Errorf("%+v, %v", in, err)
 	}
-	in, err = c.r.check(c.info, as(c.told(consensus.NoteDecided, &consensus.Payload{Decision: c.decision(0, 1, 2)}), func(s *stashed) { s.from = c.stranger() }))
+	in, err = c.r.checker.check(c.info, as(c.told(consensus.NoteDecided, &consensus.Payload{Decision: c.decision(0, 1, 2)}), func(s *stashed) { s.from = c.stranger() }))
 	if m, ok := in.(bft.Message); err != nil || !ok || m.From != -1 {
 		t.Errorf("%+v, %v", in, err)
+	}
+}
+
+// A judge is the simulator's way in: a statement's own proof stands where a
+// frame has the signature over all of its statements.
+func TestAJudgeWantsTheProofAndThenTheRules(t *testing.T) {
+	c := newCourt(t)
+	judge := NewJudge(c.n.ID, c.job.Charter, c.r.checker.Verifier)
+	said := c.n.Statement(c.job, 1, consensus.KindPrepare, 2, c.hash)
+	claim := Claim{From: c.key(1), Incarnation: said.Incarnation, Kind: said.Kind, Job: c.job.ID, Round: 2, Value: c.hash,
+		Proof: consensustest.Prove(c.n.Nodes[c.n.Index(c.key(1))], said)[0]}
+	if in, err := judge.Check(claim); err != nil || in.(bft.Message).From != 1 || in.(bft.Message).Round != 2 {
+		t.Fatalf("%+v, %v", in, err)
+	}
+	decided := Claim{From: c.stranger(), Note: consensus.NoteDecided, Job: c.job.ID, Payload: &consensus.Payload{Decision: c.decision(0, 1, 2)}}
+	if in, err := judge.Check(decided); err != nil || in.(bft.Message).From != -1 {
+		t.Fatalf("%+v, %v", in, err)
+	}
+	for name, spoil := range map[string]func(*Claim){
+		"another round":       func(c *Claim) { c.Round++ },
+		"another job":         func(c *Claim) { c.Job[0]++ },
+		"another height":      func(c *Claim) { c.Height++ },
+		"another kind":        func(c *Claim) { c.Kind = consensus.KindCommit },
+		"another incarnation": func(c *Claim) { c.Incarnation[0]++ },
+		"another member":      func(d *Claim) { d.From = c.key(2) },
+		"a stranger":          func(d *Claim) { d.From = c.stranger() },
+		"a false signature":   func(c *Claim) { c.Proof.Signature[0]++ },
+	} {
+		bad := claim
+		spoil(&bad)
+		if _, err := judge.Check(bad); err == nil {
+			t.Errorf("%s is taken", name)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ type peer struct {
 type sentKey struct {
 	job  consensus.JobID
 	seat int
-	key  sayKey
+	key  SayKey
 }
 
 // acknowledge is how long an acknowledgement waits for a frame to ride on.
@@ -157,7 +157,7 @@ func (l *loop) open(now int64, ev event) {
 	l.r.known.Store(id, info)
 	l.opened = append(l.opened, ev.done)
 	for _, s := range l.stash.take(id) {
-		if in, err := l.r.check(info, s); err == nil {
+		if in, err := l.r.checker.check(info, s); err == nil {
 			l.core.Input(now, id, in)
 		}
 	}
@@ -185,7 +185,7 @@ func (l *loop) frame(f frameEvent) {
 	missed := f.missed[:0]
 	for i, s := range f.unknown {
 		if info, ok := l.r.info(s.job()); ok { // opened meanwhile
-			if in, err := l.r.check(info, s); err == nil {
+			if in, err := l.r.checker.check(info, s); err == nil {
 				l.core.Input(now, s.job(), in)
 			}
 		} else if !l.stash.add(s) {

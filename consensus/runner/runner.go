@@ -4,9 +4,9 @@
 // heard (protocol, sections 6, 14 and 15).
 //
 // step.go is pure: the rule that nothing leaves before its record is durable,
-// and the rule of what is sent again, live there and nowhere else. check.go
-// turns bytes from a peer into messages that a machine may believe. loop.go
-// does the I/O.
+// and the rule of what is sent again, live there and nowhere else. check.go is
+// pure, too: what a machine may believe of what a peer says. receive.go turns
+// bytes from a peer into messages, loop.go does the I/O.
 package runner
 
 import (
@@ -86,15 +86,16 @@ type Config struct {
 
 // Runner runs the machines of one node.
 type Runner struct {
-	cfg    Config
-	inbox  chan event
-	known  sync.Map // consensus.JobID -> *charterInfo, for the checkers
-	roots  *rootCache
-	mutex  sync.Mutex
-	watch  map[consensus.JobID]watcher
-	frames chan frameEvent
-	ended  chan struct{} // closed when Run has returned
-	told   *answered
+	cfg     Config
+	inbox   chan event
+	known   sync.Map // consensus.JobID -> *charterInfo, for the checkers
+	roots   *rootCache
+	mutex   sync.Mutex
+	watch   map[consensus.JobID]watcher
+	frames  chan frameEvent
+	ended   chan struct{} // closed when Run has returned
+	told    *answered
+	checker checker
 }
 
 // charterInfo is what checking a job's messages takes.
@@ -131,15 +132,21 @@ type Open struct {
 
 // New returns a runner that is not running yet.
 func New(cfg Config) *Runner {
+	roots := newRootCache(4096)
 	return &Runner{
-		cfg:    cfg,
-		inbox:  make(chan event, 256),
-		frames: make(chan frameEvent, 64),
-		ended:  make(chan struct{}),
-		told:   newAnswered(),
-		roots:  newRootCache(4096),
-		watch:  map[consensus.JobID]watcher{},
+		cfg:     cfg,
+		inbox:   make(chan event, 256),
+		frames:  make(chan frameEvent, 64),
+		ended:   make(chan struct{}),
+		told:    newAnswered(),
+		roots:   roots,
+		checker: checker{cfg.Network, Verifier{Proof: roots.proof, Cancel: cfg.checkCancel}},
+		watch:   map[consensus.JobID]watcher{},
 	}
+}
+
+func (c *Config) checkCancel(cancel consensus.Cancel, job consensus.JobID, charter *consensus.Charter) error {
+	return cancel.Check(c.Genesis, c.Network, job, charter)
 }
 
 // Watch tells heard of every checked accept, start, refusal, void answer and

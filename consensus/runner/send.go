@@ -238,7 +238,7 @@ func (o *outgoing) key(seat int) sentKey {
 	if o.note == consensus.NoteDecided && o.payload == nil {
 		seat = -1
 	}
-	return sentKey{o.job, seat, sayKey{o.statement.Kind, o.note, o.round, o.value}}
+	return sentKey{o.job, seat, SayKey{o.statement.Kind, o.note, o.round, o.value}}
 }
 
 // toSelf delivers a speech to this very node: an offer to itself.

@@ -42,19 +42,20 @@ type job struct {
 
 // said remembers who acknowledged one message.
 type said struct {
-	key sayKey
+	key SayKey
 	had uint32 // seats
 }
 
-// sayKey names a message within a job.
-type sayKey struct {
+// SayKey names a message within a job.
+type SayKey struct {
 	kind  consensus.Kind
 	note  consensus.Note
 	round uint32
 	value consensus.Hash
 }
 
-func keyOf(o bft.Outgoing) sayKey { return sayKey{o.Kind, o.Note, o.Round, o.Value} }
+// KeyOf returns the name of what is said.
+func KeyOf(o bft.Outgoing) SayKey { return SayKey{o.Kind, o.Note, o.Round, o.Value} }
 
 // Entry is one record of one job.
 type Entry struct {
@@ -187,14 +188,14 @@ func (c *Core) View(id consensus.JobID) (bft.View, bool) {
 }
 
 // Acknowledged notes that a seat has a message.
-func (c *Core) Acknowledged(id consensus.JobID, seat int, key sayKey) {
+func (c *Core) Acknowledged(id consensus.JobID, seat int, key SayKey) {
 	if j, ok := c.jobs[id]; ok {
 		j.mark(key, seat)
 		c.dropHeard(j)
 	}
 }
 
-func (j *job) mark(key sayKey, seat int) {
+func (j *job) mark(key SayKey, seat int) {
 	for i := range j.said {
 		if j.said[i].key == key {
 			j.said[i].had |= 1 << seat
@@ -204,7 +205,7 @@ func (j *job) mark(key sayKey, seat int) {
 	j.said = append(j.said, said{key, 1 << seat})
 }
 
-func (j *job) has(key sayKey, seat int) bool {
+func (j *job) has(key SayKey, seat int) bool {
 	if key.note == consensus.NoteDecided && j.decided&(1<<seat) != 0 {
 		return true
 	}
@@ -328,7 +329,7 @@ func (c *Core) nudge(now int64, j *job) {
 func (c *Core) sayCurrent(j *job, seat int) bool {
 	again := false
 	for _, out := range j.machine.Current(seat) {
-		if j.has(keyOf(out), seat) {
+		if j.has(KeyOf(out), seat) {
 			continue
 		}
 		out.Submitter = false
@@ -389,7 +390,7 @@ func (c *Core) dropHeard(j *job) bool {
 			continue
 		}
 		for _, out := range j.machine.Current(seat) {
-			if !j.has(keyOf(out), seat) {
+			if !j.has(KeyOf(out), seat) {
 				return false
 			}
 		}

@@ -162,7 +162,7 @@ func (f *fleet) deliver(m *memberCore, s Say) {
 			to.core.Input(f.now, f.job.ID, message)
 			hint := s.Out.Note == consensus.NoteDecided && s.Out.Payload == nil
 			if from == m.core && !hint && f.rng.IntN(100) >= f.loss {
-				m.core.Acknowledged(f.job.ID, seat, keyOf(s.Out))
+				m.core.Acknowledged(f.job.ID, seat, KeyOf(s.Out))
 			}
 		})
 	}
@@ -327,7 +327,7 @@ func (f *fleet) again(c *Core) []int {
 	return seats
 }
 
-var accepted = sayKey{kind: consensus.KindAccept}
+var accepted = SayKey{kind: consensus.KindAccept}
 
 func TestWhatIsNotAcknowledgedIsSaidAgainLaterAndLater(t *testing.T) {
 	f, c := alone(t)
@@ -365,7 +365,7 @@ func TestTheBackOffIsBounded(t *testing.T) {
 
 func TestAnAnswerToAnotherMessageSilencesNothing(t *testing.T) {
 	f, c := alone(t)
-	for _, key := range []sayKey{{kind: consensus.KindStarted}, {kind: consensus.KindAccept, round: 1}, {kind: consensus.KindAccept, value: consensus.Hash{1}}} {
+	for _, key := range []SayKey{{kind: consensus.KindStarted}, {kind: consensus.KindAccept, round: 1}, {kind: consensus.KindAccept, value: consensus.Hash{1}}} {
 		c.Acknowledged(f.job.ID, 1, key)
 	}
 	c.Acknowledged(consensus.JobID{9}, 1, accepted)
