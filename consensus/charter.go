@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/store/dagcbor"
 )
@@ -58,41 +56,41 @@ type Seat struct {
 // Charter is everything a quorum must know to begin. The network stands in the
 // seal around it. Times are Unix milliseconds.
 type Charter struct {
-	V          uint64                     `cbor:"v"`
-	Issued     int64                      `cbor:"issued"`
-	AcceptBy   int64                      `cbor:"accept_by"`
-	StartBy    int64                      `cbor:"start_by"`
-	Deadline   int64                      `cbor:"deadline"`
-	End        int64                      `cbor:"end"`
-	Request    RequestID                  `cbor:"request"`
-	Attempt    uint64                     `cbor:"attempt"`
-	Owner      admission.Key              `cbor:"owner"`
-	Project    string                     `cbor:"project"`
-	Submitter  admission.Key              `cbor:"submitter"`
-	Spec       dagcbor.Link               `cbor:"spec"`
-	Task       dagcbor.Link               `cbor:"task"`
-	Class      Class                      `cbor:"class"`
-	Assurance  Assurance                  `cbor:"assurance"`
-	Limits     Limits                     `cbor:"limits"`
-	Needs      Needs                      `cbor:"needs"`
-	RunNeeds   Needs                      `cbor:"run_needs"`
-	Runners    uint64                     `cbor:"runners"`
-	Timeout    int64                      `cbor:"timeout"` // of one run, milliseconds
-	Policy     Hash                       `cbor:"policy"`
-	Fault      Fault                      `cbor:"fault"`
-	F          uint64                     `cbor:"f"`
-	Replace    uint64                     `cbor:"replace"`
-	Roll       dagcbor.Link               `cbor:"roll"`
-	Period     uint64                     `cbor:"period"`
-	Nonce      Hash                       `cbor:"nonce"`
-	Beacon     []byte                     `cbor:"beacon"`
-	Roster     []Seat                     `cbor:"roster"`
-	Reserves   []Seat                     `cbor:"reserves"`
-	Cause      *dagcbor.Link              `cbor:"cause,omitempty"`
-	Supersedes *JobID                     `cbor:"supersedes,omitempty"`
-	Sealed     []byte                     `cbor:"sealed,omitempty"`
-	Crit       []string                   `cbor:"crit"`
-	Ext        map[string]cbor.RawMessage `cbor:"ext"`
+	V          uint64                 `cbor:"v"`
+	Issued     int64                  `cbor:"issued"`
+	AcceptBy   int64                  `cbor:"accept_by"`
+	StartBy    int64                  `cbor:"start_by"`
+	Deadline   int64                  `cbor:"deadline"`
+	End        int64                  `cbor:"end"`
+	Request    RequestID              `cbor:"request"`
+	Attempt    uint64                 `cbor:"attempt"`
+	Owner      admission.Key          `cbor:"owner"`
+	Project    string                 `cbor:"project"`
+	Submitter  admission.Key          `cbor:"submitter"`
+	Spec       dagcbor.Link           `cbor:"spec"`
+	Task       dagcbor.Link           `cbor:"task"`
+	Class      Class                  `cbor:"class"`
+	Assurance  Assurance              `cbor:"assurance"`
+	Limits     Limits                 `cbor:"limits"`
+	Needs      Needs                  `cbor:"needs"`
+	RunNeeds   Needs                  `cbor:"run_needs"`
+	Runners    uint64                 `cbor:"runners"`
+	Timeout    int64                  `cbor:"timeout"` // of one run, milliseconds
+	Policy     Hash                   `cbor:"policy"`
+	Fault      Fault                  `cbor:"fault"`
+	F          uint64                 `cbor:"f"`
+	Replace    uint64                 `cbor:"replace"`
+	Roll       dagcbor.Link           `cbor:"roll"`
+	Period     uint64                 `cbor:"period"`
+	Nonce      Hash                   `cbor:"nonce"`
+	Beacon     []byte                 `cbor:"beacon"`
+	Roster     []Seat                 `cbor:"roster"`
+	Reserves   []Seat                 `cbor:"reserves"`
+	Cause      *dagcbor.Link          `cbor:"cause,omitempty"`
+	Supersedes *JobID                 `cbor:"supersedes,omitempty"`
+	Sealed     []byte                 `cbor:"sealed,omitempty"`
+	Crit       []string               `cbor:"crit"`
+	Ext        map[string]dagcbor.Raw `cbor:"ext"`
 }
 
 // ErrUnsupported is returned for a charter that asks for what this version does

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fxamacker/cbor/v2"
 	"github.com/multiformats/go-multihash"
 
 	"github.com/ipfs/go-cid"
@@ -106,16 +105,16 @@ func seatOf(n consensustest.Node) consensus.Seat {
 
 func TestUnknownExtensionsAreKeptAndUnknownCriticalOnesUnsupported(t *testing.T) {
 	n := consensustest.New(5)
-	job := n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Ext = map[string]cbor.RawMessage{"later": {0x01}} })
+	job := n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Ext = map[string]codec.Raw{"later": {0x01}} })
 	c, id, err := job.Signed.Open(n.ID)
-	if err != nil || id != job.ID || !maps.EqualFunc(c.Ext, job.Ext, func(a, b cbor.RawMessage) bool { return bytes.Equal(a, b) }) {
+	if err != nil || id != job.ID || !maps.EqualFunc(c.Ext, job.Ext, func(a, b codec.Raw) bool { return bytes.Equal(a, b) }) {
 		t.Errorf("%v, %v", c, err)
 	}
 	c.Crit = []string{"later"}
 	if err := c.Validate(); !errors.Is(err, consensus.ErrUnsupported) {
 		t.Error(err)
 	}
-	c.Crit, c.Ext = nil, map[string]cbor.RawMessage{"float": {0xf9, 0x3c, 0x00}}
+	c.Crit, c.Ext = nil, map[string]codec.Raw{"float": {0xf9, 0x3c, 0x00}}
 	if _, _, err := consensus.SignCharter(n.ID, c, n.Nodes[0]); err == nil {
 		t.Error("an extension that is not dag-cbor is signed")
 	}
@@ -151,7 +150,7 @@ func TestTheLargestQuorumFitsACharter(t *testing.T) {
 		t.Errorf("%d members, %d reserves, %d bytes", len(job.Roster), len(job.Reserves), len(job.Signed.Bytes))
 	}
 	full := *job.Charter
-	full.Ext = map[string]cbor.RawMessage{"x": append([]byte{0x59, 0x20, 0x00}, make([]byte, 8<<10)...)}
+	full.Ext = map[string]codec.Raw{"x": append([]byte{0x59, 0x20, 0x00}, make([]byte, 8<<10)...)}
 	if _, _, err := consensus.SignCharter(n.ID, &full, n.Nodes[0]); err == nil {
 		t.Error("signed over its size")
 	}

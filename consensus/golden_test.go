@@ -9,7 +9,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/fxamacker/cbor/v2"
 	"github.com/ipld/go-ipld-prime/codec/dagcbor"
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 
@@ -120,7 +119,7 @@ func chartered(v *vectors, n *consensustest.Network) consensustest.Job {
 		c.RunNeeds = consensus.Needs{Labels: []string{}, Quantities: map[string]uint64{"disk": 0}}
 		cause := consensustest.Link("cause")
 		c.Cause, c.Supersedes, c.Sealed = &cause, &job.ID, []byte{1}
-		c.Ext = map[string]cbor.RawMessage{"later": {0x82, 0x01, 0x61, 0x61}, "b": {0xf6}}
+		c.Ext = map[string]codec.Raw{"later": {0x82, 0x01, 0x61, 0x61}, "b": {0xf6}}
 	})
 	v.value("signed charter with everything", full.Signed)
 	owner, err := consensus.OwnerStatement(n.ID, full.Charter)

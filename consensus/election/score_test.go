@@ -52,7 +52,12 @@ func TestScoresAreWithinTwoUnitsOfTheLogarithm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := consensus.Hash{rapid.Byte().Draw(t, "seed"), rapid.Byte().Draw(t, "seed")}
 		peer := admission.Key{rapid.Byte().Draw(t, "peer"), rapid.Byte().Draw(t, "peer")}
-		data, err := dagcbor.Marshal([]any{election.TagRank, seed[:], peer[:]})
+		data, err := dagcbor.Marshal(struct {
+			_    struct{} `cbor:",toarray"`
+			Tag  string
+			Seed consensus.Hash
+			Peer admission.Key
+		}{Tag: election.TagRank, Seed: seed, Peer: peer})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -83,7 +83,7 @@ func decodeFrame(data []byte) (frame, body, error) {
 	if len(data) > MaxFrame {
 		return f, b, fmt.Errorf("frame: %d bytes, at most %d", len(data), MaxFrame)
 	}
-	if err := dagcbor.UnmarshalForm(data, &f); err != nil {
+	if err := dagcbor.Unmarshal(data, &f); err != nil {
 		return f, b, err
 	}
 	if f.V != frameVersion {
@@ -103,7 +103,7 @@ func decodeFrame(data []byte) (frame, body, error) {
 		}
 		return f, b, nil
 	}
-	if err := dagcbor.UnmarshalForm(f.Body, &b); err != nil {
+	if err := dagcbor.Unmarshal(f.Body, &b); err != nil {
 		return f, b, err
 	}
 	if b.Count > consensus.MaxBatch || len(b.Items) > int(b.Count) || len(b.Notes) > maxMessages || (b.Count > 0) != (len(b.Items) > 0) {

@@ -5,7 +5,7 @@
 // Canonical means: shortest integers and lengths, map keys ordered by length
 // and then by bytes, no indefinite lengths, no floats, links as tag 42. A
 // decoder accepts exactly what the encoder would have written (protocol,
-// section 2).
+// section 2; decision 009).
 package dagcbor
 
 import (
@@ -13,97 +13,102 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"reflect"
+	"sync"
 
-	"github.com/fxamacker/cbor/v2"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 )
 
-// ErrNotCanonical is returned for bytes that decode but are not the canonical
-// encoding of what they decode to.
+// ErrNotCanonical is returned for bytes that are not the canonical encoding of a
+// value of the type that was asked for, or, by Links, of any value.
 var ErrNotCanonical = errors.New("dagcbor: not canonical")
+
+var errAfter = errors.New("bytes after the value")
 
 // MaxSize bounds one encoded value, in bytes.
 const MaxSize = 4 << 20
 
-var (
-	encoder = mustEncoder()
-	decoder = mustDecoder()
-)
-
-func mustEncoder() cbor.EncMode {
-	mode, err := cbor.EncOptions{
-		Sort:          cbor.SortLengthFirst,
-		IndefLength:   cbor.IndefLengthForbidden,
-		NilContainers: cbor.NilContainerAsEmpty,
-	}.EncMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}
-
-func mustDecoder() cbor.DecMode {
-	mode, err := cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		MaxNestedLevels:   32,
-		MaxArrayElements:  1 << 17,
-		MaxMapPairs:       1 << 17,
-		UTF8:              cbor.UTF8RejectInvalid,
-	}.DecMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}
-
-// Marshal returns the canonical encoding of v. It refuses what dag-cbor cannot
-// say: floats, map keys that are not text, text that is not UTF-8, raw messages
-// that are not canonical.
+// Marshal returns the canonical encoding of v, or of what v points to. A struct
+// is a list of its fields if a field `_ struct{}` has the tag `cbor:",toarray"`,
+// else a map by the names in their tags; omitempty leaves out what is empty. A
+// nil pointer is null, a nil slice or map is empty. Marshal refuses what
+// dag-cbor cannot say or what has no single form here: floats, interfaces, map
+// keys that are not text, text that is not UTF-8, a Raw that is not canonical,
+// anything over MaxSize.
 func Marshal(v any) ([]byte, error) {
-	data, err := encoder.Marshal(v)
+	data, err := marshal(v)
 	if err != nil {
-		return nil, fmt.Errorf("dagcbor: encode %T: %w", v, err)
-	}
-	if _, err := Links(data); err != nil {
 		return nil, fmt.Errorf("dagcbor: encode %T: %w", v, err)
 	}
 	return data, nil
 }
 
-// UnmarshalForm is Unmarshal for what is neither hashed nor kept, such as the
-// envelope of a message: it refuses all that is not canonical dag-cbor, but not
-// another canonical way to say the same, such as null for an empty list.
-func UnmarshalForm(data []byte, v any) error {
-	if _, err := Links(data); err != nil {
-		return err
+func marshal(v any) ([]byte, error) {
+	value := reflect.ValueOf(v)
+	if !value.IsValid() {
+		return []byte{null}, nil
 	}
-	if err := decoder.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("dagcbor: decode %T: %w", v, err)
+	c, err := codecOf(value.Type())
+	if err != nil {
+		return nil, err
+	}
+	if value.Kind() != reflect.Pointer { // its parts are to be addressable
+		held := reflect.New(value.Type()).Elem()
+		held.Set(value)
+		value = held
+	}
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	out, err := c.encode((*buffer)[:0], value, 0)
+	if err != nil {
+		return nil, err
+	}
+	if len(out) > MaxSize {
+		return nil, errSize(len(out))
+	}
+	if cap(out) <= keptBuffer {
+		*buffer = out
+	}
+	return bytes.Clone(out), nil
+}
+
+// buffers are what values are encoded in before their length is known; those
+// that have grown beyond keptBuffer bytes are not kept.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+const keptBuffer = 64 << 10
+
+func errSize(n int) error { return fmt.Errorf("%d bytes, at most %d", n, MaxSize) }
+
+// Unmarshal decodes data into what v points to, and accepts exactly what
+// Marshal would write for it: it refuses, with ErrNotCanonical, unknown,
+// repeated and missing keys, data after the value, anything over MaxSize, and
+// every second way to say the same. What it returns shares no memory with data.
+func Unmarshal(data []byte, v any) error {
+	if err := unmarshal(data, v); err != nil {
+		return fmt.Errorf("dagcbor: decode %T: %w: %w", v, ErrNotCanonical, err)
 	}
 	return nil
 }
 
-// Unmarshal decodes data into v. It refuses unknown and repeated keys, data
-// after the value, anything over MaxSize, and, with ErrNotCanonical, bytes that
-// Marshal would not have produced.
-func Unmarshal(data []byte, v any) error {
-	if _, err := Links(data); err != nil {
+func unmarshal(data []byte, v any) error {
+	value := reflect.ValueOf(v)
+	if value.Kind() != reflect.Pointer || value.IsNil() {
+		return errors.New("nothing to decode into")
+	}
+	if len(data) > MaxSize {
+		return errSize(len(data))
+	}
+	c, err := codecOf(value.Type().Elem())
+	if err != nil {
 		return err
 	}
-	if err := decoder.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("dagcbor: decode %T: %w", v, err)
+	rest, err := c.decode(data, value.Elem(), 0)
+	if err == nil && len(rest) > 0 {
+		err = errAfter
 	}
-	again, err := encoder.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("dagcbor: decode %T: %w", v, err)
-	}
-	if !bytes.Equal(again, data) {
-		return ErrNotCanonical
-	}
-	return nil
+	return err
 }
 
 // Sum returns the SHA-256 of data: the digest in its CID.
@@ -152,5 +157,5 @@ type sealed struct {
 	_       struct{} `cbor:",toarray"`
 	Tag     string
 	Network []byte
-	Body    cbor.RawMessage
+	Body    Raw
 }

@@ -26,12 +26,12 @@ const maxNested = 32
 // the sense of this package, and anything over MaxSize.
 func Links(data []byte) ([]cid.Cid, error) {
 	if len(data) > MaxSize {
-		return nil, fmt.Errorf("dagcbor: %d bytes, at most %d", len(data), MaxSize)
+		return nil, fmt.Errorf("dagcbor: %w", errSize(len(data)))
 	}
 	var s scanner
 	rest, err := s.item(data, 0)
 	if err == nil && len(rest) > 0 {
-		err = errors.New("bytes after the value")
+		err = errAfter
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotCanonical, err)
@@ -46,7 +46,7 @@ type scanner struct{ links []cid.Cid }
 // item checks the value at the start of data and returns what follows it.
 func (s *scanner) item(data []byte, depth int) (rest []byte, err error) {
 	if depth > maxNested {
-		return nil, fmt.Errorf("nested more than %d deep", maxNested)
+		return nil, errNested
 	}
 	major, arg, rest, err := head(data)
 	if err != nil {
@@ -82,20 +82,9 @@ func (s *scanner) item(data []byte, depth int) (rest []byte, err error) {
 func (s *scanner) pairs(n uint64, data []byte, depth int) ([]byte, error) {
 	var last []byte
 	for i := range n {
-		major, arg, rest, err := head(data)
+		key, rest, err := readKey(data, last, i == 0)
 		if err != nil {
 			return nil, err
-		}
-		if major != majorText {
-			return nil, errors.New("map key is not text")
-		}
-		key, rest, err := payload(major, arg, rest)
-		if err != nil {
-			return nil, err
-		}
-		ordered := len(last) < len(key) || len(last) == len(key) && string(last) < string(key)
-		if i > 0 && !ordered {
-			return nil, fmt.Errorf("map key %q out of order", key)
 		}
 		last = key
 		if data, err = s.item(rest, depth+1); err != nil {
@@ -106,33 +95,31 @@ func (s *scanner) pairs(n uint64, data []byte, depth int) ([]byte, error) {
 }
 
 func (s *scanner) link(tag uint64, data []byte) ([]byte, error) {
+	c, rest, err := readLink(tag, data)
+	if err == nil {
+		s.links = append(s.links, c)
+	}
+	return rest, err
+}
+
+// readLink reads what follows a tag, which has to be that of links.
+func readLink(tag uint64, data []byte) (cid.Cid, []byte, error) {
 	if tag != linkTag {
-		return nil, fmt.Errorf("tag %d", tag)
+		return cid.Undef, nil, fmt.Errorf("tag %d", tag)
 	}
-	major, arg, rest, err := head(data)
+	raw, rest, err := readString(data, majorBytes)
 	if err != nil {
-		return nil, err
-	}
-	if major != majorBytes {
-		return nil, errors.New("link is not a byte string")
-	}
-	raw, rest, err := payload(major, arg, rest)
-	if err != nil {
-		return nil, err
+		return cid.Undef, nil, err
 	}
 	c, err := castLink(raw)
-	if err != nil {
-		return nil, err
-	}
-	s.links = append(s.links, c)
-	return rest, nil
+	return c, rest, err
 }
 
 // head reads the first byte of an item and the argument that it announces,
 // which must be as short as can be.
 func head(data []byte) (major byte, arg uint64, rest []byte, err error) {
 	if len(data) == 0 {
-		return 0, 0, nil, errors.New("ends in the middle")
+		return 0, 0, nil, errShort
 	}
 	major, info, rest := data[0]>>5, data[0]&0x1f, data[1:]
 	if major == majorSimple {
@@ -149,7 +136,7 @@ func head(data []byte) (major byte, arg uint64, rest []byte, err error) {
 	}
 	size := 1 << (info - argUint8)
 	if len(rest) < size {
-		return 0, 0, nil, errors.New("ends in the middle")
+		return 0, 0, nil, errShort
 	}
 	shortest := uint64(argUint8)
 	switch info {
@@ -171,14 +158,16 @@ func head(data []byte) (major byte, arg uint64, rest []byte, err error) {
 // payload splits the n bytes of a byte or text string off.
 func payload(major byte, n uint64, data []byte) (value, rest []byte, err error) {
 	if n > uint64(len(data)) {
-		return nil, nil, errors.New("ends in the middle")
+		return nil, nil, errShort
 	}
 	value, rest = data[:n], data[n:]
 	if major == majorText && !utf8.Valid(value) {
-		return nil, nil, errors.New("text is not UTF-8")
+		return nil, nil, errText
 	}
 	return value, rest, nil
 }
+
+var errVersion = errors.New("link is not a CIDv1")
 
 // castLink reads the bytes of a link: the identity prefix 0x00 and a CIDv1.
 func castLink(raw []byte) (cid.Cid, error) {
@@ -190,7 +179,7 @@ func castLink(raw []byte) (cid.Cid, error) {
 		return cid.Undef, err
 	}
 	if c.Version() != 1 {
-		return cid.Undef, errors.New("link is not a CIDv1")
+		return cid.Undef, errVersion
 	}
 	return c, nil
 }

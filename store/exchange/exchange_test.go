@@ -96,7 +96,7 @@ func sample(t testing.TB, b store.Blocks) (cid.Cid, []tree.File) {
 	}
 	made, err := tree.Write(t.Context(), b, files)
 	must(t, err)
-	value, err := dagcbor.Marshal(map[string]any{"result": dagcbor.LinkTo(made.Root)})
+	value, err := dagcbor.Marshal(map[string]dagcbor.Link{"result": dagcbor.LinkTo(made.Root)})
 	must(t, err)
 	block := storetest.Block(t, cid.DagCBOR, value)
 	must(t, b.Put(t.Context(), block))

@@ -138,7 +138,7 @@ func TestWalkVisitsEveryBlockOnceSeveralAtATime(t *testing.T) {
 	}
 	tree, err := Write(t.Context(), blocks, files)
 	must(t, err)
-	value, err := dagcbor.Marshal(map[string]any{"result": dagcbor.LinkTo(tree.Root), "again": []any{dagcbor.LinkTo(tree.Root)}})
+	value, err := dagcbor.Marshal(map[string][]dagcbor.Link{"result": {dagcbor.LinkTo(tree.Root)}, "again": {dagcbor.LinkTo(tree.Root)}})
 	must(t, err)
 	root := dagcbor.CID(value)
 	must(t, blocks.Put(t.Context(), mustBlock(t, root, value)))
