@@ -15,9 +15,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/hdevalence/ed25519consensus"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
+	voi "github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
 )
 
 // ErrSignature is returned where a signature does not verify.
@@ -106,9 +106,10 @@ func (k Key) Peer() peer.ID {
 func (k Key) String() string { return k.Peer().String() }
 
 // Verify reports whether signature is k's over message, by ZIP-215, so that
-// every node accepts exactly the same signatures (protocol, section 14).
+// every node accepts exactly the same signatures (protocol, section 14;
+// decision 010).
 func (k Key) Verify(message []byte, signature Signature) bool {
-	return ed25519consensus.Verify(k[:], message, signature[:])
+	return voi.VerifyWithOptions(k[:], message, signature[:], &voi.Options{Verify: voi.VerifyOptionsZIP_215})
 }
 
 // Check refuses keys of small order: a signature under one holds for many

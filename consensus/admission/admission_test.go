@@ -9,8 +9,10 @@ import (
 	"testing"
 
 	"filippo.io/edwards25519"
+	"github.com/hdevalence/ed25519consensus"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"pgregory.net/rapid"
 
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/consensustest"
@@ -72,6 +74,63 @@ func TestKeysOfSmallOrderAreRefused(t *testing.T) {
 
 // A signature of zeros under the identity holds for every message, which is why
 // such keys are refused everywhere.
+// Every encoding of small order as key and as nonce, with a scalar of zero, is
+// where implementations differ; and so are scalars that are not reduced.
+func TestSignaturesOfSmallOrderAreJudgedByZIP215(t *testing.T) {
+	order, err := hex.DecodeString("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010")
+	if err != nil {
+		t.Fatal(err)
+	}
+	message := []byte("Zcash")
+	for _, a := range smallOrder {
+		for _, r := range smallOrder {
+			key, nonce := unhex(t, a), unhex(t, r)
+			for _, scalar := range [][]byte{make([]byte, 32), order} {
+				signature := admission.Signature(append(append([]byte{}, nonce...), scalar...))
+				got, want := admission.Key(key).Verify(message, signature), ed25519consensus.Verify(key, message, signature[:])
+				if got != want || want != (scalar[0] == 0) {
+					t.Errorf("key %s, nonce %s, scalar %x: %v, the reference says %v", a, r, scalar[:1], got, want)
+				}
+			}
+		}
+	}
+}
+
+func unhex(t *testing.T, s string) []byte {
+	t.Helper()
+	data, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// Signatures whose parts were changed are accepted or refused as by
+// ed25519consensus, the reference for ZIP-215.
+func TestChangedSignaturesAreJudgedAsByTheReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		key := ed25519.NewKeyFromSeed(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "seed"))
+		message := rapid.SliceOf(rapid.Byte()).Draw(t, "message")
+		public, signature := admission.Key(key[32:]), admission.Signature(ed25519.Sign(key, message))
+		if !public.Verify(message, signature) {
+			t.Fatal("a good signature was refused")
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "changes") {
+			switch at := rapid.IntRange(0, 96).Draw(t, "at"); {
+			case at < 32:
+				public[at] ^= rapid.Byte().Draw(t, "flip")
+			case at < 96:
+				signature[at-32] ^= rapid.Byte().Draw(t, "flip")
+			default:
+				message = append(message, 0)
+			}
+		}
+		if got, want := public.Verify(message, signature), ed25519consensus.Verify(public[:], message, signature[:]); got != want {
+			t.Fatalf("%v, the reference says %v", got, want)
+		}
+	})
+}
+
 func TestAKeyOfSmallOrderWouldSignAnything(t *testing.T) {
 	k := admission.Key{1}
 	if !k.Verify([]byte("anything"), admission.Signature{1}) {
