@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -259,20 +260,43 @@ func treeCPU(pid int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	children, err := childrenOf(pid)
 	if err != nil {
 		return 0, err
 	}
-	for _, text := range strings.Fields(string(data)) {
-		child, err := strconv.Atoi(text)
-		if err != nil {
-			return 0, err
-		}
+	for _, child := range children {
 		if cpu, err := processCPU(child); err == nil { // it may have ended meanwhile
 			own += cpu
 		}
 	}
 	return own, nil
+}
+
+// childrenOf returns the processes that any thread of a process has started:
+// workers are started by a thread of their own.
+func childrenOf(pid int) ([]int, error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return nil, err
+	}
+	var children []int
+	for _, thread := range threads {
+		data, err := os.ReadFile(thread)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // the thread has ended meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, text := range strings.Fields(string(data)) {
+			child, err := strconv.Atoi(text)
+			if err != nil {
+				return nil, err
+			}
+			children = append(children, child)
+		}
+	}
+	return children, nil
 }
 
 func processCPU(pid int) (time.Duration, error) {
