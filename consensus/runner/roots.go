@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"sync"
 
@@ -17,12 +19,16 @@ type rootCache struct {
 	next  int
 }
 
-type rootKey struct {
-	sender      admission.Key
-	incarnation admission.Incarnation
-	count       uint64
-	root        consensus.Hash
-	signature   admission.Signature
+// rootKey is a hash of all that a verification says is good: a fifth of its size.
+type rootKey [sha256.Size]byte
+
+func keyOfRoot(sender admission.Key, incarnation admission.Incarnation, count uint64, root consensus.Hash, signature admission.Signature) rootKey {
+	var data [len(sender) + len(incarnation) + 8 + len(root) + len(signature)]byte
+	out := append(data[:0], sender[:]...)
+	out = append(out, incarnation[:]...)
+	out = binary.BigEndian.AppendUint64(out, count)
+	out = append(out, root[:]...)
+	return sha256.Sum256(append(out, signature[:]...))
 }
 
 func newRootCache(size int) *rootCache {
@@ -30,7 +36,7 @@ func newRootCache(size int) *rootCache {
 }
 
 func (c *rootCache) verify(network admission.Network, sender admission.Key, incarnation admission.Incarnation, count uint64, root consensus.Hash, signature admission.Signature) error {
-	key := rootKey{sender, incarnation, count, root, signature}
+	key := keyOfRoot(sender, incarnation, count, root, signature)
 	c.mutex.Lock()
 	_, ok := c.seen[key]
 	c.mutex.Unlock()

@@ -151,7 +151,7 @@ func (l *loop) sendBatch(out []outgoing) {
 			panic(err)
 		}
 		signed = batchSigned{batch: batch, count: uint64(len(leaves)), signature: cfg.Signer.Sign(header)}
-		l.r.roots.add(rootKey{cfg.Signer.Key(), cfg.Incarnation, signed.count, batch.Root(), signed.signature})
+		l.r.roots.add(keyOfRoot(cfg.Signer.Key(), cfg.Incarnation, signed.count, batch.Root(), signed.signature))
 		l.tellOwn(out, signed)
 	}
 	l.sendFrames(out, signed)
