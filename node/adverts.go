@@ -36,7 +36,8 @@ type adverts struct {
 
 type heardAdvert struct {
 	signed consensus.SignedAdvert
-	since  int64 // heard continuously since, Unix milliseconds
+	group  string // of its addresses
+	since  int64  // heard continuously since, Unix milliseconds
 	last   int64
 }
 
@@ -78,12 +79,13 @@ func (a *adverts) hear(s consensus.SignedAdvert) error {
 	if err := a.check(s); err != nil {
 		return err
 	}
+	group := groupOf(ad.Addresses)
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	if before == nil || before.signed.Advert.Incarnation != ad.Incarnation {
 		a.came(ad)
 	}
-	next := &heardAdvert{signed: s, since: now, last: now}
+	next := &heardAdvert{signed: s, group: group, since: now, last: now}
 	if before, ok = a.known[ad.Peer]; ok {
 		same := before.signed.Advert.Incarnation == ad.Incarnation
 		if same && before.signed.Advert.Sequence >= ad.Sequence {
@@ -184,11 +186,12 @@ func (a *adverts) get(key admission.Key) (heardAdvert, bool) {
 
 // seen is the view that members hold a submitter's roll against.
 func (a *adverts) seen() []election.Seen {
-	var out []election.Seen
-	for _, h := range a.fresh() {
+	fresh := a.fresh()
+	out := make([]election.Seen, 0, len(fresh))
+	for _, h := range fresh {
 		ad := h.signed.Advert
 		out = append(out, election.Seen{Peer: ad.Peer, Incarnation: ad.Incarnation, Since: h.since, Credential: h.signed.Credential.Body,
-			Total: ad.Total, Features: ad.Features, Classes: ad.Classes, Group: groupOf(ad.Addresses)})
+			Total: ad.Total, Features: ad.Features, Classes: ad.Classes, Group: h.group})
 	}
 	return out
 }

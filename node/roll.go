@@ -76,7 +76,7 @@ func (n *Node) makeRoll(now int64) *consensus.Roll {
 			continue // it was decoded from these bytes
 		}
 		roll.Entries = append(roll.Entries, consensus.RollEntry{Peer: ad.Peer, Incarnation: ad.Incarnation, Credential: h.signed.Credential,
-			Advert: dagcbor.Sum(data), Classes: ad.Classes, Features: ad.Features, Total: ad.Total, Free: ad.Free, Group: groupOf(ad.Addresses)})
+			Advert: dagcbor.Sum(data), Classes: ad.Classes, Features: ad.Features, Total: ad.Total, Free: ad.Free, Group: h.group})
 	}
 	return roll
 }
