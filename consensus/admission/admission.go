@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	voi "github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
 )
@@ -62,22 +61,17 @@ type Signer interface {
 	Sign(message []byte) Signature
 }
 
+// peerPrefix is what a peer id of an Ed25519 key begins with: the identity hash
+// of 36 bytes, and the head of a key in protocol buffers. The key follows.
+const peerPrefix = "\x00\x24\x08\x01\x12\x20"
+
 // KeyOf returns the key that an Ed25519 peer id embeds.
 func KeyOf(id peer.ID) (Key, error) {
-	var k Key
-	public, err := id.ExtractPublicKey()
-	if err != nil {
-		return k, fmt.Errorf("peer %s: %w", id, err)
+	key, ok := strings.CutPrefix(string(id), peerPrefix)
+	if !ok || len(key) != len(Key{}) {
+		return Key{}, fmt.Errorf("peer %s is not an Ed25519 identity", id)
 	}
-	raw, err := public.Raw()
-	if err != nil {
-		return k, fmt.Errorf("peer %s: %w", id, err)
-	}
-	if public.Type() != crypto.Ed25519 || len(raw) != len(k) {
-		return k, fmt.Errorf("peer %s is not an Ed25519 identity", id)
-	}
-	copy(k[:], raw)
-	return k, nil
+	return Key([]byte(key)), nil
 }
 
 // ParseKey reads a peer id in any of libp2p's text forms.
@@ -90,17 +84,7 @@ func ParseKey(s string) (Key, error) {
 }
 
 // Peer returns the libp2p peer id of k.
-func (k Key) Peer() peer.ID {
-	public, err := crypto.UnmarshalEd25519PublicKey(k[:])
-	if err != nil {
-		panic(err) // 32 bytes always unmarshal
-	}
-	id, err := peer.IDFromPublicKey(public)
-	if err != nil {
-		panic(err)
-	}
-	return id
-}
+func (k Key) Peer() peer.ID { return peer.ID(peerPrefix + string(k[:])) }
 
 // String returns the peer id in base58: 12D3KooW...
 func (k Key) String() string { return k.Peer().String() }

@@ -146,6 +146,11 @@ func TestKeysAndPeerIdsAreTheSame(t *testing.T) {
 	if got, err := admission.KeyOf(k.Peer()); err != nil || got != k {
 		t.Errorf("%s, %v", got, err)
 	}
+	own, err := crypto.UnmarshalEd25519PublicKey(k[:])
+	check(t, err)
+	if id, err := peer.IDFromPublicKey(own); err != nil || id != k.Peer() {
+		t.Errorf("libp2p says %s, %v, the key says %s", id, err, k.Peer())
+	}
 	if !strings.HasPrefix(k.String(), "12D3KooW") {
 		t.Error(k.String())
 	}
@@ -156,6 +161,11 @@ func TestKeysAndPeerIdsAreTheSame(t *testing.T) {
 	for _, s := range []string{"", "12D3KooW", other.String()} {
 		if _, err := admission.ParseKey(s); err == nil {
 			t.Errorf("%q is read as a key", s)
+		}
+	}
+	for _, id := range []peer.ID{"", other, k.Peer() + "x", k.Peer()[:37]} {
+		if _, err := admission.KeyOf(id); err == nil {
+			t.Errorf("%x has a key", string(id))
 		}
 	}
 }
