@@ -107,8 +107,19 @@ func (m *Member) certificate(ctx context.Context, j *job, decision consensus.Dec
 	return c.Encode()
 }
 
-// Closed returns the decision of a job that ended, if it is known here.
+// Closed returns the decision of a job that ended, if it is known here. A job
+// that is just being looked at is not: the archive is asked once for it, there.
 func (m *Member) Closed(id consensus.JobID) (consensus.Decision, bool) {
+	m.mutex.Lock()
+	coming := m.intake[id]
+	m.mutex.Unlock()
+	if coming {
+		return consensus.Decision{}, false
+	}
+	return m.archived(id)
+}
+
+func (m *Member) archived(id consensus.JobID) (consensus.Decision, bool) {
 	closed, ok, err := (Archive{m.cfg.Journal}).Closed(id)
 	if err != nil || !ok {
 		return consensus.Decision{}, false

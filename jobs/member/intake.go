@@ -77,7 +77,7 @@ func (m *Member) consider(ctx context.Context, o offered) {
 		return
 	}
 	defer m.end(id)
-	if decision, closed := m.Closed(id); closed {
+	if decision, closed := m.archived(id); closed {
 		if err := m.cfg.Quorum.Decided(ctx, o.from, id, decision); err != nil {
 			m.cfg.Log.Debug("decision not sent", "job", id, "reason", err)
 		}
