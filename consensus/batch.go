@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/store/dagcbor"
@@ -30,7 +29,8 @@ func BatchHeader(network admission.Network, incarnation admission.Incarnation, c
 }
 
 func leafHash(message []byte) Hash {
-	return sha256.Sum256(slices.Concat([]byte{0x00}, message))
+	var buf [1 + maxLeaf]byte // with the 0x00 in front; a longer message moves to the heap
+	return sha256.Sum256(append(buf[:1], message...))
 }
 
 func nodeHash(left, right Hash) Hash {

@@ -65,6 +65,9 @@ type Statement struct {
 	Value       Hash
 }
 
+// maxLeaf is no less than the length of a leaf, in bytes.
+const maxLeaf = 256
+
 // Leaf returns the bytes that go into a batch: canonical dag-cbor of the tag
 // "muster/<kind>/1" and the fields in order.
 func (s Statement) Leaf() ([]byte, error) {
@@ -74,7 +77,7 @@ func (s Statement) Leaf() ([]byte, error) {
 	// Nine things of fixed form, written by hand: this is done several times
 	// for every statement sent and received. A test holds it against the codec.
 	tag := "muster/" + s.Kind.String() + "/1"
-	out := make([]byte, 0, 256)
+	out := make([]byte, 0, maxLeaf)
 	out = append(out, majorArray|9, majorText|byte(len(tag)))
 	out = append(out, tag...)
 	out = appendBytes(out, s.Network[:])
