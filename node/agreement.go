@@ -51,8 +51,7 @@ func (a *agreement) Open(ctx context.Context, o member.Opening) error {
 		Config: bft.Config{Network: a.network, Genesis: a.genesis, Job: o.Job, Charter: o.Charter, Self: o.Self, Runners: o.Runners,
 			Timing: bft.Timing{Beat: a.policy.Beat, Round: a.policy.Round, RoundMax: a.policy.RoundMax, Timeout: o.Charter.Timeout},
 			Salt:   a.salt(o.Job)},
-		Offer:   o.Offer,
-		Accepts: o.Accepts,
+		Offer: o.Offer,
 	}
 	for _, e := range o.Entries {
 		open.Extra = append(open.Extra, runner.Record{Key: e.Key, Value: e.Value})
@@ -68,7 +67,7 @@ func (a *agreement) Open(ctx context.Context, o member.Opening) error {
 			return err
 		}
 	case o.Witness:
-		open.First = bft.Witnessed{}
+		open.First = bft.Witnessed{Accepts: o.Accepts}
 	default:
 		open.First = bft.AcceptJob{}
 	}

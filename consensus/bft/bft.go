@@ -50,8 +50,9 @@ type Input interface{ input() }
 type AcceptJob struct{}
 
 // Witnessed says that this member has the charter durable and was shown q
-// accepts, which follow as messages: it votes, and need not execute.
-type Witnessed struct{}
+// accepts, checked: it votes, and need not execute. The accepts come with it,
+// since a job whose deadline has passed is forgotten unless it starts.
+type Witnessed struct{ Accepts []consensus.Vote }
 
 // Message is a checked message: the sender has the seat, and everything in it
 // is verified. From is -1 for a note that somebody without a seat relays.

@@ -131,10 +131,12 @@ func (m *Machine) isDisputed() bool {
 }
 
 // canBecomeValid reports whether so many reports more could make any value valid.
+// Cancelled is not among them: after the submitter's Void it takes no report, and
+// still is another's to propose.
 func (m *Machine) canBecomeValid(due int) bool {
 	return due >= m.t.Match || slices.ContainsFunc(m.candidates(), func(c choice) bool {
 		reports, need := m.support(c)
-		return len(reports)+due >= need
+		return c.value.Kind != consensus.Cancelled && len(reports)+due >= need
 	})
 }
 

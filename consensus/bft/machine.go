@@ -71,7 +71,7 @@ func (m *Machine) take(in Input) {
 	case AcceptJob:
 		m.acceptJob()
 	case Witnessed:
-		m.witness()
+		m.witness(in.Accepts)
 	case SubmitterVoid:
 		m.learnVoid(in.Void)
 		m.answerVoid()

@@ -31,7 +31,10 @@ func (m *Machine) acceptJob() {
 	m.say(Outgoing{Submitter: true, Kind: consensus.KindAccept})
 }
 
-func (m *Machine) witness() {
+func (m *Machine) witness(accepts []consensus.Vote) {
+	for _, v := range accepts {
+		m.hold(int(v.Seat), v.Proof)
+	}
 	if !m.entry.witnessed {
 		m.entry.witnessed = true
 		m.record(RecordWitness, mark{})

@@ -187,3 +187,30 @@ func FuzzRestore(f *testing.F) {
 		m.View()
 	})
 }
+
+// A job that never started is forgotten at its deadline: one that is shown q
+// accepts after it has started, and is not.
+func TestAWitnessAfterTheDeadlineStartsTheJob(t *testing.T) {
+	charter := testCharter(consensus.Byzantine, 1, 1_000)
+	m := New(testConfig(charter, 3))
+	accepts := []consensus.Vote{{Seat: 0}, {Seat: 1}, {Seat: 2}}
+	r := m.Step(charter.Deadline+1, Witnessed{Accepts: accepts})
+	if !slices.Equal(kinds(r.Records)[:2], []RecordKind{RecordWitness, RecordStarted}) || r.Say[0].Kind != consensus.KindStarted {
+		t.Errorf("it says %v and records %v", r.Say, kinds(r.Records))
+	}
+	if slices.Contains(r.Do, Effect(Expire{})) || slices.Contains(r.Do, Effect(Abandon{})) {
+		t.Errorf("it starts and gives up: %v", r.Do)
+	}
+}
+
+// The submitter's Void makes Cancelled valid for a member that has started only
+// when another proposes it: until then the job goes on, and wants its reports.
+func TestAVoidAfterTheStartKeepsNoBackupFromRunning(t *testing.T) {
+	m := started(t, consensus.Crash, 1)
+	m.Step(1_000, SubmitterVoid{})
+	m.Step(2_000, Ran{Run: 1, Value: failed(consensus.FailedTimeout)})
+	m.Step(2_000, reportMessage(0, failed(consensus.FailedTimeout)))
+	if !m.View().Seats[1].Activated {
+		t.Error("one timeout of two is shown, and no backup was called")
+	}
+}

@@ -180,11 +180,12 @@ func (m *Member) openJob(ctx context.Context, j *job, runners []int, witness boo
 	return nil
 }
 
-// patience bounds how long blocks are waited for.
+// patience bounds how long blocks are waited for. A job that a witness brings
+// after its deadline has still to be voted on.
 func (m *Member) patience(c *consensus.Charter, witness bool) time.Duration {
 	until := c.AcceptBy
 	if witness {
-		until = c.Deadline
+		until = max(c.Deadline, m.cfg.Clock()+skew)
 	}
 	return time.Duration(max(until-m.cfg.Clock(), 1)) * time.Millisecond
 }
