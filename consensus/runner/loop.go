@@ -29,10 +29,11 @@ type loop struct {
 
 // peer is what the loop keeps of one peer it exchanges frames with.
 type peer struct {
-	seq    uint64
-	have   []have
-	missed int // in have
-	flight map[uint64][]sentKey
+	session uint64 // of its process, as its last frame says
+	seq     uint64
+	have    []have
+	missed  int // in have
+	flight  map[uint64][]sentKey
 }
 
 type sentKey struct {
@@ -174,6 +175,12 @@ func (l *loop) open(now int64, ev event) {
 func (l *loop) frame(f frameEvent) {
 	now := l.r.cfg.Clock()
 	p := l.peer(f.from)
+	if p.session != f.session {
+		if p.session != 0 {
+			l.core.Renewed(f.from)
+		}
+		p.session = f.session
+	}
 	for _, h := range f.have {
 		if h.Session == l.r.cfg.Session {
 			l.heard(p, h)
@@ -188,7 +195,10 @@ func (l *loop) frame(f frameEvent) {
 			if in, err := l.r.checker.check(info, s); err == nil {
 				l.core.Input(now, s.job(), in)
 			}
-		} else if !l.stash.add(s) {
+		} else {
+			// What waits for its charter may be gone before that comes: the
+			// machine does not have it yet.
+			l.stash.add(s)
 			missed = append(missed, f.missed[i])
 		}
 	}

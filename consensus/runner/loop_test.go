@@ -379,6 +379,24 @@ func TestNothingLeavesANodeWhoseJournalFails(t *testing.T) {
 	})
 }
 
+// What waits for its charter would be lost with the process, or to make room: it
+// is not acknowledged, so that it is said again.
+func TestWhatWaitsForItsCharterIsNotAcknowledged(t *testing.T) {
+	n := consensustest.New(4)
+	job := n.Job(consensus.Byzantine, 1)
+	r := New(Config{Network: n.ID, Genesis: n.Genesis, Signer: n.Nodes[0], Policy: n.Genesis.Policy, Host: noHost{}, Clock: func() int64 { return 0 }})
+	l := &loop{r: r, core: NewCore(n.Nodes[0].Key(), resend), peers: map[admission.Key]*peer{}, stash: newStash()}
+	from := n.Nodes[1].Key()
+	early := stashed{from: from, item: item{Kind: consensus.KindAccept, Job: job.ID}}
+	l.frame(frameEvent{from: from, session: 1, seq: 1, unknown: []stashed{early}, missed: []uint64{0}})
+	if have := l.peers[from].have; len(have) != 1 || !slices.Equal(have[0].Missed, []uint64{0}) {
+		t.Errorf("acknowledged: %+v", have)
+	}
+	if kept := l.stash.take(job.ID); len(kept) != 1 {
+		t.Errorf("%d messages wait", len(kept))
+	}
+}
+
 func TestWhoAsksAboutAJobThatEndedIsAnswered(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		ctx, cancel := context.WithCancel(ctx)

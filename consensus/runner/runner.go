@@ -125,8 +125,7 @@ type Open struct {
 	Config  bft.Config
 	Offer   consensus.Offer // charter and credentials, as a witness relays them
 	First   bft.Input       // AcceptJob or Witnessed; nil when Records resume a job
-	Accepts []consensus.Vote
-	Extra   []Record // durable together with the machine's first records
+	Extra   []Record        // durable together with the machine's first records
 	Records []bft.Record
 }
 

@@ -24,13 +24,13 @@ func newStash() *stash {
 	return &stash{jobs: map[consensus.JobID][]stashed{}, peers: map[admission.Key]int{}}
 }
 
-// add keeps s and reports whether there was room for it.
-func (st *stash) add(s stashed) bool {
+// add keeps s if there is room for it.
+func (st *stash) add(s stashed) {
 	for st.total >= maxStash && len(st.order) > 0 {
 		st.take(st.order[0])
 	}
 	if st.peers[s.from] >= maxStashPeer {
-		return false
+		return
 	}
 	if p := s.item.Payload; p != nil && len(p.Blocks) > 0 {
 		slim := *p
@@ -44,7 +44,6 @@ func (st *stash) add(s stashed) bool {
 	st.jobs[id] = append(st.jobs[id], s)
 	st.peers[s.from]++
 	st.total++
-	return true
 }
 
 // take removes and returns what is kept of a job.

@@ -134,10 +134,6 @@ func (c *Core) Open(now int64, o Open) error {
 	c.jobs[j.id] = j
 	c.batch.Extra = append(c.batch.Extra, o.Extra...)
 	c.gather(now, j, ready)
-	for _, vote := range o.Accepts {
-		seat := int(vote.Seat)
-		c.gather(now, j, j.machine.Step(now, bft.Message{From: seat, Kind: consensus.KindAccept, Proof: vote.Proof}))
-	}
 	return nil
 }
 
@@ -195,6 +191,18 @@ func (c *Core) Acknowledged(id consensus.JobID, seat int, key SayKey) {
 	}
 }
 
+// Renewed notes that a peer is another process than before: what it has
+// acknowledged, and had not on its disk, it has forgotten.
+func (c *Core) Renewed(peer admission.Key) {
+	for _, j := range c.jobs {
+		if seat := j.charter.Place(peer); seat >= 0 {
+			for i := range j.said {
+				j.said[i].had &^= 1 << seat
+			}
+		}
+	}
+}
+
 func (j *job) mark(key SayKey, seat int) {
 	for i := range j.said {
 		if j.said[i].key == key {
@@ -205,7 +213,13 @@ func (j *job) mark(key SayKey, seat int) {
 	j.said = append(j.said, said{key, 1 << seat})
 }
 
+// has reports whether a seat has a message. What shows a member that it has to
+// start is said until it shows that it did: an acknowledgement proves only that
+// its process knew (protocol, section 4).
 func (j *job) has(key SayKey, seat int) bool {
+	if key.note == consensus.NoteAccepts {
+		return false
+	}
 	if key.note == consensus.NoteDecided && j.decided&(1<<seat) != 0 {
 		return true
 	}

@@ -389,6 +389,52 @@ func TestWhoAsksIsToldEverythingAgain(t *testing.T) {
 	}
 }
 
+// What a process has acknowledged lives in its memory, until the machine writes
+// something down.
+func TestWhatAnEarlierProcessAcknowledgedIsSaidAgain(t *testing.T) {
+	f, c := alone(t)
+	for seat := 1; seat < 4; seat++ {
+		c.Acknowledged(f.job.ID, seat, accepted)
+	}
+	c.Renewed(f.job.Roster[2].Peer)
+	if seats := f.again(c); !slices.Equal(seats, []int{2}) {
+		t.Errorf("seat 2 is another process, and seats %v are told again", seats)
+	}
+	c.Renewed(consensustest.Key("a stranger").Key())
+}
+
+// A member that was shown the accepts may end before it has written down the
+// charter. It is shown them until it says that it has started.
+func TestAWitnessGoesOnUntilTheMemberHasStarted(t *testing.T) {
+	f, c := alone(t)
+	for seat := range 3 {
+		c.Input(f.now, f.job.ID, bft.Message{From: seat, Kind: consensus.KindAccept})
+	}
+	c.Flush()
+	shows := func() bool {
+		shown := false
+		for range 20 {
+			f.now = c.Wake()
+			c.Tick(f.now)
+			shown = shown || slices.ContainsFunc(c.Flush().Says, func(s Say) bool {
+				return s.Out.Note == consensus.NoteAccepts && slices.Equal(s.Seats, []int{3})
+			})
+		}
+		return shown
+	}
+	for range 3 {
+		c.Acknowledged(f.job.ID, 3, SayKey{note: consensus.NoteAccepts, round: 3})
+		if !shows() {
+			t.Fatal("an acknowledgement is taken for a start")
+		}
+	}
+	c.Input(f.now, f.job.ID, bft.Message{From: 3, Kind: consensus.KindStarted})
+	c.Flush()
+	if shows() {
+		t.Error("who has started is shown the accepts")
+	}
+}
+
 func TestAJobThatIsOpenStaysAsItIsAndOneThatIsNotIsSilent(t *testing.T) {
 	f, c := alone(t)
 	if err := c.Open(f.now, f.open(0)); err != nil || c.Pending() {
