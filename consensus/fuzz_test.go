@@ -31,6 +31,28 @@ func FuzzOpenCertificate(f *testing.F) {
 	})
 }
 
+// Evidence comes from anybody, by gossip.
+func FuzzOpenEvidence(f *testing.F) {
+	n := consensustest.New(4)
+	job := n.Job(consensus.Byzantine, 1)
+	f.Add(encodeEvidence(f, equivocation(f, n, job, 1)))
+	f.Add(encodeEvidence(f, disagreement(f, n, job, 1, consensustest.Result("a lie"), consensustest.Result("out"))))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := consensus.OpenEvidence(data)
+		if err != nil {
+			return
+		}
+		if again := encodeEvidence(t, e); !bytes.Equal(again, data) {
+			t.Errorf("encodes to other bytes: %x", again)
+		}
+		f, err := e.Verify(n.Sealed)
+		if err == nil && (f.Peer != e.Credential.Body.Subject || f.Misconduct != consensus.Equivocated && f.Misconduct != consensus.Disagreed) {
+			t.Errorf("finds %+v", f)
+		}
+		_, _, _ = f.Misconduct.String(), f.Reported.String(), f.Certified.String()
+	})
+}
+
 func FuzzSignedCharterOpen(f *testing.F) {
 	n := consensustest.New(4)
 	job := n.Job(consensus.Byzantine, 1)

@@ -80,6 +80,8 @@ func collect(t *testing.T) []vector {
 	check(t, err)
 	v.hashed("highest", highest)
 	v.encoded("certificate", encode(t, n.Certify(job, n.Decide(job, consensustest.Result("out")))))
+	v.encoded("equivocation", encodeEvidence(t, equivocation(t, n, job, 1)))
+	v.encoded("disagreement", encodeEvidence(t, disagreement(t, n, job, 1, consensustest.Result("a lie"), consensustest.Result("out"))))
 	return v.all
 }
 

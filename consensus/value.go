@@ -100,6 +100,16 @@ func (v Value) Matched() bool {
 	return v.Kind == Result || v.Kind == Failed && v.Class.Deterministic()
 }
 
+// Contradicts reports whether a run that ended in v cannot be right when the
+// job's outcome is w: both rest on matching runs, and they differ. A run that
+// timed out, or that broke, contradicts nothing.
+func (v Value) Contradicts(w Value) bool {
+	if !v.Matched() || !w.Matched() {
+		return false
+	}
+	return v.Kind != w.Kind || v.Class != w.Class || v.Code != w.Code || !v.Tree.Equals(w.Tree.Cid)
+}
+
 // Hash is what votes carry.
 func (v Value) Hash(network admission.Network) (Hash, error) {
 	data, err := dagcbor.Seal(TagValue, network[:], v)
