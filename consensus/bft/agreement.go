@@ -56,6 +56,14 @@ func (m *Machine) learn(c *certificate) {
 	}
 }
 
+// heardCertificate takes a certificate that somebody shows.
+func (m *Machine) heardCertificate(c *certificate) {
+	if c != nil {
+		m.heardSet(consensus.KindPrepare, c.set)
+		m.learn(c)
+	}
+}
+
 // decide decides on q commits of one round, and reports whether the job is
 // decided.
 func (m *Machine) decide() bool {
@@ -252,7 +260,7 @@ func (m *Machine) changed(msg Message) {
 		return
 	}
 	c := &m.rounds.changes[msg.From]
-	m.learn(certificateOf(msg.Payload))
+	m.heardCertificate(certificateOf(msg.Payload))
 	switch {
 	case msg.Round == c.round:
 		m.compare(msg, c.vote)

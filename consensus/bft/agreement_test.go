@@ -214,27 +214,6 @@ func TestCommitsOfTwoRoundsDoNotAddUp(t *testing.T) {
 	}
 }
 
-func TestTwoStatementsInOneSlotAreToldOnce(t *testing.T) {
-	m := started(t, consensus.Byzantine, 1)
-	m.Step(1_000, Message{From: 1, Kind: consensus.KindPrepare, Value: consensus.Hash{1}})
-	r := m.Step(1_000, Message{From: 1, Kind: consensus.KindPrepare, Value: consensus.Hash{1}})
-	if len(r.Do) != 0 {
-		t.Fatalf("the same statement twice: %v", r.Do)
-	}
-	r = m.Step(1_000, Message{From: 1, Kind: consensus.KindPrepare, Value: consensus.Hash{2}})
-	if len(r.Do) != 1 {
-		t.Fatalf("another statement in the slot: %v", r.Do)
-	}
-	e := r.Do[0].(Equivocation)
-	if e.Seat != 1 || e.First.Statement.Value != (consensus.Hash{1}) || e.Second.Statement.Value != (consensus.Hash{2}) ||
-		e.First.Statement.Sender != m.peer(1) || e.First.Statement.Kind != consensus.KindPrepare {
-		t.Errorf("told %+v", e)
-	}
-	if r = m.Step(1_000, Message{From: 1, Kind: consensus.KindPrepare, Value: consensus.Hash{3}}); len(r.Do) != 0 {
-		t.Errorf("told again: %v", r.Do)
-	}
-}
-
 func TestWhoComesFromFarBelowIsToldThisRoundAgain(t *testing.T) {
 	m := started(t, consensus.Byzantine, 1)
 	m.Step(1_000, change1(1, 5))

@@ -158,12 +158,16 @@ type Abandon struct{}
 // Expire forgets a job that never started: its deadline has passed.
 type Expire struct{}
 
-// Equivocation reports two different statements of one seat for one slot. It
-// is told once for each seat.
+// Equivocation reports two different statements of one seat for one slot, said
+// here or shown by others. It is told once for each seat, also after Decided.
 type Equivocation struct {
 	Seat          int
 	First, Second consensus.Signed
 }
+
+// Disagreement reports, before Decided, a seat's signed report that the outcome
+// contradicts; of each seat one.
+type Disagreement struct{ Report consensus.SignedReport }
 
 func (Execute) effect()      {}
 func (Fetch) effect()        {}
@@ -172,3 +176,4 @@ func (Decided) effect()      {}
 func (Abandon) effect()      {}
 func (Expire) effect()       {}
 func (Equivocation) effect() {}
+func (Disagreement) effect() {}

@@ -249,6 +249,21 @@ func (m *Machine) differing(failed bool) []consensus.SignedReport {
 	return append(list, matched...)
 }
 
+// accuse tells of executors whose reports the outcome contradicts.
+func (m *Machine) accuse(outcome consensus.Value) {
+	if m.cfg.Charter.Assurance != consensus.Replicated {
+		return // runs may differ
+	}
+	for _, reports := range m.evidence.reports {
+		for _, r := range reports {
+			if r.Report.Value.Contradicts(outcome) {
+				m.do(Disagreement{Report: r.SignedReport})
+				break
+			}
+		}
+	}
+}
+
 // holds reports whether all blocks of c are durable here.
 func (m *Machine) holds(c choice) bool {
 	return c.value.Tree == nil || slices.Contains(m.evidence.held, c.hash)

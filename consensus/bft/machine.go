@@ -152,12 +152,13 @@ func (m *Machine) note(msg Message) {
 	case consensus.NoteEvidence:
 		m.learnEvidence(p)
 	case consensus.NoteHighest:
-		m.learn(certificateOf(p))
+		m.heardCertificate(certificateOf(p))
 	case consensus.NoteDecided:
 		if msg.From >= 0 {
 			m.knows[msg.From] = true
 		}
 		if m.decision == nil {
+			m.heardSet(consensus.KindCommit, p.Decision.Commits)
 			m.conclude(*p.Decision)
 		}
 	case consensus.NoteAsk:
@@ -169,6 +170,7 @@ func (m *Machine) note(msg Message) {
 func (m *Machine) conclude(d consensus.Decision) {
 	m.decision = &d
 	m.record(RecordDecided, d)
+	m.accuse(d.Value)
 	m.do(Decided{Decision: d})
 	var to []int
 	for _, seat := range m.others() {
@@ -196,6 +198,9 @@ func (m *Machine) answer(in Input) {
 	msg, ok := in.(Message)
 	if !ok || msg.From < 0 || msg.From >= m.t.N || msg.From == m.cfg.Self {
 		return
+	}
+	if msg.Kind == consensus.KindPrepare || msg.Kind == consensus.KindCommit {
+		m.voted(msg) // it counts no more, but may contradict what its sender said before
 	}
 	switch {
 	case msg.Note == consensus.NoteDecided:

@@ -106,7 +106,7 @@ func (m *Machine) proposed(msg Message) {
 		return
 	}
 	b.proposal = &proposal{choice: choice{*msg.Payload.Value, msg.Value}, vote: v, cert: certificateOf(msg.Payload)}
-	m.learn(b.proposal.cert)
+	m.heardCertificate(b.proposal.cert)
 	m.learnEvidence(msg.Payload)
 }
 
@@ -127,17 +127,28 @@ func (m *Machine) voted(msg Message) {
 	votes[msg.From] = &vote{msg.Value, msg.Proof}
 }
 
+// heardSet takes the votes that a certificate shows like those that their
+// senders said here: a sender that says one thing to some and another to others
+// is found out by what they show each other.
+func (m *Machine) heardSet(kind consensus.Kind, set consensus.VoteSet) {
+	for _, v := range set.Votes {
+		m.voted(Message{From: int(v.Seat), Kind: kind, Round: set.Round, Value: set.Value, Proof: v.Proof})
+	}
+}
+
 // compare tells of a sender that said two things in one slot.
 func (m *Machine) compare(msg Message, first vote) {
 	if first.value == msg.Value || m.accused[msg.From] {
 		return
 	}
 	m.accused[msg.From] = true
+	second := vote{msg.Value, msg.Proof}
+	m.do(Equivocation{Seat: msg.From, First: m.signed(msg, first), Second: m.signed(msg, second)})
+}
+
+// signed is the statement that v is in the slot of msg.
+func (m *Machine) signed(msg Message, v vote) consensus.Signed {
 	seat := m.cfg.Charter.Roster[msg.From]
-	s := consensus.Statement{Kind: msg.Kind, Network: m.cfg.Network, Job: m.cfg.Job, Previous: consensus.Hash(m.cfg.Job),
-		Round: msg.Round, Sender: seat.Peer, Incarnation: seat.Incarnation, Value: first.value}
-	second := s
-	second.Value = msg.Value
-	m.do(Equivocation{Seat: msg.From, First: consensus.Signed{Statement: s, Proof: first.proof},
-		Second: consensus.Signed{Statement: second, Proof: msg.Proof}})
+	return consensus.Signed{Proof: v.proof, Statement: consensus.Statement{Kind: msg.Kind, Network: m.cfg.Network, Job: m.cfg.Job,
+		Previous: consensus.Hash(m.cfg.Job), Round: msg.Round, Sender: seat.Peer, Incarnation: seat.Incarnation, Value: v.value}}
 }
