@@ -19,6 +19,8 @@ const (
 	PathBlobs       = "/v1/blobs"
 	PathBlob        = "/v1/blobs/{cid}"
 	PathBlobFile    = "/v1/blobs/{cid}/{path...}"
+	PathEvidence    = "/v1/evidence"
+	PathProof       = "/v1/evidence/{id}"
 	PathEvents      = "/v1/events"
 	PathPeers       = "/v1/peers"
 	PathNetwork     = "/v1/network"
@@ -42,6 +44,7 @@ const (
 	TypeEvents      = "text/event-stream"
 	TypeCertificate = "application/vnd.muster.certificate+cbor"
 	TypeBundle      = "application/vnd.muster.bundle"
+	TypeEvidence    = "application/vnd.muster.evidence+cbor"
 	TypeBlock       = "application/vnd.ipld.raw"
 )
 
@@ -51,11 +54,15 @@ const HeaderKey = "Idempotency-Key"
 
 // The schemas.
 const (
-	SchemaJob     = "muster.job/v1"
-	SchemaJobs    = "muster.jobs/v1"
-	SchemaLog     = "muster.log/v1"
-	SchemaBlob    = "muster.blob/v1"
-	SchemaEvent   = "muster.event/v1"
+	SchemaJob   = "muster.job/v1"
+	SchemaJobs  = "muster.jobs/v1"
+	SchemaLog   = "muster.log/v1"
+	SchemaBlob  = "muster.blob/v1"
+	SchemaEvent = "muster.event/v1"
+
+	SchemaEvidence     = "muster.evidence/v1"
+	SchemaEvidenceList = "muster.evidence_list/v1"
+
 	SchemaPeer    = "muster.peer/v1"
 	SchemaPeers   = "muster.peers/v1"
 	SchemaMember  = "muster.member/v1"
@@ -110,6 +117,37 @@ type Entry struct {
 	Dir  bool   `json:"dir"`
 }
 
+// Evidence is proof that a node did what no node that follows the protocol does.
+// What it says can be checked offline: its file, at PathProof, proves itself.
+type Evidence struct {
+	Schema      string `json:"schema"`
+	ID          string `json:"id"`         // the file's CID
+	Misconduct  string `json:"misconduct"` // equivocation or disagreement
+	Peer        string `json:"peer"`
+	Name        string `json:"name"`
+	Incarnation string `json:"incarnation"`
+	Job         string `json:"job"`
+	Found       int64  `json:"found"`  // when this node learnt of it
+	Barred      bool   `json:"barred"` // the peer is not drawn again
+	Height      uint64 `json:"height"`
+
+	// Of an equivocation: what was signed twice, and the values, as hashes.
+	Statement string `json:"statement,omitempty"`
+	Round     uint32 `json:"round,omitempty"`
+	First     string `json:"first,omitempty"`
+	Second    string `json:"second,omitempty"`
+
+	// Of a disagreement, in words.
+	Reported  string `json:"reported,omitempty"`
+	Certified string `json:"certified,omitempty"`
+}
+
+// EvidenceList is the evidence that was asked for, newest first.
+type EvidenceList struct {
+	Schema   string     `json:"schema"`
+	Evidence []Evidence `json:"evidence"`
+}
+
 // Event is a CloudEvents 1.0 object; the schema is an extension attribute.
 type Event struct {
 	Schema      string         `json:"schema"`
@@ -136,6 +174,7 @@ type Peer struct {
 	Mem     uint64   `json:"memory"`
 	Queued  uint64   `json:"queued"`
 	Agreed  *float64 `json:"agreed,omitempty"` // share of its reports that were certified, 0 to 1; absent without any
+	Barred  bool     `json:"barred,omitempty"` // it equivocated, and is not drawn again
 	Address string   `json:"address,omitempty"`
 	Version string   `json:"version,omitempty"`
 }

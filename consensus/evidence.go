@@ -40,7 +40,7 @@ func (m Misconduct) String() string {
 }
 
 // Evidence shows that a node of a network did what no node that follows the
-// protocol does. It holds exactly one of Equivocation and Disagreement, and
+// protocol does (decision 009). It holds exactly one of Equivocation and Disagreement, and
 // convinces anybody who has the genesis: see Verify.
 type Evidence struct {
 	V            uint64                     `cbor:"v"`

@@ -65,6 +65,7 @@ type Member struct {
 	Run       string            `json:"run,omitempty"`    // queued or running
 	Report    string            `json:"report,omitempty"` // a tree's CID, or a failure in words
 	Disagrees bool              `json:"disagrees,omitempty"`
+	Lied      bool              `json:"lied,omitempty"` // it is proven to have equivocated in this job
 	Prepared  bool              `json:"prepared,omitempty"`
 	Signed    bool              `json:"signed"` // its commit stands in the certificate
 	Use       map[string]uint64 `json:"use,omitempty"`

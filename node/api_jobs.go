@@ -54,7 +54,7 @@ func (n *Node) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptio
 	}
 	acknowledged, err := n.submitter.Submit(ctx, submitter.Request{Key: o.Key, Spec: spec, Task: task, Class: class})
 	if err != nil {
-		return jobs.Job{}, err
+		return jobs.Job{}, n.withBarred(err)
 	}
 	n.announcer.add(announcedOf(acknowledged.Job, acknowledged.Charter, false))
 	if f, ok, err := n.local(ctx, acknowledged.Job); err == nil && ok {

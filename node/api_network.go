@@ -69,7 +69,8 @@ func (n *Node) Peers(context.Context) ([]api.Peer, error) {
 		peers[key] = &api.Peer{Schema: api.SchemaPeer, Peer: key.String(), Name: key.Name(), State: "away"}
 	}
 	out := make([]api.Peer, 0, len(peers))
-	for _, p := range peers {
+	for key, p := range peers {
+		p.Barred = n.misconduct.bars(key)
 		out = append(out, *p)
 	}
 	slices.SortFunc(out, func(a, b api.Peer) int { return compareStrings(a.Name, b.Name, a.Peer, b.Peer) })
@@ -186,7 +187,7 @@ func (n *Node) Node(context.Context) (api.Node, error) {
 	out := api.Node{
 		Schema: api.SchemaNode, Peer: n.home.identity.Peer.String(), Name: n.name, Incarnation: fmt.Sprintf("%x", n.incarnation[:]),
 		Network: n.home.network.String(), NetworkName: n.home.founded.Name, Role: roleName(n.home.credential.Body.Role),
-		Version: n.cfg.Version, Class: "arch/" + runtime.GOARCH, Started: n.started, Ready: n.Ready(), Lying: n.cfg.Lie,
+		Version: n.cfg.Version, Class: "arch/" + runtime.GOARCH, Started: n.started, Ready: n.Ready(), Lying: n.cfg.Lie != Honest,
 		Addresses: n.addresses(), API: []string{"unix:" + n.cfg.Socket}, Peers: len(n.p2p.Peers()),
 		Resources: api.Resources{CPU: load.Total.CPU, CPUFree: load.Free.CPU, Memory: load.Total.Memory, MemoryFree: load.Free.Memory,
 			Disk: load.Total.Disk, DiskFree: load.Free.Disk},

@@ -30,7 +30,7 @@ func (n *Node) foundClosed(closed *member.Closed, source string) (found, error) 
 	if err != nil {
 		return found{}, err
 	}
-	return showClosed(closed, verdict, source), nil
+	return n.showClosed(closed, verdict, source), nil
 }
 
 // foundHere shows what this node keeps of a job that ended: its certificate was
@@ -44,10 +44,10 @@ func (n *Node) foundHere(closed *member.Closed) (found, error) {
 	if err != nil {
 		return found{}, err
 	}
-	return showClosed(closed, verdict, n.name), nil
+	return n.showClosed(closed, verdict, n.name), nil
 }
 
-func showClosed(closed *member.Closed, verdict consensus.Verdict, source string) found {
+func (n *Node) showClosed(closed *member.Closed, verdict consensus.Verdict, source string) found {
 	j := describe(verdict.Job, verdict.Charter)
 	j.Name, j.Labels, j.Finished, j.Round, j.Source = closed.Name, closed.Labels, closed.Finished, int(verdict.Round), source
 	j.State = member.StateOf(verdict.Value)
@@ -62,6 +62,7 @@ func showClosed(closed *member.Closed, verdict consensus.Verdict, source string)
 	for _, seat := range verdict.Signers {
 		j.Members[seat].Signed = true
 	}
+	n.noteLies(verdict.Job, &j)
 	return found{job: j, certificate: closed.Certificate, verdict: &verdict}
 }
 
@@ -112,6 +113,7 @@ func (n *Node) openJob(ctx context.Context, id consensus.JobID) (jobs.Job, bool,
 		seat.Peer, seat.Name = j.Members[i].Peer, j.Members[i].Name
 		j.Members[i] = seat
 	}
+	n.noteLies(id, &j)
 	j.Stalled = n.stalled(open.Charter)
 	return j, true, nil
 }

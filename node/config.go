@@ -25,7 +25,7 @@ type Config struct {
 	Socket  string   // unix socket of the API; empty: SocketFor(Home)
 	API     string   // loopback address of the API, host:port; empty: no TCP; port 0: any
 	Listen  []string // multiaddrs; empty: TCP and QUIC on all interfaces, any port
-	Lie     bool     // only in a network whose genesis says testnet
+	Lie     Lie      // only in a network whose genesis says testnet
 	CPU     uint64   // milli-CPU to offer; 0: all of the machine's
 	Version string
 	Log     *slog.Logger

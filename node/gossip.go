@@ -80,6 +80,7 @@ func (n *Node) openGossip() {
 		Candidates: func(context.Context) []peer.ID { return peersOf(n.alive()) }})
 	n.gossip.Join(topicAdverts, gossip.Topic{MaxSize: 2 * maxAdvert, Validate: n.judgeAdvert, Deliver: func(peer.ID, []byte) {}})
 	n.gossip.Join(topicJobs, gossip.Topic{Validate: n.judgeAnnouncement, Deliver: func(peer.ID, []byte) {}})
+	n.gossip.Join(topicEvidence, gossip.Topic{MaxSize: consensus.MaxEquivocation, Validate: n.judgeEvidence, Deliver: func(peer.ID, []byte) {}})
 }
 
 // judgeAdvert takes an advert in when it is good: what is passed on was heard.

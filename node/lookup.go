@@ -26,7 +26,7 @@ type question struct {
 	Op   string
 	ID   []byte // of a job or a request; a credential's subject
 	At   uint64 // position in logs
-	Data []byte // what is to be kept
+	Data []byte // what is to be kept, or is known already
 }
 
 // The questions.
@@ -37,6 +37,8 @@ const (
 	opKeep    = "keep"    // keep this certificate: you rank for its job
 	opLogs    = "logs"    // what your runs of a job have written
 	opCancel  = "cancel"  // a signed wish that a job end
+
+	opEvidence = "evidence" // whom you have evidence against, unless it is those of this digest
 )
 
 // maxAnswer bounds an answer, in bytes.
@@ -83,6 +85,8 @@ func (n *Node) answer(ctx context.Context, from peer.ID, request []byte) ([]byte
 		return n.answerLogs(ctx, q)
 	case opCancel:
 		return nil, n.takeCancel(ctx, q.Data)
+	case opEvidence:
+		return n.answerEvidence(q.Data)
 	}
 	return nil, fmt.Errorf("question %q is not known", q.Op)
 }

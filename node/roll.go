@@ -30,7 +30,7 @@ func (n *Node) Roll(ctx context.Context) (*consensus.Roll, dagcbor.Link, error) 
 	r := &n.rolls
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	now, state := n.clock(), n.adverts.state()
+	now, state := n.clock(), n.adverts.state()+n.misconduct.state()
 	if r.roll != nil {
 		age := now - r.roll.Made
 		if age < rollPause || age < n.home.founded.Policy.RollAge/2 && state == r.state {
@@ -68,7 +68,7 @@ func (n *Node) makeRoll(now int64) *consensus.Roll {
 	bits := sample.Bits(peers)
 	for _, h := range fresh {
 		ad := h.signed.Advert
-		if !sample.Belongs(ad.Peer, bits) {
+		if !sample.Belongs(ad.Peer, bits) || n.misconduct.bars(ad.Peer) {
 			continue
 		}
 		data, err := dagcbor.Seal(consensus.TagAdvert, n.home.network[:], ad)

@@ -127,11 +127,11 @@ func (n *Node) close() error {
 	return errors.Join(errs...)
 }
 
-// connected asks a peer that has just come for the adverts it has heard, in the
-// background.
+// connected asks a peer that has just come for the adverts it has heard, and for
+// evidence, in the background.
 func (n *Node) connected(_ network.Network, c network.Conn) {
 	id := c.RemotePeer()
-	n.later(func(ctx context.Context) error { return n.askAdverts(ctx, id) })
+	n.later(func(ctx context.Context) error { return errors.Join(n.askEvidence(ctx, id), n.askAdverts(ctx, id)) })
 }
 
 // repairLoop asks a random peer now and then: gossip loses messages.
@@ -150,8 +150,9 @@ func (n *Node) repairLoop(ctx context.Context) error {
 		if len(peers) == 0 {
 			continue
 		}
-		if err := n.askAdverts(ctx, peers[rand.IntN(len(peers))].ID); err != nil {
-			n.cfg.Log.Debug("adverts not heard", "error", err)
+		id := peers[rand.IntN(len(peers))].ID
+		if err := errors.Join(n.askEvidence(ctx, id), n.askAdverts(ctx, id)); err != nil {
+			n.cfg.Log.Debug("adverts or evidence not heard", "error", err)
 		}
 	}
 }

@@ -43,32 +43,33 @@ type Node struct {
 	incarnation admission.Incarnation
 	started     int64
 
-	journal   *journal.Journal
-	blocks    *disk.Store
-	archive   member.Archive
-	executor  exec.Executor
-	closeExec func() error
-	p2p       *p2p.Node
-	streams   *stream.Streams
-	transport runner.Transport
-	exchange  *exchange.Exchange
-	fetcher   member.Fetcher
-	runner    *runner.Runner
-	agreement *agreement
-	member    *member.Member
-	submitter *submitter.Submitter
-	server    *server.Server
-	adverts   *adverts
-	rolls     rolls
-	announced *announced
-	announcer announcer
-	gossip    *gossip.Gossip
-	discovery *discovery.Discovery
-	records   chan dhtRecord
-	issuer    *issuer
-	events    *events
-	reach     *reach
-	tasks     chan func(context.Context) error
+	journal    *journal.Journal
+	blocks     *disk.Store
+	archive    member.Archive
+	executor   exec.Executor
+	closeExec  func() error
+	p2p        *p2p.Node
+	streams    *stream.Streams
+	transport  runner.Transport
+	exchange   *exchange.Exchange
+	fetcher    member.Fetcher
+	runner     *runner.Runner
+	agreement  *agreement
+	member     *member.Member
+	submitter  *submitter.Submitter
+	server     *server.Server
+	adverts    *adverts
+	rolls      rolls
+	announced  *announced
+	announcer  announcer
+	gossip     *gossip.Gossip
+	discovery  *discovery.Discovery
+	records    chan dhtRecord
+	issuer     *issuer
+	events     *events
+	reach      *reach
+	misconduct *misconduct
+	tasks      chan func(context.Context) error
 
 	listeners []server.Listener
 	ready     chan struct{}
@@ -96,7 +97,10 @@ func open(cfg Config, change func(*Node)) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Lie && !h.founded.Testnet {
+	if err := cfg.Lie.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Lie != Honest && !h.founded.Testnet {
 		return nil, &jobs.Problem{Code: jobs.CodeDenied, What: "this node may not lie", Why: "its network is no testnet"}
 	}
 	n := &Node{cfg: cfg, home: h, name: h.identity.Signer.Key().Name(), ready: make(chan struct{}), stop: make(chan struct{}),
@@ -126,6 +130,9 @@ func (n *Node) openStore() error {
 	}
 	n.incarnation = n.journal.Incarnation()
 	n.archive = member.Archive{Journal: n.journal}
+	if n.misconduct, err = openMisconduct(n.home.genesis, n.journal, n.clock); err != nil {
+		return err
+	}
 	n.blocks, err = disk.Open(filepath.Join(n.cfg.Home, dirBlocks), disk.Options{Logger: n.cfg.Log})
 	return err
 }
@@ -136,7 +143,7 @@ func (n *Node) openExecutor() error {
 		return err
 	}
 	n.executor, n.closeExec = e, e.Close
-	if n.cfg.Lie {
+	if n.cfg.Lie == LieResults {
 		n.executor = liar{e}
 	}
 	return nil
@@ -221,7 +228,7 @@ func (n *Node) openJobs() error {
 	n.member, err = member.New(member.Config{
 		Network: n.home.network, Genesis: n.home.founded, Policy: policy, Self: n.home.identity.Signer.Key(), Incarnation: n.incarnation,
 		Agreement: n.agreement, Quorum: n.agreement, Store: n.blocks, Fetcher: n.fetcher, Journal: n.journal, Executor: n.executor,
-		Total: n.cfg.resources(), Seen: n.adverts.seen, Notify: n.notify, Clock: n.clock, Log: n.cfg.Log,
+		Total: n.cfg.resources(), Seen: n.seen, Notify: n.notify, Accuse: n.accuse, Clock: n.clock, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -232,10 +239,7 @@ func (n *Node) openJobs() error {
 	}
 	cfg := runner.Config{Network: n.home.network, Genesis: n.home.founded, Signer: n.home.identity.Signer, Incarnation: n.incarnation,
 		Policy: policy, Journal: n.agreement, Transport: n.transport, Host: host{n.member}, Clock: n.clock,
-		Session: binary.BigEndian.Uint64(session[:])}
-	if n.cfg.Lie {
-		cfg.Lie = n.lieInVotes
-	}
+		Session: binary.BigEndian.Uint64(session[:]), Lie: n.cfg.Lie.votes()}
 	n.runner = runner.New(cfg)
 	n.agreement.runner = n.runner
 	n.submitter, err = submitter.New(submitter.Config{Network: n.home.network, Policy: policy, Signer: n.home.identity.Signer,
@@ -256,7 +260,7 @@ func (n *Node) openAPI() error {
 		return err
 	}
 	tokens := []server.Token{server.TokenOf(token, server.ScopeAdmin)}
-	n.server, err = server.New(server.Config{Jobs: n, Control: n, Results: n, Blobs: n, Network: n, Events: n, Node: n,
+	n.server, err = server.New(server.Config{Jobs: n, Control: n, Results: n, Evidence: n, Blobs: n, Network: n, Events: n, Node: n,
 		Tokens: tokens, Version: n.cfg.Version, MaxBlob: int64(n.home.founded.Policy.MaxInput), Log: n.cfg.Log})
 	if err != nil {
 		return err

@@ -32,8 +32,8 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	defer log.Close() //nolint:errcheck // the process has its own descriptor
 	args := []string{"node", "start", "--home", n.Home, "--api-listen", n.API, "--listen", strings.Join(n.Listen, ",")}
-	if n.Lie {
-		args = append(args, "--lie")
+	if n.Lie != "" {
+		args = append(args, "--lie="+string(n.Lie))
 	}
 	if n.CPU > 0 {
 		args = append(args, "--cpu", strconv.FormatFloat(float64(n.CPU)/1000, 'f', -1, 64))
@@ -235,7 +235,7 @@ func (n *Node) line(ctx context.Context) string {
 		return "down\t-\t-\t-\t" + n.Socket
 	}
 	state := "up"
-	if n.Lie {
+	if n.Lie != "" {
 		state = "lying"
 	}
 	c, err := n.Client()

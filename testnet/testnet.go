@@ -7,6 +7,7 @@
 package testnet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,10 +31,11 @@ import (
 // Options say what network to start.
 type Options struct {
 	Nodes  int
-	Lie    int    // how many of them lie: the last ones
-	Dir    string // empty: a new one among the temporary files
-	Binary string // the muster to run; empty: this one
-	Detach bool   // return when it is up, and leave it running
+	Lie    int      // how many of them lie: the last ones
+	Liars  node.Lie // how they lie; empty: by false results
+	Dir    string   // empty: a new one among the temporary files
+	Binary string   // the muster to run; empty: this one
+	Detach bool     // return when it is up, and leave it running
 	Policy *admission.Policy
 	CPU    uint64 // milli-CPU that every node offers; 0: all of the machine's
 	API    string // of the first node; empty: the usual port or any other; port 0: any
@@ -58,7 +60,7 @@ type Node struct {
 	Socket string   `json:"socket"`
 	API    string   `json:"api"`
 	Listen []string `json:"listen"`
-	Lie    bool     `json:"lie,omitempty"`
+	Lie    node.Lie `json:"lie,omitempty"`
 	CPU    uint64   `json:"cpu,omitempty"`
 	Binary string   `json:"binary"`
 	PID    int      `json:"pid"`
@@ -101,7 +103,7 @@ func Up(ctx context.Context, o Options) error {
 func lying(n *Network) string {
 	text := ""
 	for _, node := range n.Nodes {
-		if node.Lie {
+		if node.Lie != "" {
 			text += fmt.Sprintf(", n%d (%s) lies", node.Number, node.Name)
 		}
 	}
@@ -162,8 +164,12 @@ func (n *Network) plan(o Options) error {
 		if err != nil {
 			return err
 		}
-		n.Nodes = append(n.Nodes, &Node{Number: i, Home: home, Socket: node.SocketFor(home), API: api, Binary: o.Binary, CPU: o.CPU,
-			Listen: []string{fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port)}, Lie: i > o.Nodes-o.Lie})
+		one := &Node{Number: i, Home: home, Socket: node.SocketFor(home), API: api, Binary: o.Binary, CPU: o.CPU,
+			Listen: []string{fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port)}}
+		if i > o.Nodes-o.Lie {
+			one.Lie = cmp.Or(o.Liars, node.LieResults)
+		}
+		n.Nodes = append(n.Nodes, one)
 	}
 	return nil
 }

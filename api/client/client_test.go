@@ -365,3 +365,39 @@ func TestAWaitThatIsCutShortIsTheCallersError(t *testing.T) {
 		t.Errorf("%+v: %v", job, err)
 	}
 }
+
+func TestEvidenceIsVerifiedByTheClient(t *testing.T) {
+	c, n := connect(t, servertest.Hello)
+	list, err := c.Evidence(t.Context(), "")
+	if err != nil || list.Schema != api.SchemaEvidenceList || len(list.Evidence) != 1 || list.Evidence[0].Schema != api.SchemaEvidence {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	e := list.Evidence[0]
+	proven, err := c.EvidenceFile(t.Context(), e.ID)
+	if err != nil || proven.Finding.Peer.String() != e.Peer || proven.Finding.Job.String() != e.Job {
+		t.Fatalf("%+v, %v", proven.Finding, err)
+	}
+	if !client.IsEvidence(proven.Bytes) || client.IsEvidence(n.GenesisBytes) {
+		t.Error("evidence is not told from other things")
+	}
+	for at := range proven.Bytes {
+		altered := bytes.Clone(proven.Bytes)
+		altered[at] ^= 1
+		p := new(jobs.Problem)
+		if _, err := client.VerifyEvidence(altered, n.GenesisBytes); !errors.As(err, &p) || p.Code != jobs.CodeCertificate {
+			t.Fatalf("byte %d altered: %v", at, err)
+		}
+	}
+	for of, want := range map[string]int{e.Peer: 1, e.Name: 1, e.Job: 1, "pine-nobody": 0} {
+		if list, err := c.Evidence(t.Context(), of); err != nil || len(list.Evidence) != want {
+			t.Errorf("of %s: %+v, %v", of, list.Evidence, err)
+		}
+	}
+	for _, err := range []error{second(c.Evidence(t.Context(), "bnone")), second(c.EvidenceFile(t.Context(), "bnone"))} {
+		if p := new(jobs.Problem); !errors.As(err, &p) || p.Code != jobs.CodeNotFound {
+			t.Errorf("what is not there: %v", err)
+		}
+	}
+}
+
+func second[A any](_ A, err error) error { return err }

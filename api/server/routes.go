@@ -65,6 +65,10 @@ func (s *Server) routes() []route {
 		{method: get, path: api.PathBlobFile, scope: ScopeRead, handle: s.getBlob, about: "Read a file or folder below a stored folder",
 			out: reflect.TypeFor[api.Blob](), answers: []string{"application/octet-stream"}},
 
+		{method: get, path: api.PathEvidence, scope: ScopeRead, handle: s.evidence, about: "Misconduct that this node can prove, newest first",
+			params: []param{{"of", "Only that of a peer, by id or name, or in a job."}}, out: reflect.TypeFor[api.EvidenceList]()},
+		{method: get, path: api.PathProof, scope: ScopeRead, handle: s.proof, about: "A piece of evidence, which proves itself offline",
+			answers: []string{api.TypeEvidence}},
 		{method: get, path: api.PathEvents, scope: ScopeRead, handle: s.events, about: "Follow what happens, as CloudEvents",
 			params:  []param{{"after", "Id of the last event that was seen; 0: from the oldest kept."}, {"Last-Event-ID", "The same, as browsers send it."}},
 			answers: streamed},

@@ -20,13 +20,14 @@ import (
 
 // Config is what a server is made of. All interfaces are required.
 type Config struct {
-	Jobs    Jobs
-	Control Control
-	Results Results
-	Blobs   Blobs
-	Network Network
-	Events  Events
-	Node    Node
+	Jobs     Jobs
+	Control  Control
+	Results  Results
+	Evidence Evidence
+	Blobs    Blobs
+	Network  Network
+	Events   Events
+	Node     Node
 
 	Tokens  []Token      // who may use TCP; the unix socket needs none
 	Hosts   []string     // host names beside loopback's that TCP requests may name
@@ -59,7 +60,7 @@ type Server struct {
 // New checks the config and makes a server. It starts nothing.
 func New(c Config) (*Server, error) {
 	switch {
-	case c.Jobs == nil, c.Control == nil, c.Results == nil, c.Blobs == nil, c.Network == nil, c.Events == nil, c.Node == nil:
+	case c.Jobs == nil, c.Control == nil, c.Results == nil, c.Evidence == nil, c.Blobs == nil, c.Network == nil, c.Events == nil, c.Node == nil:
 		return nil, errors.New("api server: an interface is missing")
 	case c.Log == nil:
 		return nil, errors.New("api server: no log")

@@ -66,6 +66,16 @@ type Results interface {
 	Logs(ctx context.Context, id string, follow bool, fn func(api.LogChunk) error) error
 }
 
+// Evidence tells of misconduct that can be proven.
+type Evidence interface {
+	// Evidence returns what the node holds, newest first: of a peer or a job that
+	// of names, or all for an empty of.
+	Evidence(ctx context.Context, of string) ([]api.Evidence, error)
+
+	// EvidenceFile returns a piece of evidence by its id: it proves itself.
+	EvidenceFile(ctx context.Context, id string) ([]byte, error)
+}
+
 // Blobs stores and reads files and folders by content.
 type Blobs interface {
 	// PutFile stores one file.

@@ -111,6 +111,8 @@ func members(job jobs.Job, wide bool) table {
 		}
 		note := ""
 		switch {
+		case m.Lied:
+			note = "EQUIVOCATED"
 		case m.Disagrees:
 			note = "DISAGREES"
 		case m.Activated != "":

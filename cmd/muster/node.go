@@ -27,7 +27,7 @@ func (a *app) nodeCommand() *cobra.Command {
 func (a *app) nodeStart() *cobra.Command {
 	var listen []string
 	var api, level string
-	var lie bool
+	var lie string
 	var cpu float64
 	c := &cobra.Command{
 		Use:   "start",
@@ -37,7 +37,8 @@ func (a *app) nodeStart() *cobra.Command {
 	c.Flags().StringSliceVar(&listen, "listen", nil, "multiaddrs for peers; default: TCP and QUIC on port 7421")
 	c.Flags().StringVar(&api, "api-listen", "", "loopback address of the API, or none; default: 127.0.0.1:7420")
 	c.Flags().StringVar(&level, "log-level", "", "debug, info, warn or error")
-	c.Flags().BoolVar(&lie, "lie", false, "report false results and vote for them; only where the genesis allows liars")
+	c.Flags().StringVar(&lie, "lie", "", "results: report false ones and vote for them; twice: cast every vote twice; only where the genesis allows liars")
+	c.Flags().Lookup("lie").NoOptDefVal = string(node.LieResults)
 	c.Flags().Float64Var(&cpu, "cpu", 0, "cores to offer; default: all")
 	c.RunE = func(command *cobra.Command, _ []string) error {
 		if len(listen) == 0 {
@@ -51,7 +52,7 @@ func (a *app) nodeStart() *cobra.Command {
 			return err
 		}
 		n, err := node.Open(node.Config{Home: a.set.get(keyHome), Socket: a.set.get(keySocket), API: strings.TrimPrefix(api, "none"),
-			Listen: listen, Lie: lie, Version: version(), Log: log, Ready: a.sayReady, CPU: uint64(cpu * 1000)})
+			Listen: listen, Lie: node.Lie(lie), Version: version(), Log: log, Ready: a.sayReady, CPU: uint64(cpu * 1000)})
 		if err != nil {
 			return err
 		}

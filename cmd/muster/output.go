@@ -152,7 +152,7 @@ func (t table) write(w io.Writer, s style) {
 				shown = s.faint(cell)
 			case i < len(t.head) && t.head[i] == "STATE":
 				shown = s.state(cell)
-			case cell == "DISAGREES":
+			case cell == "DISAGREES" || cell == "EQUIVOCATED":
 				shown = s.bad(cell)
 			}
 			b.WriteString(shown)

@@ -33,7 +33,11 @@ func (a *app) peersCommand() *cobra.Command {
 					if p.Agreed != nil {
 						agreed = percent(*p.Agreed)
 					}
-					row := []string{p.Name, p.State, dash(p.Path), rtt, cores(p.CPUFree) + " / " + cores(p.CPU), agreed}
+					state := p.State
+					if p.Barred {
+						state += ", barred"
+					}
+					row := []string{p.Name, state, dash(p.Path), rtt, cores(p.CPUFree) + " / " + cores(p.CPU), agreed}
 					if wide {
 						row = append(row, bytesOf(p.MemFree)+" / "+bytesOf(p.Mem), fmt.Sprint(p.Queued), dash(p.Address), p.Peer)
 					}

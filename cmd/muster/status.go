@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -33,9 +34,17 @@ func (a *app) statusCommand() *cobra.Command {
 				if resultOf(job.Job) != "" {
 					next = "muster result " + jobs.Short(job.ID) + " -o out/    " + next
 				}
+				if wrong(job.Job) {
+					next += "    muster evidence " + jobs.Short(job.ID)
+				}
 				a.say("Next: %s", next)
 			}
 			return nil
 		}),
 	}
+}
+
+// wrong reports whether a member of a job did what can be held against it.
+func wrong(job jobs.Job) bool {
+	return slices.ContainsFunc(job.Members, func(m jobs.Member) bool { return m.Lied || m.Disagrees })
 }

@@ -28,6 +28,7 @@ func (a *app) testnetUp() *cobra.Command {
 	}
 	c.Flags().IntVar(&o.Nodes, "nodes", 4, "how many nodes")
 	c.Flags().IntVar(&o.Lie, "lie", 0, "how many of them lie")
+	c.Flags().StringVar((*string)(&o.Liars), "liars", "", "how they lie: results (the default), or twice, which casts every vote twice")
 	c.Flags().StringVar(&o.Dir, "dir", "", "data folder; default: a new one among the temporary files")
 	c.Flags().BoolVar(&o.Detach, "detach", false, "return when it is up")
 	c.RunE = func(command *cobra.Command, _ []string) error {

@@ -23,13 +23,13 @@ func (a *app) verifyCommand() *cobra.Command {
 	var genesis, result string
 	c := &cobra.Command{
 		Use:   "verify FILE|JOB",
-		Short: "Check a certificate or bundle, offline",
-		Long: "Verify checks a certificate or a bundle with nothing but the network's genesis: no\n" +
-			"network, no clock. The genesis is FILE of --network, else that of the network\n" +
+		Short: "Check a certificate, bundle or evidence, offline",
+		Long: "Verify checks a certificate, a bundle, or evidence of misconduct with nothing but\n" +
+			"the network's genesis: no network, no clock. The genesis is FILE of --network, else that of the network\n" +
 			"this machine is in. A result beside the certificate is checked against it; a\n" +
 			"bundle holds its result. A job id fetches the certificate from the node first.",
 		Example:           "  muster verify result/job.cert --network lab.genesis",
-		Args:              exactArgs("a certificate file, or a job id"),
+		Args:              exactArgs("a file with a certificate, bundle or evidence, or a job id"),
 		ValidArgsFunction: a.completeJobs,
 	}
 	c.Flags().StringVar(&genesis, "network", "", "the network's genesis (muster network genesis)")
@@ -44,6 +44,13 @@ func (a *app) verifyCommand() *cobra.Command {
 		trusted, err := a.genesis(genesis)
 		if err != nil {
 			return err
+		}
+		if client.IsEvidence(data) {
+			finding, err := client.VerifyEvidence(data, trusted)
+			if err != nil {
+				return err
+			}
+			return a.show(findingView(a, finding))
 		}
 		verdict, err := v.check(data, trusted)
 		if err != nil {

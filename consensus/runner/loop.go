@@ -279,6 +279,10 @@ func (l *loop) do(d Do) {
 		if w, ok := l.r.watcher(d.Job); ok {
 			w.heard(Heard{From: l.r.cfg.Signer.Key(), Decision: &e.Decision})
 		}
+	case bft.Equivocation:
+		host.Equivocated(d.Job, d.Charter, e.First, e.Second)
+	case bft.Disagreement:
+		host.Disagreed(d.Job, e.Report)
 	case bft.Abandon:
 		host.Abandoned(d.Job)
 	case bft.Expire:

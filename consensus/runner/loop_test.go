@@ -47,6 +47,10 @@ type wired struct {
 	decided []consensus.Decision
 	gone    [][]byte // the keys it was told with the decision
 	heard   []Heard
+	ends    consensus.Value // of its runs; none: as everybody's
+
+	accused   []admission.Key // of equivocation
+	disagreed []consensus.SignedReport
 }
 
 type parcel struct {
@@ -139,7 +143,7 @@ func (n *wired) Send(to admission.Key, data []byte) {
 		if kind == bft.RecordSlot {
 			holds = it.Value[:]
 		}
-		if kind != 0 && !n.durable(kind, holds) {
+		if lies := n.runner.cfg.Lie != nil; kind != 0 && !lies && !n.durable(kind, holds) {
 			n.w.t.Errorf("%v leaves without its record", it.Kind)
 		}
 	}
@@ -176,7 +180,7 @@ func (n *wired) input(job consensus.JobID, in bft.Input) {
 func (n *wired) Offered(admission.Key, consensus.Offer, []consensus.Vote) {}
 
 func (n *wired) Execute(job consensus.JobID, run uint64) {
-	n.input(job, bft.Ran{Run: run, Value: consensustest.Result("hello")})
+	n.input(job, bft.Ran{Run: run, Value: n.outcome()})
 }
 
 func (n *wired) Fetch(job consensus.JobID, _ consensus.Value, hash consensus.Hash, _ []admission.Key) {

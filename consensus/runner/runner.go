@@ -45,6 +45,11 @@ type Host interface {
 	// Decided tells the outcome, durable here, how the job then stood, and the
 	// keys of its records, which may go when the outcome is archived.
 	Decided(job consensus.JobID, decision consensus.Decision, standing bft.View, records [][]byte)
+	// Equivocated tells that a peer signed two things in one slot; also of a job
+	// that was decided a moment ago.
+	Equivocated(job consensus.JobID, charter *consensus.Charter, first, second consensus.Signed)
+	// Disagreed tells, before Decided, of a report that the outcome contradicts.
+	Disagreed(job consensus.JobID, report consensus.SignedReport)
 	Abandoned(job consensus.JobID)
 	// Expired tells that a job never started, and that nothing is to be kept of
 	// it: records are the keys of what agreement kept.
@@ -80,8 +85,9 @@ type Config struct {
 	Host        Host
 	Clock       func() int64 // Unix milliseconds
 	Session     uint64       // random, one for each start
-	// Lie replaces what a statement of a testnet's liar says; nil for honest nodes.
-	Lie func(consensus.Statement) consensus.Hash
+	// Lie returns what a testnet's liar signs in place of a statement's value: one
+	// value or more; nil for honest nodes.
+	Lie func(consensus.Statement) []consensus.Hash
 }
 
 // Runner runs the machines of one node.

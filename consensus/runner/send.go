@@ -33,7 +33,7 @@ type destination struct {
 func (l *loop) send(says []Say) {
 	out := make([]outgoing, 0, len(says)+len(l.spoken))
 	for _, s := range says {
-		out = append(out, l.prepare(s))
+		out = l.lie(out, l.prepare(s))
 	}
 	for _, s := range l.spoken {
 		out = append(out, l.prepareSpeech(s))
@@ -96,7 +96,6 @@ func (l *loop) prepare(s Say) outgoing {
 	if place := s.Charter.Place(s.Charter.Submitter); s.Out.Submitter && (place < 0 || !slices.Contains(seats, place)) {
 		o.to = append(o.to, destination{s.Charter.Submitter, -1})
 	}
-	l.lie(&o)
 	return o
 }
 

@@ -64,6 +64,7 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 	m.cfg.Notify(Event{Type: string(state), Job: id, Data: map[string]any{"outcome": decision.Value.String(), "name": j.spec.Name},
 		End: &End{Charter: j.charter, Decision: decision, Closed: closed}})
 	m.replicate(ctx, j, decision.Value)
+	m.accuse(ctx, j, certificate)
 	return nil
 }
 

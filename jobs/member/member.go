@@ -5,8 +5,9 @@
 //
 // The walk: intake.go (offer to accept), execute.go (queue, run, report),
 // blocks.go (what must be held before a vote), finish.go (outcome to archive),
-// recover.go (after a restart), archive.go (what is on disk). Agreement itself
-// is elsewhere, behind the Agreement interface.
+// misconduct.go (what others did wrong), recover.go (after a restart),
+// archive.go (what is on disk). Agreement itself is elsewhere, behind the
+// Agreement interface.
 package member
 
 import (
@@ -101,7 +102,8 @@ type Config struct {
 	Total       jobs.Resources
 	Seen        func() []election.Seen
 	Notify      func(Event)
-	Clock       func() int64 // Unix milliseconds
+	Accuse      func(*consensus.Evidence) // told of misconduct that this member saw; does not block
+	Clock       func() int64              // Unix milliseconds
 	Log         *slog.Logger
 }
 
@@ -198,17 +200,18 @@ func (m *Member) job(id consensus.JobID) (*job, bool) {
 
 // job is one open job on this member.
 type job struct {
-	id       consensus.JobID
-	charter  *consensus.Charter
-	offer    consensus.Offer
-	spec     *jobs.Spec
-	task     *jobs.Task
-	self     int
-	inline   map[cid.Cid][]byte // small blocks that came with reports
-	inlined  int
-	logs     *Logs
-	fetching map[consensus.Hash]bool
-	cancel   map[uint64]context.CancelFunc // of own runs
-	done     bool
-	idle     bool // it did not start in time, and gave up its place: see Abandoned
+	id        consensus.JobID
+	charter   *consensus.Charter
+	offer     consensus.Offer
+	spec      *jobs.Spec
+	task      *jobs.Task
+	self      int
+	inline    map[cid.Cid][]byte // small blocks that came with reports
+	inlined   int
+	logs      *Logs
+	fetching  map[consensus.Hash]bool
+	cancel    map[uint64]context.CancelFunc // of own runs
+	disagreed []consensus.SignedReport      // reports that the outcome contradicts
+	done      bool
+	idle      bool // it did not start in time, and gave up its place: see Abandoned
 }

@@ -88,7 +88,7 @@ func New(script func(*jobs.File) Run) *Network {
 
 // Config returns a server's config with this network behind every interface.
 func (n *Network) Config() server.Config {
-	return server.Config{Jobs: n, Control: n, Results: n, Blobs: n, Network: n, Events: n, Node: n, Version: "test"}
+	return server.Config{Jobs: n, Control: n, Results: n, Evidence: n, Blobs: n, Network: n, Events: n, Node: n, Version: "test"}
 }
 
 // Submit implements server.Jobs.
