@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/store/dagcbor"
 )
@@ -142,6 +144,9 @@ func OpenEvidence(data []byte) (*Evidence, error) {
 	}
 	return e, nil
 }
+
+// EvidenceID is the CID of encoded evidence: by what people name it.
+func EvidenceID(data []byte) cid.Cid { return dagcbor.CID(data) }
 
 // Encode returns the evidence's bytes.
 func (e *Evidence) Encode() ([]byte, error) { return dagcbor.Marshal(e) }

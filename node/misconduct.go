@@ -90,7 +90,7 @@ func openMisconduct(genesis []byte, j evidenceJournal, clock func() int64) (*mis
 			return false, fmt.Errorf("journal: evidence under a key of %d bytes", len(key))
 		}
 		d := misdeed{kind: consensus.Misconduct(rest[0]), peer: admission.Key(rest[1:33]), job: consensus.JobID(rest[33:])}
-		m.index(d, foundEvidence{r.Found, dagcbor.CID(r.Evidence)})
+		m.index(d, foundEvidence{r.Found, consensus.EvidenceID(r.Evidence)})
 		return true, nil
 	})
 	return m, err
@@ -116,7 +116,7 @@ func (m *misconduct) add(e *consensus.Evidence) (consensus.Finding, bool, error)
 		return f, false, err
 	}
 	d := misdeed{f.Misconduct, f.Peer, f.Job}
-	found := foundEvidence{m.clock(), dagcbor.CID(data)}
+	found := foundEvidence{m.clock(), consensus.EvidenceID(data)}
 	value, err := dagcbor.Marshal(evidenceRecord{Found: found.at, Evidence: data})
 	if err != nil {
 		return f, false, err

@@ -10,7 +10,6 @@ import (
 	"github.com/muster-network/muster/api"
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/jobs"
-	"github.com/muster-network/muster/store/dagcbor"
 )
 
 // Evidence returns the misconduct that the node says it can prove, newest first:
@@ -44,7 +43,7 @@ func (c *Client) EvidenceFile(ctx context.Context, id string) (Proven, error) {
 	if err != nil {
 		return Proven{}, c.unreachable(ctx, err)
 	}
-	if got := dagcbor.CID(data).String(); got != id {
+	if got := consensus.EvidenceID(data).String(); got != id {
 		return Proven{}, unproven(fmt.Errorf("it is %s", got))
 	}
 	f, err := VerifyEvidence(data, genesis)

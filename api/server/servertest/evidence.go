@@ -9,7 +9,6 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
-	"github.com/muster-network/muster/store/dagcbor"
 )
 
 // doubleVote is evidence that the last node prepared two values for one job.
@@ -48,7 +47,7 @@ func (n *Network) Evidence(_ context.Context, of string) ([]api.Evidence, error)
 	if err != nil {
 		return nil, err
 	}
-	e := api.Evidence{ID: dagcbor.CID(data).String(), Misconduct: f.Misconduct.String(), Peer: f.Peer.String(), Name: f.Peer.Name(),
+	e := api.Evidence{ID: consensus.EvidenceID(data).String(), Misconduct: f.Misconduct.String(), Peer: f.Peer.String(), Name: f.Peer.Name(),
 		Incarnation: fmt.Sprintf("%x", f.Incarnation[:]), Job: f.Job.String(), Found: Now, Barred: true, Statement: f.Kind.String(),
 		First: f.First.String(), Second: f.Second.String()}
 	if of != "" && of != e.Peer && of != e.Name && of != e.Job && of != e.ID {
@@ -64,7 +63,7 @@ func (n *Network) Evidence(_ context.Context, of string) ([]api.Evidence, error)
 // EvidenceFile implements server.Evidence.
 func (n *Network) EvidenceFile(_ context.Context, id string) ([]byte, error) {
 	data, _, err := n.doubleVote()
-	if err == nil && dagcbor.CID(data).String() != id {
+	if err == nil && consensus.EvidenceID(data).String() != id {
 		err = &jobs.Problem{Code: jobs.CodeNotFound, What: fmt.Sprintf("no evidence %q", id)}
 	}
 	return data, err
