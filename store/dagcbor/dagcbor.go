@@ -37,17 +37,18 @@ const MaxSize = 4 << 20
 // keys that are not text, text that is not UTF-8, a Raw that is not canonical,
 // anything over MaxSize.
 func Marshal(v any) ([]byte, error) {
-	data, err := marshal(v)
+	data, err := marshal(nil, v, 0)
 	if err != nil {
 		return nil, fmt.Errorf("dagcbor: encode %T: %w", v, err)
 	}
 	return data, nil
 }
 
-func marshal(v any) ([]byte, error) {
+// marshal appends v, which is so deep inside a value, to what stands before it.
+func marshal(before []byte, v any, depth int) ([]byte, error) {
 	value := reflect.ValueOf(v)
 	if !value.IsValid() {
-		return []byte{null}, nil
+		return nil, errors.New("nothing to encode")
 	}
 	c, err := codecOf(value.Type())
 	if err != nil {
@@ -60,7 +61,7 @@ func marshal(v any) ([]byte, error) {
 	}
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
-	out, err := c.encode((*buffer)[:0], value, 0)
+	out, err := c.encode(append((*buffer)[:0], before...), value, depth)
 	if err != nil {
 		return nil, err
 	}
@@ -86,25 +87,29 @@ func errSize(n int) error { return fmt.Errorf("%d bytes, at most %d", n, MaxSize
 // repeated and missing keys, data after the value, anything over MaxSize, and
 // every second way to say the same. What it returns shares no memory with data.
 func Unmarshal(data []byte, v any) error {
-	if err := unmarshal(data, v); err != nil {
-		return fmt.Errorf("dagcbor: decode %T: %w: %w", v, ErrNotCanonical, err)
+	if len(data) > MaxSize {
+		return decodeError(v, errSize(len(data)))
+	}
+	if err := unmarshal(data, v, 0); err != nil {
+		return decodeError(v, err)
 	}
 	return nil
 }
 
-func unmarshal(data []byte, v any) error {
+func decodeError(v any, err error) error {
+	return fmt.Errorf("dagcbor: decode %T: %w: %w", v, ErrNotCanonical, err)
+}
+
+func unmarshal(data []byte, v any, depth int) error {
 	value := reflect.ValueOf(v)
 	if value.Kind() != reflect.Pointer || value.IsNil() {
 		return errors.New("nothing to decode into")
-	}
-	if len(data) > MaxSize {
-		return errSize(len(data))
 	}
 	c, err := codecOf(value.Type().Elem())
 	if err != nil {
 		return err
 	}
-	rest, err := c.decode(data, value.Elem(), 0)
+	rest, err := c.decode(data, value.Elem(), depth)
 	if err == nil && len(rest) > 0 {
 		err = errAfter
 	}
@@ -131,31 +136,44 @@ func CIDOf(sum [32]byte) cid.Cid {
 // "muster/<kind>/1"; network is empty only in a genesis, which cannot name its
 // own hash.
 func Seal(tag string, network []byte, body any) ([]byte, error) {
-	inner, err := Marshal(body)
-	if err != nil {
-		return nil, err
+	var buf [128]byte
+	before, err := appendText(append(buf[:0], sealHead), tag)
+	if err == nil {
+		before = append(appendHead(before, majorBytes, uint64(len(network))), network...)
+		before, err = marshal(before, body, 1)
 	}
-	return Marshal(sealed{Tag: tag, Network: network, Body: inner})
+	if err != nil {
+		return nil, fmt.Errorf("dagcbor: seal %s: %w", tag, err)
+	}
+	return before, nil
 }
+
+// sealHead begins a list of three.
+const sealHead = majorArray<<5 | 3
 
 // Unseal decodes what Seal wrote, for exactly this tag and network.
 func Unseal(tag string, network, data []byte, body any) error {
-	var s sealed
-	if err := Unmarshal(data, &s); err != nil {
-		return err
+	if len(data) > MaxSize {
+		return decodeError(body, errSize(len(data)))
 	}
-	if s.Tag != tag {
-		return fmt.Errorf("dagcbor: tag %q, want %q", s.Tag, tag)
+	if len(data) == 0 || data[0] != sealHead {
+		return decodeError(body, errors.New("nothing sealed"))
 	}
-	if !bytes.Equal(s.Network, network) {
+	gotTag, rest, err := readString(data[1:], majorText)
+	if err != nil {
+		return decodeError(body, err)
+	}
+	gotNetwork, rest, err := readString(rest, majorBytes)
+	switch {
+	case err != nil:
+		return decodeError(body, err)
+	case string(gotTag) != tag:
+		return fmt.Errorf("dagcbor: tag %q, want %q", gotTag, tag)
+	case !bytes.Equal(gotNetwork, network):
 		return fmt.Errorf("dagcbor: %s of another network", tag)
 	}
-	return Unmarshal(s.Body, body)
-}
-
-type sealed struct {
-	_       struct{} `cbor:",toarray"`
-	Tag     string
-	Network []byte
-	Body    Raw
+	if err := unmarshal(rest, body, 1); err != nil {
+		return decodeError(body, err)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package dagcbor
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ func readString(data []byte, major byte) (value, rest []byte, err error) {
 // readKey reads a key that comes after last in a map, if it is not the first.
 func readKey(data, last []byte, first bool) (key, rest []byte, err error) {
 	key, rest, err = readString(data, majorText)
-	if err == nil && !first && compareKeys(string(last), string(key)) >= 0 {
+	if err == nil && !first && (len(last) > len(key) || len(last) == len(key) && bytes.Compare(last, key) >= 0) {
 		err = fmt.Errorf("map key %q out of order", key)
 	}
 	return key, rest, err

@@ -244,3 +244,34 @@ func FuzzUnmarshalAsTheReference(f *testing.F) {
 		holdAgainstReference[[]*int32](t, data)
 	})
 }
+
+// sealedForm is what Seal writes, said as a type.
+type sealedForm struct {
+	_       struct{} `cbor:",toarray"`
+	Tag     string
+	Network []byte
+	Body    record
+}
+
+func TestTheReferenceSealsTheSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := sealedForm{Tag: rapid.String().Draw(t, "tag"), Network: rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "network"), Body: drawRecord(t, 2)}
+		data, err := Seal(want.Tag, want.Network, want.Body)
+		reference, err2 := referenceMarshal(want)
+		if err != nil || err2 != nil || !bytes.Equal(data, reference) {
+			t.Fatalf("sealed %x, %v, the reference %x, %v", data, err, reference, err2)
+		}
+		if rapid.Bool().Draw(t, "changed") {
+			data[rapid.IntRange(0, len(data)-1).Draw(t, "at")] ^= rapid.ByteRange(1, 255).Draw(t, "flip")
+		}
+		var got record
+		var form sealedForm
+		ours, theirs := Unseal(want.Tag, want.Network, data, &got), referenceUnmarshal(data, &form)
+		if theirs == nil && (form.Tag != want.Tag || !bytes.Equal(form.Network, want.Network)) {
+			theirs = ErrNotCanonical
+		}
+		if (ours == nil) != (theirs == nil) || ours == nil && !reflect.DeepEqual(got, form.Body) {
+			t.Fatalf("%x: %+v, %v, the reference: %+v, %v", data, got, ours, form, theirs)
+		}
+	})
+}
