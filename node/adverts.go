@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -32,6 +33,15 @@ type adverts struct {
 	known    map[admission.Key]*heardAdvert
 	sequence uint64
 	version  uint64 // grows when a node comes, goes or changes
+	view     *advertView
+}
+
+// advertView is what fresh and seen return until an advert comes or, after the
+// Unix time until in milliseconds, one has become stale.
+type advertView struct {
+	fresh []heardAdvert
+	seen  []election.Seen
+	until int64
 }
 
 type heardAdvert struct {
@@ -101,6 +111,7 @@ func (a *adverts) hear(s consensus.SignedAdvert) error {
 		a.version++
 	}
 	a.known[ad.Peer] = next
+	a.view = nil
 	return nil
 }
 
@@ -148,23 +159,41 @@ func (a *adverts) check(s consensus.SignedAdvert) error {
 }
 
 // fresh returns the adverts of all nodes that are not taken for gone, by key.
-func (a *adverts) fresh() []heardAdvert {
+// Callers share it, and change nothing in it.
+func (a *adverts) fresh() []heardAdvert { return a.current().fresh }
+
+// seen is the view that members hold a submitter's roll against, shared likewise.
+func (a *adverts) seen() []election.Seen { return a.current().seen }
+
+// current makes the view again if there is none that holds: each offer and each
+// job that ends asks for it, and adverts come seldom.
+func (a *adverts) current() *advertView {
 	now := a.clock()
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
-	out := make([]heardAdvert, 0, len(a.known))
+	if a.view != nil && now <= a.view.until {
+		return a.view
+	}
+	v := &advertView{fresh: make([]heardAdvert, 0, len(a.known)), seen: make([]election.Seen, 0, len(a.known)), until: math.MaxInt64}
 	for key, h := range a.known {
 		if a.stale(h, now) {
 			delete(a.known, key)
 			a.version++
 			continue
 		}
-		out = append(out, *h)
+		v.fresh = append(v.fresh, *h)
+		v.until = min(v.until, h.last+a.window())
 	}
-	slices.SortFunc(out, func(x, y heardAdvert) int {
+	slices.SortFunc(v.fresh, func(x, y heardAdvert) int {
 		return slices.Compare(x.signed.Advert.Peer[:], y.signed.Advert.Peer[:])
 	})
-	return out
+	for _, h := range v.fresh {
+		ad := h.signed.Advert
+		v.seen = append(v.seen, election.Seen{Peer: ad.Peer, Incarnation: ad.Incarnation, Since: h.since, Credential: h.signed.Credential.Body,
+			Total: ad.Total, Features: ad.Features, Classes: ad.Classes, Group: h.group})
+	}
+	a.view = v
+	return v
 }
 
 func (a *adverts) state() uint64 {
@@ -182,18 +211,6 @@ func (a *adverts) get(key admission.Key) (heardAdvert, bool) {
 		return heardAdvert{}, false
 	}
 	return *h, true
-}
-
-// seen is the view that members hold a submitter's roll against.
-func (a *adverts) seen() []election.Seen {
-	fresh := a.fresh()
-	out := make([]election.Seen, 0, len(fresh))
-	for _, h := range fresh {
-		ad := h.signed.Advert
-		out = append(out, election.Seen{Peer: ad.Peer, Incarnation: ad.Incarnation, Since: h.since, Credential: h.signed.Credential.Body,
-			Total: ad.Total, Features: ad.Features, Classes: ad.Classes, Group: h.group})
-	}
-	return out
 }
 
 // groupOf is the address group of a node: the /16 or /32 that its first
@@ -296,7 +313,7 @@ func (n *Node) askAdverts(ctx context.Context, from peer.ID) error {
 
 // answerAdverts answers with the freshest adverts known.
 func (n *Node) answerAdverts() ([]byte, error) {
-	fresh := n.adverts.fresh()
+	fresh := slices.Clone(n.adverts.fresh())
 	slices.SortFunc(fresh, func(x, y heardAdvert) int { return cmp.Compare(y.last, x.last) })
 	list := make([]consensus.SignedAdvert, 0, min(len(fresh), maxAnswered))
 	for _, h := range fresh[:min(len(fresh), maxAnswered)] {
