@@ -91,7 +91,7 @@ func (k Key) String() string { return k.Peer().String() }
 
 // Verify reports whether signature is k's over message, by ZIP-215, so that
 // every node accepts exactly the same signatures (protocol, section 14;
-// decision 010).
+// decision 011).
 func (k Key) Verify(message []byte, signature Signature) bool {
 	return voi.VerifyWithOptions(k[:], message, signature[:], &voi.Options{Verify: voi.VerifyOptionsZIP_215})
 }
