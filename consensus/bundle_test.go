@@ -37,6 +37,23 @@ func TestABundleVerifiesDownToTheDraw(t *testing.T) {
 	}
 }
 
+// The roll lists the reserves too: their credentials are at hand, and the draw
+// names them.
+func TestABundleOfAJobWithAReplacedMemberVerifiesDownToTheDraw(t *testing.T) {
+	n := consensustest.New(7)
+	job := n.Job(consensus.Byzantine, 1, replaceable)
+	chain, last := n.Chain(job, consensustest.Handover([2]uint64{0, 0}))
+	var out bytes.Buffer
+	check(t, consensus.WriteBundle(&out, n.ID, n.Certify(job, n.DecideAt(last, consensustest.Result("out")), chain...), n.RollSealed))
+	o, err := consensus.ReadBundle(&out, n.Sealed)
+	check(t, err)
+	drawn, err := election.Check(o.Roll, o.RollLink, o.Verdict.Charter, o.Verdict.Network, o.Verdict.Genesis.Policy)
+	check(t, err)
+	if holder := o.Verdict.Height.Holder(0); holder != drawn.Reserves[0] {
+		t.Errorf("seat 0 is held by %s, the first reserve drawn is %s", holder.Peer.Name(), drawn.Reserves[0].Peer.Name())
+	}
+}
+
 func TestABundleWithAnotherRollIsRefused(t *testing.T) {
 	n := consensustest.New(5)
 	job := n.Job(consensus.Byzantine, 1)

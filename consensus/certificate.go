@@ -44,7 +44,7 @@ type Certificate struct {
 	V           uint64                       `cbor:"v"`
 	Charter     SignedCharter                `cbor:"charter"`
 	Credentials []admission.SignedCredential `cbor:"credentials"` // by ascending subject: submitter, owner, signers
-	Chain       []Decision                   `cbor:"chain"`       // of the heights that changed the roster
+	Chain       []Decision                   `cbor:"chain"`       // of the heights that changed the roster: all but the last
 	Outcome     Decision                     `cbor:"outcome"`
 }
 
@@ -55,41 +55,11 @@ type Verdict struct {
 	Genesis   admission.Genesis
 	Job       JobID
 	Charter   *Charter
+	Height    Height // of the outcome: its members, and who was replaced before
 	Value     Value
 	ValueHash Hash
 	Round     uint32
-	Signers   []int // seats, ascending
-}
-
-// Check verifies that set holds q distinct members' votes of the kind for one
-// value, under this charter at height 0.
-func (set VoteSet) Check(network admission.Network, job JobID, c *Charter, kind Kind) error {
-	return set.check(network, job, c, kind, Proof.Check)
-}
-
-// CheckWith is Check with a verifier of single proofs that may remember what it
-// has verified.
-func (set VoteSet) CheckWith(network admission.Network, job JobID, c *Charter, kind Kind, proof func(Proof, Statement) error) error {
-	return set.check(network, job, c, kind, proof)
-}
-
-func (set VoteSet) check(network admission.Network, job JobID, c *Charter, kind Kind, proof func(Proof, Statement) error) error {
-	t := c.Thresholds()
-	if len(set.Votes) != t.Quorum {
-		return fmt.Errorf("certificate: %d votes, it takes %d", len(set.Votes), t.Quorum)
-	}
-	for i, v := range set.Votes {
-		if v.Seat >= uint64(t.N) || i > 0 && set.Votes[i-1].Seat >= v.Seat {
-			return errors.New("certificate: its voters are not distinct members in order")
-		}
-		seat := c.Roster[v.Seat]
-		s := Statement{Kind: kind, Network: network, Job: job, Height: 0, Previous: Hash(job), Round: set.Round,
-			Sender: seat.Peer, Incarnation: seat.Incarnation, Value: set.Value}
-		if err := proof(v.Proof, s); err != nil {
-			return fmt.Errorf("certificate: seat %d: %w", v.Seat, err)
-		}
-	}
-	return nil
+	Signers   []int // seats of that height, ascending
 }
 
 // OpenCertificate decodes a certificate. It checks form only: see Verify.
@@ -114,14 +84,11 @@ func (c *Certificate) Verify(genesis []byte) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
-	v, err := c.read(g, network, SignedCharter.Open)
+	v, err := c.read(g, network, SignedCharter.Open, Proof.Check)
 	if err != nil {
 		return Verdict{}, err
 	}
 	if err := c.checkCredentials(g, network, v.Charter); err != nil {
-		return Verdict{}, err
-	}
-	if err := c.Outcome.Commits.Check(network, v.Job, v.Charter, KindCommit); err != nil {
 		return Verdict{}, err
 	}
 	return v, nil
@@ -130,10 +97,11 @@ func (c *Certificate) Verify(genesis []byte) (Verdict, error) {
 // Read is Verify without the signatures: for a certificate that was verified, or
 // made of verified votes, before it was kept.
 func (c *Certificate) Read(g admission.Genesis, network admission.Network) (Verdict, error) {
-	return c.read(g, network, SignedCharter.Read)
+	return c.read(g, network, SignedCharter.Read, func(Proof, Statement) error { return nil })
 }
 
-func (c *Certificate) read(g admission.Genesis, network admission.Network, open func(SignedCharter, admission.Network) (*Charter, JobID, error)) (Verdict, error) {
+func (c *Certificate) read(g admission.Genesis, network admission.Network,
+	open func(SignedCharter, admission.Network) (*Charter, JobID, error), proof func(Proof, Statement) error) (Verdict, error) {
 	if c.V != Version {
 		return Verdict{}, fmt.Errorf("certificate: version %d: %w", c.V, ErrUnsupported)
 	}
@@ -141,55 +109,59 @@ func (c *Certificate) read(g admission.Genesis, network admission.Network, open 
 	if err != nil {
 		return Verdict{}, err
 	}
-	if len(c.Chain) > 0 || c.Outcome.Height != 0 {
-		return Verdict{}, fmt.Errorf("certificate: heights above 0: %w", ErrUnsupported)
-	}
-	if err := c.Outcome.Value.Validate(); err != nil {
-		return Verdict{}, err
-	}
-	hash, err := c.Outcome.Value.Hash(network)
+	last, err := FirstHeight(network, job, charter).Climb(c.Chain, proof)
 	if err != nil {
 		return Verdict{}, err
 	}
-	if hash != c.Outcome.Commits.Value {
-		return Verdict{}, errors.New("certificate: the commits are for another value")
+	if c.Outcome.Value.Kind == Handover {
+		return Verdict{}, errors.New("certificate: a handover is no outcome")
 	}
-	if !c.Outcome.Value.fits(charter.Thresholds()) {
-		return Verdict{}, fmt.Errorf("certificate: %s, in a quorum where one report counts", c.Outcome.Value)
+	if err := c.Outcome.Check(last, proof); err != nil {
+		return Verdict{}, err
 	}
-	v := Verdict{Network: network, Genesis: g, Job: job, Charter: charter, Value: c.Outcome.Value, ValueHash: hash, Round: c.Outcome.Commits.Round}
+	v := Verdict{Network: network, Genesis: g, Job: job, Charter: charter, Height: last,
+		Value: c.Outcome.Value, ValueHash: c.Outcome.Commits.Value, Round: c.Outcome.Commits.Round}
 	for _, vote := range c.Outcome.Commits.Votes {
-		if vote.Seat >= uint64(len(charter.Roster)) {
-			return Verdict{}, errors.New("certificate: a voter without a seat")
-		}
 		v.Signers = append(v.Signers, int(vote.Seat))
 	}
 	return v, nil
 }
 
-// parties returns whose credentials a decision under the charter takes, and
+// signatories returns whose credentials the decisions of all heights take, and
 // whether each is a signer: submitter, owner and every voter.
-func (c *Charter) parties(votes []Vote) (map[admission.Key]bool, error) {
+func (c *Charter) signatories(decisions []Decision) (map[admission.Key]bool, error) {
 	signers := map[admission.Key]bool{c.Submitter: false, c.Owner: false}
-	for _, v := range votes {
-		if v.Seat >= uint64(len(c.Roster)) {
-			return nil, errors.New("certificate: a voter without a seat")
+	at := FirstHeight(admission.Network{}, JobID{}, c) // who has a seat does not hang on names
+	for _, d := range decisions {
+		for _, v := range d.Commits.Votes {
+			if v.Seat >= uint64(len(at.Members)) {
+				return nil, errors.New("certificate: a voter without a seat")
+			}
+			signers[at.Holder(int(v.Seat)).Peer] = true
 		}
-		signers[c.Roster[v.Seat].Peer] = true
+		if d.Value.Kind != Handover {
+			continue
+		}
+		next, err := at.Next(d.Value)
+		if err != nil {
+			return nil, err
+		}
+		at = next
 	}
 	return signers, nil
 }
 
-// Assemble makes the certificate of a decision at height 0: the charter as
-// signed and as opened, and exactly the credentials it takes, from a
-// look-up of those known. It returns an error if one is missing, and does not
+// Assemble makes the certificate of an outcome and of the handovers before it:
+// the charter as signed and as opened, and exactly the credentials it takes, from
+// a look-up of those known. It returns an error if one is missing, and does not
 // verify: see Verify.
-func Assemble(signed SignedCharter, charter *Charter, known func(admission.Key) (admission.SignedCredential, bool), decision Decision) (*Certificate, error) {
-	signers, err := charter.parties(decision.Commits.Votes)
+func Assemble(signed SignedCharter, charter *Charter, known func(admission.Key) (admission.SignedCredential, bool),
+	chain []Decision, outcome Decision) (*Certificate, error) {
+	c := &Certificate{V: Version, Charter: signed, Chain: chain, Outcome: outcome}
+	signers, err := charter.signatories(c.decisions())
 	if err != nil {
 		return nil, err
 	}
-	c := &Certificate{V: Version, Charter: signed, Outcome: decision}
 	for key := range signers {
 		credential, ok := known(key)
 		if !ok || credential.Body.Subject != key {
@@ -203,12 +175,15 @@ func Assemble(signed SignedCharter, charter *Charter, known func(admission.Key) 
 	return c, nil
 }
 
+// decisions are those of all heights, in order.
+func (c *Certificate) decisions() []Decision { return append(slices.Clone(c.Chain), c.Outcome) }
+
 // checkCredentials wants exactly one credential for submitter, owner and every
 // signer, and none beside: no byte is in a certificate that no check covers.
 // Who votes is a node of the network from issue to end; who asked belonged to
 // it when it asked.
 func (c *Certificate) checkCredentials(g admission.Genesis, network admission.Network, charter *Charter) error {
-	nodes, err := charter.parties(c.Outcome.Commits.Votes)
+	nodes, err := charter.signatories(c.decisions())
 	if err != nil {
 		return err
 	}

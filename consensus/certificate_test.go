@@ -1,7 +1,6 @@
 package consensus_test
 
 import (
-	"errors"
 	"slices"
 	"testing"
 
@@ -183,20 +182,6 @@ func TestTheQuorumComesFromTheFaultBudgetAndNothingElse(t *testing.T) {
 	mustVerify(t, n, n.Certify(crash, decision(value, n.Votes(crash, consensus.KindCommit, 0, hash, 1, 2))))
 }
 
-func TestNoHeightAboveZeroIsAccepted(t *testing.T) {
-	n := consensustest.New(9)
-	job := n.Job(consensus.Byzantine, 1)
-	c := n.Certify(job, n.Decide(job, consensustest.Result("out")))
-	c.Chain = []consensus.Decision{c.Outcome}
-	if _, err := c.Verify(n.Sealed); !errors.Is(err, consensus.ErrUnsupported) {
-		t.Errorf("a chain: %v", err)
-	}
-	c.Chain, c.Outcome.Height = nil, 1
-	if _, err := c.Verify(n.Sealed); !errors.Is(err, consensus.ErrUnsupported) {
-		t.Errorf("height 1: %v", err)
-	}
-}
-
 func TestCredentialsOfSignersAreThoseOfNodesThatOutlastTheJob(t *testing.T) {
 	n := consensustest.New(5)
 	job := n.Job(consensus.Byzantine, 1)
@@ -252,7 +237,7 @@ func TestAssembleNeedsEveryCredential(t *testing.T) {
 		c, ok := n.Credential(k)
 		return c, ok && k != job.Roster[2].Peer
 	}
-	if _, err := consensus.Assemble(job.Signed, job.Charter, without, d); err == nil {
+	if _, err := consensus.Assemble(job.Signed, job.Charter, without, nil, d); err == nil {
 		t.Error("assembled without a signer's credential")
 	}
 }
@@ -317,7 +302,7 @@ func TestAVoteSetIsCheckedWithTheProofVerifierGiven(t *testing.T) {
 	n := consensustest.New(5)
 	job := n.Job(consensus.Byzantine, 1)
 	set := n.Votes(job, consensus.KindPrepare, 3, consensus.Hash{7}, 0, 2, 3)
-	if err := set.Check(n.ID, job.ID, job.Charter, consensus.KindPrepare); err != nil {
+	if err := set.Check(n.First(job), consensus.KindPrepare, consensus.Proof.Check); err != nil {
 		t.Error(err)
 	}
 	var rounds []uint32
@@ -325,10 +310,10 @@ func TestAVoteSetIsCheckedWithTheProofVerifierGiven(t *testing.T) {
 		rounds = append(rounds, s.Round)
 		return p.Check(s)
 	}
-	if err := set.CheckWith(n.ID, job.ID, job.Charter, consensus.KindPrepare, remember); err != nil || len(rounds) != 3 || rounds[0] != 3 {
+	if err := set.Check(n.First(job), consensus.KindPrepare, remember); err != nil || len(rounds) != 3 || rounds[0] != 3 {
 		t.Errorf("rounds %v, %v", rounds, err)
 	}
-	if err := set.Check(n.ID, job.ID, job.Charter, consensus.KindCommit); err == nil {
+	if err := set.Check(n.First(job), consensus.KindCommit, consensus.Proof.Check); err == nil {
 		t.Error("prepares pass for commits")
 	}
 }

@@ -13,9 +13,12 @@ import (
 // What opens is canonical, and whatever it is, verifying it ends in an error or
 // a verdict with a quorum.
 func FuzzOpenCertificate(f *testing.F) {
-	n := consensustest.New(4)
+	n := consensustest.New(5)
 	job := n.Job(consensus.Byzantine, 1)
 	f.Add(encode(f, n.Certify(job, n.Decide(job, consensustest.Result("out")))))
+	job = n.Job(consensus.Byzantine, 1, replaceable)
+	chain, last := n.Chain(job, consensustest.Handover([2]uint64{2, 0}))
+	f.Add(encode(f, n.Certify(job, n.DecideAt(last, consensustest.Result("out")), chain...)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := consensus.OpenCertificate(data)
 		if err != nil {
@@ -100,11 +103,11 @@ func FuzzOpenRoll(f *testing.F) {
 func FuzzPayload(f *testing.F) {
 	n := consensustest.New(4)
 	job := n.Job(consensus.Byzantine, 1)
-	value := consensustest.Result("out")
+	value, handover := consensustest.Result("out"), consensustest.Handover([2]uint64{2, 0})
 	d := n.Decide(job, value)
 	report := consensus.Report{Run: 1, Value: value}
 	for _, p := range []consensus.Payload{
-		{Decision: &d}, {Value: &value, Set: &d.Commits}, {Report: &report}, {Reason: "busy"},
+		{Decision: &d}, {Value: &value, Set: &d.Commits}, {Value: &handover}, {Report: &report}, {Reason: "busy"},
 		{Offer: &consensus.Offer{Charter: job.Signed, Credentials: []admission.SignedCredential{n.UserBadge}}},
 	} {
 		data, err := codec.Marshal(p)
@@ -125,7 +128,7 @@ func FuzzPayload(f *testing.F) {
 			_ = p.Value.String()
 		}
 		if p.Set != nil {
-			_ = p.Set.Check(n.ID, job.ID, job.Charter, consensus.KindPrepare)
+			_ = p.Set.Check(n.First(job), consensus.KindPrepare, consensus.Proof.Check)
 		}
 		if p.Cancel != nil {
 			_ = p.Cancel.Check(n.Genesis, n.ID, job.ID, job.Charter)

@@ -52,7 +52,7 @@ func (v *vectors) hashed(name string, sum [32]byte) {
 var statementKinds = []consensus.Kind{
 	consensus.KindAccept, consensus.KindStarted, consensus.KindRefuse, consensus.KindVoid, consensus.KindVoided,
 	consensus.KindReportCommit, consensus.KindReport, consensus.KindPropose, consensus.KindPrepare,
-	consensus.KindCommit, consensus.KindRoundChange,
+	consensus.KindCommit, consensus.KindRoundChange, consensus.KindSuspect, consensus.KindGone,
 }
 
 func collect(t *testing.T) []vector {
@@ -82,6 +82,7 @@ func collect(t *testing.T) []vector {
 	v.encoded("certificate", encode(t, n.Certify(job, n.Decide(job, consensustest.Result("out")))))
 	v.encoded("equivocation", encodeEvidence(t, equivocation(t, n, job, 1)))
 	v.encoded("disagreement", encodeEvidence(t, disagreement(t, n, job, 1, consensustest.Result("a lie"), consensustest.Result("out"))))
+	handedOver(v)
 	return v.all
 }
 
@@ -148,7 +149,22 @@ func valued(v *vectors, n *consensustest.Network, job consensustest.Job) {
 	v.hashed("report commit hash", commit)
 }
 
-// values are one of every kind and class, in the order in which they are taken.
+// handedOver is what heights above 0 add.
+func handedOver(v *vectors) {
+	n := consensustest.New(9)
+	handover := consensustest.Handover([2]uint64{1, 0}, [2]uint64{4, 1})
+	v.value("value "+handover.String(), handover)
+	v.hashed("hash of "+handover.String(), valueHash(v.t, n, handover))
+	job := n.Job(consensus.Byzantine, 2, replaceable)
+	suspected, err := job.Roster[1].Hash()
+	check(v.t, err)
+	v.hashed("hash of a seat", suspected)
+	chain, last := n.Chain(job, handover)
+	v.hashed("decision of height 0", last.Previous)
+	v.encoded("certificate with a chain", encode(v.t, n.Certify(job, n.DecideAt(last, consensustest.Result("out")), chain...)))
+}
+
+// values are one of every kind and class that ends a job, in the order in which they are taken.
 func values() []consensus.Value {
 	tree := consensustest.Link("out")
 	return []consensus.Value{

@@ -14,7 +14,10 @@ import (
 type Kind uint64
 
 // The kinds of signed statements. Propose, Prepare, Commit and RoundChange are
-// slots: one for each (height, round, kind, sender, incarnation).
+// slots: one for each (height, round, kind, sender, incarnation). They and
+// Suspect belong to a height; an Accept above height 0 is a reserve's, which
+// would take a seat at that height, and carries the decision before the height
+// that is still open. All others belong to the job, and carry height 0.
 const (
 	KindAccept       Kind = 1
 	KindStarted      Kind = 2
@@ -27,10 +30,12 @@ const (
 	KindPrepare      Kind = 9
 	KindCommit       Kind = 10
 	KindRoundChange  Kind = 11
+	KindSuspect      Kind = 12
+	KindGone         Kind = 13
 )
 
 var kindNames = [...]string{"", "accept", "started", "refuse", "void", "voided", "reportcommit", "report",
-	"propose", "prepare", "commit", "roundchange"}
+	"propose", "prepare", "commit", "roundchange", "suspect", "gone"}
 
 // String names the kind.
 func (k Kind) String() string {
@@ -53,6 +58,8 @@ func (k Kind) Slot() bool { return k >= KindPropose && k <= KindRoundChange }
 //	Report                          Report.Hash
 //	Propose, Prepare, Commit        Value.Hash
 //	RoundChange                     HighestHash of the certificate, or zero
+//	Suspect                         Seat.Hash of who was not heard
+//	Gone                            Seat.Hash of the sender in an older incarnation
 type Statement struct {
 	Kind        Kind
 	Network     admission.Network
@@ -71,7 +78,7 @@ const maxLeaf = 256
 // Leaf returns the bytes that go into a batch: canonical dag-cbor of the tag
 // "muster/<kind>/1" and the fields in order.
 func (s Statement) Leaf() ([]byte, error) {
-	if s.Kind < KindAccept || s.Kind > KindRoundChange {
+	if s.Kind < KindAccept || s.Kind > KindGone {
 		return nil, fmt.Errorf("statement: kind %d is not known", s.Kind)
 	}
 	// Nine things of fixed form, written by hand: this is done several times

@@ -11,12 +11,14 @@ import (
 // Ending is the kind of a value that a height can decide.
 type Ending uint64
 
-// The kinds of values. Numbers 4 to 6 are kept for handovers, progress and
-// continuations; no height of version 1 decides them.
+// The kinds of values. Handover ends a height and leaves the job to the next one
+// (protocol, section 7); the others end the job. Numbers 5 and 6 are kept for
+// progress and continuations; no height of version 1 decides them.
 const (
 	Result    Ending = 1
 	Failed    Ending = 2
 	Cancelled Ending = 3
+	Handover  Ending = 4
 )
 
 // Failure is the class of a Failed value.
@@ -48,19 +50,39 @@ func (f Failure) String() string {
 	return fmt.Sprintf("failure(%d)", uint64(f))
 }
 
-// Value is what one height decides: in version 1, always a job's outcome.
+// Value is what one height decides: a job's outcome, or who replaces whom. An
+// outcome is a list of four, a handover one of five.
 type Value struct {
 	_     struct{} `cbor:",toarray"`
 	Kind  Ending
 	Class Failure       // of Failed; 0 otherwise
 	Code  uint64        // of Failed(exit): the exit code; of trap and limit: a stable reason
 	Tree  *dagcbor.Link // the result tree, of Result and deterministic failures
+	Pairs []Pair        `cbor:",omitempty"` // of Handover: by ascending seat and reserve
 }
+
+// Pair is one replacement in a handover: the holder of a seat loses it to a
+// reserve. Seats are places in the roster, and keep their numbers; reserves are
+// places in the charter's list of them.
+type Pair struct {
+	_       struct{} `cbor:",toarray"`
+	Seat    uint64
+	Reserve uint64
+}
+
+var errValueForm = errors.New("value: a handover, and nothing else, has pairs")
 
 // Validate checks that the parts of v go together.
 func (v Value) Validate() error {
 	tree := v.Tree != nil
 	switch {
+	case v.Kind == Handover:
+		if v.Class != 0 || v.Code != 0 || tree {
+			return errors.New("value: a handover carries its pairs and nothing else")
+		}
+		return validatePairs(v.Pairs)
+	case len(v.Pairs) > 0:
+		return errValueForm
 	case v.Kind == Result:
 		if v.Class != 0 || v.Code != 0 || !tree {
 			return errors.New("value: a result is a tree and nothing else")
@@ -85,6 +107,23 @@ func (v Value) Validate() error {
 	}
 	if tree && !namedBySHA256(*v.Tree) {
 		return errors.New("value: its tree is not named by a SHA-256")
+	}
+	return nil
+}
+
+// validatePairs wants seats and reserves distinct and in order, so that one
+// handover has one hash: the lowest seat gets the first of the reserves.
+func validatePairs(pairs []Pair) error {
+	if len(pairs) == 0 || len(pairs) > MaxRoster {
+		return fmt.Errorf("value: a handover of %d seats", len(pairs))
+	}
+	for i, p := range pairs {
+		if p.Seat >= MaxRoster || p.Reserve >= MaxRoster {
+			return errors.New("value: a handover of a seat or to a reserve that no charter has")
+		}
+		if i > 0 && (pairs[i-1].Seat >= p.Seat || pairs[i-1].Reserve >= p.Reserve) {
+			return errors.New("value: a handover's seats and reserves ascend")
+		}
 	}
 	return nil
 }
@@ -118,7 +157,7 @@ func (v Value) Hash(network admission.Network) (Hash, error) {
 
 // Less orders values as a member that holds several valid ones takes them:
 // Result, deterministic failures, Cancelled, then disagreement, timeout, host,
-// deadline; ties by lower hash (protocol, section 5).
+// deadline, handover; ties by lower hash (protocol, section 5).
 func (v Value) Less(w Value, vHash, wHash Hash) bool {
 	if a, b := v.order(), w.order(); a != b {
 		return a < b
@@ -140,11 +179,14 @@ func (v Value) order() int {
 		return 4
 	case v.Class == FailedHost:
 		return 5
+	case v.Kind == Handover:
+		return 7
 	}
 	return 6
 }
 
-// String says the value in words: result bafy..., failed exit 3, cancelled.
+// String says the value in words: result bafy..., failed exit 3, cancelled,
+// handover of seat 2 to reserve 0.
 func (v Value) String() string {
 	switch v.Kind {
 	case Result:
@@ -159,6 +201,15 @@ func (v Value) String() string {
 		return "failed " + v.Class.String()
 	case Cancelled:
 		return "cancelled"
+	case Handover:
+		words := "handover of"
+		for i, p := range v.Pairs {
+			if i > 0 {
+				words += ","
+			}
+			words += fmt.Sprintf(" seat %d to reserve %d", p.Seat, p.Reserve)
+		}
+		return words
 	}
 	return fmt.Sprintf("value(%d)", uint64(v.Kind))
 }

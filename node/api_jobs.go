@@ -60,7 +60,7 @@ func (n *Node) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptio
 	if f, ok, err := n.local(ctx, acknowledged.Job); err == nil && ok {
 		return f.job, nil
 	}
-	j := describe(acknowledged.Job, acknowledged.Charter)
+	j := describe(consensus.FirstHeight(n.home.network, acknowledged.Job, acknowledged.Charter))
 	j.Name, j.Labels, j.State, j.Source = spec.Name, spec.Labels, jobs.Accepted, n.name
 	return j, nil
 }

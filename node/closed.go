@@ -48,7 +48,7 @@ func (n *Node) foundHere(closed *member.Closed) (found, error) {
 }
 
 func (n *Node) showClosed(closed *member.Closed, verdict consensus.Verdict, source string) found {
-	j := describe(verdict.Job, verdict.Charter)
+	j := describe(verdict.Height)
 	j.Name, j.Labels, j.Finished, j.Round, j.Source = closed.Name, closed.Labels, closed.Finished, int(verdict.Round), source
 	j.State = member.StateOf(verdict.Value)
 	j.Outcome = outcome(verdict)
@@ -82,15 +82,16 @@ func outcome(v consensus.Verdict) *jobs.Outcome {
 	return o
 }
 
-// describe says what a charter says.
-func describe(id consensus.JobID, c *consensus.Charter) jobs.Job {
+// describe says what a charter says, and who the members are at a height.
+func describe(at consensus.Height) jobs.Job {
+	id, c := at.Job, at.Charter
 	t := c.Thresholds()
 	j := jobs.Job{
 		ID: id.String(), Request: c.Request.String(), Task: c.Task.String(), Owner: c.Owner.String(), Submitter: c.Submitter.String(),
 		Class: string(c.Class), Assurance: string(c.Assurance), Fault: c.Fault.String(), Faults: int(c.F), Size: t.N, Quorum: t.Quorum,
 		Issued: c.Issued, Deadline: c.Deadline,
 	}
-	for _, seat := range c.Roster {
+	for _, seat := range at.Roster() {
 		j.Members = append(j.Members, jobs.Member{Peer: seat.Peer.String(), Name: seat.Peer.Name()})
 	}
 	return j
@@ -102,7 +103,7 @@ func (n *Node) openJob(ctx context.Context, id consensus.JobID) (jobs.Job, bool,
 	if !ok {
 		return jobs.Job{}, false, nil
 	}
-	j := describe(id, open.Charter)
+	j := describe(consensus.FirstHeight(n.home.network, id, open.Charter))
 	j.Name, j.Labels, j.State, j.Source = open.Spec.Name, open.Spec.Labels, jobs.Accepted, n.name
 	s, ok, err := n.agreement.Standing(ctx, id)
 	if err != nil || !ok {
@@ -213,7 +214,7 @@ func (n *Node) keepDecision(ctx context.Context, offer consensus.Offer, c *conse
 	if err != nil {
 		return err
 	}
-	certificate, err := consensus.Assemble(offer.Charter, c, offer.Known(roll), d)
+	certificate, err := consensus.Assemble(offer.Charter, c, offer.Known(roll), nil, d)
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func (n *Node) find(ctx context.Context, ref reference) (found, error) {
 		if p, ok, err := n.submitter.Pending(ref.request); err != nil {
 			return found{}, err
 		} else if ok {
-			j := describe(p.Job, p.Charter)
+			j := describe(consensus.FirstHeight(n.home.network, p.Job, p.Charter))
 			j.State, j.Source = jobs.Pending, n.name
 			return found{job: j}, nil
 		}

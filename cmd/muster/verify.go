@@ -184,7 +184,7 @@ func (v *verification) fill(verdict consensus.Verdict) {
 		v.Result = verdict.Value.Tree.String()
 	}
 	for _, seat := range verdict.Signers {
-		v.Signers = append(v.Signers, c.Roster[seat].Peer.String())
+		v.Signers = append(v.Signers, verdict.Height.Holder(seat).Peer.String())
 	}
 }
 

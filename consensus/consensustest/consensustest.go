@@ -196,13 +196,14 @@ func (n *Network) Sign(c *consensus.Charter) Job {
 	return Job{Charter: c, ID: id, Signed: signed}
 }
 
+// First returns height 0 of a job.
+func (n *Network) First(job Job) consensus.Height {
+	return consensus.FirstHeight(n.ID, job.ID, job.Charter)
+}
+
 // Statement returns what the holder of a seat says at height 0.
 func (n *Network) Statement(job Job, seat int, kind consensus.Kind, round uint32, value consensus.Hash) consensus.Statement {
-	s := job.Roster[seat]
-	return consensus.Statement{
-		Kind: kind, Network: n.ID, Job: job.ID, Previous: consensus.Hash(job.ID), Round: round,
-		Sender: s.Peer, Incarnation: s.Incarnation, Value: value,
-	}
+	return n.First(job).Statement(kind, seat, round, value)
 }
 
 // Prove signs statements of one sender and incarnation as one batch.
@@ -222,12 +223,17 @@ func Prove(signer admission.Signer, statements ...consensus.Statement) []consens
 	return proofs
 }
 
-// Votes returns the votes of seats, ascending, each in a batch of one to three
-// statements.
+// Votes returns the votes of seats at height 0: see VotesAt.
 func (n *Network) Votes(job Job, kind consensus.Kind, round uint32, value consensus.Hash, seats ...int) consensus.VoteSet {
+	return n.VotesAt(n.First(job), kind, round, value, seats...)
+}
+
+// VotesAt returns the votes of seats, ascending, at a height, each in a batch of
+// one to three statements.
+func (n *Network) VotesAt(at consensus.Height, kind consensus.Kind, round uint32, value consensus.Hash, seats ...int) consensus.VoteSet {
 	set := consensus.VoteSet{Round: round, Value: value}
 	for _, seat := range seats {
-		vote := n.Statement(job, seat, kind, round, value)
+		vote := at.Statement(kind, seat, round, value)
 		batch := []consensus.Statement{vote}
 		for i := range seat % 3 {
 			other := vote
@@ -240,18 +246,44 @@ func (n *Network) Votes(job Job, kind consensus.Kind, round uint32, value consen
 	return set
 }
 
-// Decide returns a decision of value by the first quorum of seats.
+// Decide returns a decision of value at height 0 by the first quorum of seats.
 func (n *Network) Decide(job Job, value consensus.Value) consensus.Decision {
-	seats := make([]int, job.Thresholds().Quorum)
+	return n.DecideAt(n.First(job), value)
+}
+
+// DecideAt returns a decision of value at a height by the first quorum of seats.
+func (n *Network) DecideAt(at consensus.Height, value consensus.Value) consensus.Decision {
+	seats := make([]int, at.Charter.Thresholds().Quorum)
 	for i := range seats {
 		seats[i] = i
 	}
-	return consensus.Decision{Value: value, Commits: n.Votes(job, consensus.KindCommit, 0, must(value.Hash(n.ID)), seats...)}
+	return consensus.Decision{Height: at.Number, Value: value, Commits: n.VotesAt(at, consensus.KindCommit, 0, must(value.Hash(n.ID)), seats...)}
 }
 
-// Certify returns the certificate of a decision.
-func (n *Network) Certify(job Job, decision consensus.Decision) *consensus.Certificate {
-	return must(consensus.Assemble(job.Signed, job.Charter, n.Credential, decision))
+// Chain decides handovers one after the other, and returns their decisions and
+// the height that follows. It panics where a job may not have them.
+func (n *Network) Chain(job Job, handovers ...consensus.Value) ([]consensus.Decision, consensus.Height) {
+	at := n.First(job)
+	var chain []consensus.Decision
+	for _, v := range handovers {
+		chain = append(chain, n.DecideAt(at, v))
+		at = must(at.Next(v))
+	}
+	return chain, at
+}
+
+// Certify returns the certificate of an outcome, and of the handovers before it.
+func (n *Network) Certify(job Job, outcome consensus.Decision, chain ...consensus.Decision) *consensus.Certificate {
+	return must(consensus.Assemble(job.Signed, job.Charter, n.Credential, chain, outcome))
+}
+
+// Handover returns the value of a handover of (seat, reserve) pairs.
+func Handover(pairs ...[2]uint64) consensus.Value {
+	v := consensus.Value{Kind: consensus.Handover}
+	for _, p := range pairs {
+		v.Pairs = append(v.Pairs, consensus.Pair{Seat: p[0], Reserve: p[1]})
+	}
+	return v
 }
 
 // Result returns a result value whose tree is a stand-in.

@@ -261,7 +261,7 @@ func (c *checker) checkEvidence(info *charterInfo, job consensus.JobID, p *conse
 }
 
 func (c *checker) checkSet(info *charterInfo, job consensus.JobID, set consensus.VoteSet) error {
-	return set.CheckWith(c.network, job, info.charter, consensus.KindPrepare, c.Proof)
+	return set.Check(consensus.FirstHeight(c.network, job, info.charter), consensus.KindPrepare, c.Proof)
 }
 
 func (c *checker) checkHighest(info *charterInfo, job consensus.JobID, p *consensus.Payload) error {
@@ -275,11 +275,8 @@ func (c *checker) checkHighest(info *charterInfo, job consensus.JobID, p *consen
 }
 
 func (c *checker) checkDecision(info *charterInfo, job consensus.JobID, d consensus.Decision) error {
-	if d.Height != 0 {
-		return fmt.Errorf("decision: height %d: %w", d.Height, consensus.ErrUnsupported)
+	if d.Value.Kind == consensus.Handover {
+		return fmt.Errorf("decision: a handover: %w", consensus.ErrUnsupported)
 	}
-	if err := c.checkValue(d.Value, d.Commits.Value); err != nil {
-		return err
-	}
-	return d.Commits.CheckWith(c.network, job, info.charter, consensus.KindCommit, c.Proof)
+	return d.Check(consensus.FirstHeight(c.network, job, info.charter), c.Proof)
 }

@@ -101,7 +101,7 @@ func (m *Member) certificate(ctx context.Context, j *job, decision consensus.Dec
 	if err != nil {
 		return nil, err
 	}
-	c, err := consensus.Assemble(j.offer.Charter, j.charter, j.offer.Known(roll), decision)
+	c, err := consensus.Assemble(j.offer.Charter, j.charter, j.offer.Known(roll), nil, decision)
 	if err != nil {
 		return nil, err
 	}

@@ -253,16 +253,15 @@ func (m maker) structCodec(c *codec, t reflect.Type) error {
 		return err
 	}
 	if list {
-		listCodec(c, fields)
-	} else {
-		slices.SortFunc(fields, func(a, b field) int { return compareKeys(a.name, b.name) })
-		recordCodec(c, fields)
+		return listCodec(c, fields)
 	}
+	slices.SortFunc(fields, func(a, b field) int { return compareKeys(a.name, b.name) })
+	recordCodec(c, fields)
 	return nil
 }
 
 // fields reads the tags of a struct: `cbor:",toarray"` of the field _ makes it a
-// list, all others have a name, and perhaps omitempty.
+// list, all others have a name, and perhaps omitempty; in a list only the last.
 func (m maker) fields(t reflect.Type) (fields []field, list bool, err error) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -293,17 +292,28 @@ func (m maker) fields(t reflect.Type) (fields []field, list bool, err error) {
 	return fields, list, nil
 }
 
-// listCodec is for a struct that is a list of its fields.
-func listCodec(c *codec, fields []field) {
+// listCodec is for a struct that is a list of its fields. The last of them may be
+// left out when empty: a list one shorter.
+func listCodec(c *codec, fields []field) error {
 	c.least = 1
-	for _, f := range fields {
-		c.least += f.codec.least
+	last := len(fields) - 1
+	for i, f := range fields {
+		if f.omit && i < last {
+			return fmt.Errorf("%s is left out of the middle of a list", f.name)
+		}
+		if !f.omit {
+			c.least += f.codec.least
+		}
 	}
 	c.write = func(out []byte, v reflect.Value, depth int) ([]byte, error) {
-		out = appendHead(out, majorArray, uint64(len(fields)))
-		for i := range fields {
+		said := fields
+		if last >= 0 && fields[last].omit && fields[last].codec.empty(v.Field(fields[last].index)) {
+			said = fields[:last]
+		}
+		out = appendHead(out, majorArray, uint64(len(said)))
+		for i := range said {
 			var err error
-			if out, err = fields[i].codec.encode(out, v.Field(fields[i].index), depth+1); err != nil {
+			if out, err = said[i].codec.encode(out, v.Field(said[i].index), depth+1); err != nil {
 				return nil, err
 			}
 		}
@@ -314,16 +324,26 @@ func listCodec(c *codec, fields []field) {
 		if err != nil {
 			return nil, err
 		}
-		if arg != uint64(len(fields)) {
+		said := fields
+		if last >= 0 && fields[last].omit && arg == uint64(last) {
+			v.Field(fields[last].index).SetZero()
+			said = fields[:last]
+		}
+		if arg != uint64(len(said)) {
 			return nil, fmt.Errorf("list of %d where %d things were expected", arg, len(fields))
 		}
-		for i := range fields {
-			if data, err = fields[i].codec.decode(data, v.Field(fields[i].index), depth+1); err != nil {
+		for i := range said {
+			f := v.Field(said[i].index)
+			if data, err = said[i].codec.decode(data, f, depth+1); err != nil {
 				return nil, err
+			}
+			if said[i].omit && said[i].codec.empty(f) {
+				return nil, errors.New("something empty that is left out")
 			}
 		}
 		return data, nil
 	}
+	return nil
 }
 
 // recordCodec is for a struct that is a map of its fields, which come in the

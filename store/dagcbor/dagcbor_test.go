@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -194,6 +195,40 @@ func TestTypedDecodingIsStrict(t *testing.T) {
 	}
 	if err := Unmarshal(make([]byte, MaxSize+1), new([]byte)); err == nil {
 		t.Error("more than MaxSize was accepted")
+	}
+}
+
+func TestTheLastOfAListMayBeLeftOutWhenEmpty(t *testing.T) {
+	type short struct {
+		_ struct{} `cbor:",toarray"`
+		A uint64
+		B []uint64 `cbor:",omitempty"`
+	}
+	for want, v := range map[string]short{"8101": {A: 1}, "82018102": {A: 1, B: []uint64{2}}} {
+		data, err := Marshal(v)
+		if got := hex.EncodeToString(data); err != nil || got != want {
+			t.Errorf("%+v encodes to %s, %v, want %s", v, got, err, want)
+		}
+		back := short{B: []uint64{9}}
+		if err := Unmarshal(data, &back); err != nil || back.A != v.A || !slices.Equal(back.B, v.B) {
+			t.Errorf("%s decodes to %+v, %v", want, back, err)
+		}
+	}
+	for name, text := range map[string]string{"empty and there": "820180", "null for it": "8201f6", "one more": "8301810200", "one less": "80"} {
+		data, err := hex.DecodeString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Unmarshal(data, new(short)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := Marshal(struct {
+		_ struct{} `cbor:",toarray"`
+		A []uint64 `cbor:",omitempty"`
+		B uint64
+	}{}); err == nil {
+		t.Error("the first of a list was left out")
 	}
 }
 
