@@ -2,10 +2,13 @@
 GO ?= go
 BIN := bin/muster
 
-.PHONY: help build demo test check testnet bench clean
+# How many certificates both verifiers are shown.
+CERTIFICATES ?= 3000000
+
+.PHONY: help build demo test check differential testnet bench clean
 
 help: ## say what each target does
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
 
 build: ## build bin/muster
 	$(GO) build -o $(BIN) ./cmd/muster
@@ -21,6 +24,9 @@ check: ## formatting, vet, the rules of the house, the linter
 	$(GO) vet ./...
 	$(GO) test -count=1 -run TestHouse .
 	sh .ci/lint
+
+differential: ## millions of certificates before two verifiers (CERTIFICATES=n)
+	GOMAXPROCS=1 nice -n 19 $(GO) test -count=1 -timeout 0 -v ./consensus/naivetest -args -certificates $(CERTIFICATES)
 
 testnet: build ## four nodes in the foreground
 	$(BIN) testnet up
