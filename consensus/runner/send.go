@@ -307,7 +307,7 @@ func (l *loop) encodeBody(out []outgoing, which []int, base int, signed batchSig
 	if len(indexes) > 0 {
 		b.Count, b.Signature, b.Siblings = signed.count, signed.signature, signed.batch.Siblings(indexes)
 	}
-	data, err := dagcbor.Marshal(b)
+	data, err := dagcbor.Marshal(&b)
 	return data, append(order, notes...), err
 }
 
@@ -324,7 +324,7 @@ func (l *loop) sendFrame(to admission.Key, data []byte, keys []sentKey) {
 func (l *loop) transmit(to admission.Key, p *peer, seq uint64, data []byte) {
 	f := frame{V: frameVersion, Session: l.r.cfg.Session, Seq: seq, Have: p.have, Body: data}
 	p.have, p.missed = nil, 0
-	encoded, err := dagcbor.Marshal(f)
+	encoded, err := dagcbor.Marshal(&f)
 	if err != nil {
 		panic(err) // plain bytes and integers always encode
 	}

@@ -107,7 +107,13 @@ func NewCore(self admission.Key, resend int64) *Core {
 // Flush hands over all that was gathered, and begins a new batch.
 func (c *Core) Flush() Batch {
 	b := c.batch
-	c.batch = Batch{}
+	c.batch = Batch{} // batches that follow each other are about as long
+	if n := len(b.Entries); n > 0 {
+		c.batch.Entries = make([]Entry, 0, n)
+	}
+	if n := len(b.Says); n > 0 {
+		c.batch.Says = make([]Say, 0, n)
+	}
 	return b
 }
 
