@@ -13,6 +13,7 @@ const (
 	PathJobs        = "/v1/jobs"
 	PathJob         = "/v1/jobs/{id}"
 	PathCancel      = "/v1/jobs/{id}/cancel"
+	PathRetry       = "/v1/jobs/{id}/retry"
 	PathCertificate = "/v1/jobs/{id}/certificate"
 	PathBundle      = "/v1/jobs/{id}/bundle"
 	PathLogs        = "/v1/jobs/{id}/logs"

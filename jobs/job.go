@@ -23,28 +23,29 @@ func (s State) Terminal() bool { return s == Succeeded || s == Failed || s == Ca
 // Job is what any peer can tell of a job. Times are Unix milliseconds, 0 when
 // not yet; what a peer that is no member cannot know is left out.
 type Job struct {
-	ID        string            `json:"id"`
-	Request   string            `json:"request,omitempty"`
-	Name      string            `json:"name,omitempty"`
-	Labels    map[string]string `json:"labels,omitempty"`
-	State     State             `json:"state"`
-	Stalled   *Stalled          `json:"stalled,omitempty"` // a condition beside the state
-	Task      string            `json:"task,omitempty"`
-	Owner     string            `json:"owner,omitempty"`
-	Submitter string            `json:"submitter,omitempty"`
-	Class     string            `json:"class,omitempty"`
-	Assurance string            `json:"assurance,omitempty"`
-	Fault     string            `json:"fault,omitempty"` // byzantine or crash
-	Faults    int               `json:"faults"`          // f
-	Size      int               `json:"size,omitempty"`  // n
-	Quorum    int               `json:"quorum,omitempty"`
-	Issued    int64             `json:"issued,omitempty"`
-	Deadline  int64             `json:"deadline,omitempty"`
-	Finished  int64             `json:"finished,omitempty"` // when the peer that tells learnt the outcome
-	Round     int               `json:"round"`
-	Members   []Member          `json:"members,omitempty"`
-	Outcome   *Outcome          `json:"outcome,omitempty"`
-	Source    string            `json:"source,omitempty"` // the peer that told
+	ID         string            `json:"id"`
+	Request    string            `json:"request,omitempty"`
+	Supersedes string            `json:"supersedes,omitempty"` // the job that this one was retried for
+	Name       string            `json:"name,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	State      State             `json:"state"`
+	Stalled    *Stalled          `json:"stalled,omitempty"` // a condition beside the state
+	Task       string            `json:"task,omitempty"`
+	Owner      string            `json:"owner,omitempty"`
+	Submitter  string            `json:"submitter,omitempty"`
+	Class      string            `json:"class,omitempty"`
+	Assurance  string            `json:"assurance,omitempty"`
+	Fault      string            `json:"fault,omitempty"` // byzantine or crash
+	Faults     int               `json:"faults"`          // f
+	Size       int               `json:"size,omitempty"`  // n
+	Quorum     int               `json:"quorum,omitempty"`
+	Issued     int64             `json:"issued,omitempty"`
+	Deadline   int64             `json:"deadline,omitempty"`
+	Finished   int64             `json:"finished,omitempty"` // when the peer that tells learnt the outcome
+	Round      int               `json:"round"`
+	Members    []Member          `json:"members,omitempty"`
+	Outcome    *Outcome          `json:"outcome,omitempty"`
+	Source     string            `json:"source,omitempty"` // the peer that told
 }
 
 // Stalled says that a job cannot go on, and whom it waits for.

@@ -56,13 +56,18 @@ func (n *Node) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptio
 	if err != nil {
 		return jobs.Job{}, n.withBarred(err)
 	}
-	n.announcer.add(announcedOf(acknowledged.Job, acknowledged.Charter, false))
-	if f, ok, err := n.local(ctx, acknowledged.Job); err == nil && ok {
-		return f.job, nil
+	return n.acknowledged(ctx, acknowledged, spec), nil
+}
+
+// acknowledged announces a job that lives, and shows it.
+func (n *Node) acknowledged(ctx context.Context, a submitter.Acknowledged, spec *jobs.Spec) jobs.Job {
+	n.announcer.add(announcedOf(a.Job, a.Charter, false))
+	if f, ok, err := n.local(ctx, a.Job); err == nil && ok {
+		return f.job
 	}
-	j := describe(consensus.FirstHeight(n.home.network, acknowledged.Job, acknowledged.Charter))
+	j := describe(consensus.FirstHeight(n.home.network, a.Job, a.Charter))
 	j.Name, j.Labels, j.State, j.Source = spec.Name, spec.Labels, jobs.Accepted, n.name
-	return j, nil
+	return j
 }
 
 func (n *Node) defaults() jobs.Defaults { return jobs.Defaults{Policy: n.home.founded.Policy} }

@@ -91,6 +91,9 @@ func describe(at consensus.Height) jobs.Job {
 		Class: string(c.Class), Assurance: string(c.Assurance), Fault: c.Fault.String(), Faults: int(c.F), Size: t.N, Quorum: t.Quorum,
 		Issued: c.Issued, Deadline: c.Deadline,
 	}
+	if c.Supersedes != nil {
+		j.Supersedes = c.Supersedes.String()
+	}
 	for _, seat := range at.Roster() {
 		j.Members = append(j.Members, jobs.Member{Peer: seat.Peer.String(), Name: seat.Peer.Name()})
 	}
@@ -177,7 +180,7 @@ func (n *Node) submitterDecided(offer consensus.Offer, c *consensus.Charter, id 
 				return fmt.Errorf("archive %s: %w", id, err)
 			}
 		}
-		return n.submitter.Forget(ctx, c.Request)
+		return n.submitter.Forget(ctx, c.Request, id)
 	})
 }
 

@@ -95,6 +95,12 @@ func (c *Client) Cancel(ctx context.Context, id string) (job api.Job, err error)
 	return job, c.call(ctx, request{method: http.MethodPost, path: jobPath(id) + "/cancel"}, &job)
 }
 
+// Retry submits a job that failed or was cancelled again, under its request id,
+// and returns the job that takes its place.
+func (c *Client) Retry(ctx context.Context, id string) (job api.Job, err error) {
+	return job, c.call(ctx, request{method: http.MethodPost, path: jobPath(id) + "/retry"}, &job)
+}
+
 // Logs calls fn for what the job's runs have written and, with follow, until
 // the job is terminal. The first error of fn ends it and is returned.
 func (c *Client) Logs(ctx context.Context, id string, follow bool, fn func(api.LogChunk) error) error {

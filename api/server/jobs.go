@@ -118,6 +118,19 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusAccepted, api.JobOf(job))
 }
 
+func (s *Server) retry(w http.ResponseWriter, r *http.Request) error {
+	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	job, err := s.config.Control.Retry(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", api.PathJobs+"/"+job.ID)
+	return writeJSON(w, http.StatusAccepted, api.JobOf(job))
+}
+
 // await returns the job when it is terminal or the wait is over.
 func (s *Server) await(ctx context.Context, id string, wait time.Duration) (jobs.Job, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)

@@ -50,6 +50,8 @@ func (s *Server) routes() []route {
 			status: http.StatusAccepted, out: job},
 		{method: post, path: api.PathCancel, scope: ScopeSubmit, handle: s.cancel, about: "Cancel a job",
 			status: http.StatusAccepted, out: job},
+		{method: post, path: api.PathRetry, scope: ScopeSubmit, handle: s.retry, about: "Submit a job that failed or was cancelled again, under its request id",
+			status: http.StatusAccepted, out: job},
 		{method: get, path: api.PathCertificate, scope: ScopeRead, handle: s.certificate, about: "The certificate of a job that ended",
 			answers: []string{api.TypeCertificate}},
 		{method: get, path: api.PathBundle, scope: ScopeRead, handle: s.bundle, about: "Certificate, roll and output in one file",

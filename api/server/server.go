@@ -50,6 +50,13 @@ type Control interface {
 	// Cancel asks for the outcome Cancelled and returns the job as it then is.
 	// A job that ended before is a *jobs.Problem with CodeConflict.
 	Cancel(ctx context.Context, id string) (jobs.Job, error)
+
+	// Retry submits a job that failed or was cancelled again, under the same
+	// request id, and returns the job that takes its place: a new one, or the one
+	// that did so before and has not ended. A job that has not ended, that
+	// succeeded, or whose successor has ended is a *jobs.Problem with
+	// CodeConflict, and one of another owner's with CodeDenied.
+	Retry(ctx context.Context, id string) (jobs.Job, error)
 }
 
 // Results hands out what jobs leave behind.

@@ -64,7 +64,7 @@ func (a *app) root() *cobra.Command {
 	c.AddGroup(&cobra.Group{ID: groupJobs, Title: "Jobs:"}, &cobra.Group{ID: groupAdmin, Title: "Network and nodes:"})
 	for group, commands := range map[string][]*cobra.Command{
 		groupJobs: {a.runCommand(), a.submitCommand(), a.validateCommand(), a.schemaCommand(), a.psCommand(), a.statusCommand(),
-			a.logsCommand(), a.waitCommand(), a.resultCommand(), a.cancelCommand(), a.verifyCommand(), a.evidenceCommand()},
+			a.logsCommand(), a.waitCommand(), a.resultCommand(), a.cancelCommand(), a.retryCommand(), a.verifyCommand(), a.evidenceCommand()},
 		groupAdmin: {a.networkCommand(), a.nodeCommand(), a.peersCommand(), a.eventsCommand(), a.testnetCommand(), a.benchCommand(),
 			a.configCommand(), a.versionCommand()},
 	} {

@@ -19,7 +19,7 @@ func jobView(a *app, job api.Job) view {
 			fmt.Fprintln(w, s.bad("stalled")+": "+stalledWords(job.Job))
 		}
 		if wide {
-			for _, part := range [][2]string{{"job", job.ID}, {"request", job.Request}, {"task", job.Task}, {"result", resultOf(job.Job)},
+			for _, part := range [][2]string{{"job", job.ID}, {"request", job.Request}, {"supersedes", job.Supersedes}, {"task", job.Task}, {"result", resultOf(job.Job)},
 				{"class", job.Class}, {"owner", job.Owner}, {"submitter", job.Submitter}} {
 				if part[1] != "" {
 					fmt.Fprintf(w, "%-10s %s\n", part[0], part[1])

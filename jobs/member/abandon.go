@@ -49,14 +49,9 @@ func (m *Member) forget(ctx context.Context, id consensus.JobID, records [][]byt
 	if !ok {
 		return nil
 	}
-	entries := []journal.Entry{{Key: keyOf(prefixOpen, id), Delete: true}}
+	entries := []journal.Entry{{Key: keyOf(prefixOpen, id), Delete: true}, {Key: requestKey(j.charter, id), Delete: true}}
 	for _, key := range records {
 		entries = append(entries, journal.Entry{Key: key, Delete: true})
-	}
-	if named, ok, err := (Archive{m.cfg.Journal}).Request(j.charter.Request); err != nil {
-		return err
-	} else if ok && named == id {
-		entries = append(entries, journal.Entry{Key: keyOf(prefixRequest, j.charter.Request), Delete: true})
 	}
 	if err := m.cfg.Journal.Append(ctx, entries...); err != nil {
 		return err

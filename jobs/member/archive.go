@@ -15,7 +15,8 @@ import (
 //
 //	c/<job>         an open job's charter, as it was offered
 //	d/<job>         a job that ended: its certificate and what the seats did
-//	q/<request>     the job that lives under a request id
+//	q/<request><time><job>
+//	                a job under a request id, that issued last first: it lives
 //	t/<time><job>   jobs that ended, newest first, with a line for lists
 //
 // The records of agreement (r/<job><number>) are the agreement's own; they and
@@ -31,8 +32,16 @@ func keyOf(prefix []byte, id [32]byte) []byte {
 	return append(append(make([]byte, 0, len(prefix)+len(id)), prefix...), id[:]...)
 }
 
-func timeKey(at int64, id consensus.JobID) []byte {
-	key := binary.BigEndian.AppendUint64(append([]byte(nil), prefixTime...), ^uint64(at))
+func timeKey(at int64, id consensus.JobID) []byte { return newestFirst(prefixTime, at, id) }
+
+// requestKey orders the jobs of a request: a retry's comes before that which it
+// supersedes, whichever is archived last.
+func requestKey(c *consensus.Charter, id consensus.JobID) []byte {
+	return newestFirst(keyOf(prefixRequest, c.Request), c.Issued, id)
+}
+
+func newestFirst(prefix []byte, at int64, id consensus.JobID) []byte {
+	key := binary.BigEndian.AppendUint64(append([]byte(nil), prefix...), ^uint64(at))
 	return append(key, id[:]...)
 }
 
@@ -95,16 +104,18 @@ func (a Archive) Closed(id consensus.JobID) (*Closed, bool, error) {
 	return c, true, nil
 }
 
-// Request returns the job that lives under a request id.
-func (a Archive) Request(id consensus.RequestID) (consensus.JobID, bool, error) {
-	value, err := a.Journal.Get(keyOf(prefixRequest, id))
-	if errors.Is(err, journal.ErrNotFound) {
-		return consensus.JobID{}, false, nil
-	}
-	if err != nil || len(value) != len(consensus.JobID{}) {
-		return consensus.JobID{}, false, fmt.Errorf("archive of request %s: %w", id, err)
-	}
-	return consensus.JobID(value), true, nil
+// Request returns the job that lives under a request id: of several, which one
+// superseded or was drawn after another, the one issued last.
+func (a Archive) Request(id consensus.RequestID) (job consensus.JobID, ok bool, err error) {
+	prefix := keyOf(prefixRequest, id)
+	err = a.Journal.Scan(prefix, nil, func(key, _ []byte) (bool, error) {
+		if len(key) != len(prefix)+8+len(job) {
+			return false, fmt.Errorf("archive of request %s: a key of %d bytes", id, len(key))
+		}
+		job, ok = consensus.JobID(key[len(prefix)+8:]), true
+		return false, nil
+	})
+	return job, ok, err
 }
 
 // List calls fn with the jobs that ended, newest first, after the cursor, until
@@ -131,7 +142,7 @@ func (c *Closed) entries(id consensus.JobID, charter *consensus.Charter, state j
 	}
 	return []journal.Entry{
 		{Key: keyOf(prefixDone, id), Value: value},
-		{Key: keyOf(prefixRequest, charter.Request), Value: id[:]},
+		{Key: requestKey(charter, id), Value: []byte{}},
 		{Key: timeKey(charter.Issued, id), Value: line},
 		{Key: keyOf(prefixOpen, id), Delete: true},
 	}, nil

@@ -27,6 +27,7 @@ const (
 	RefuseDenied      = "denied"      // no valid credential
 	RefuseInvalid     = "invalid"     // spec, task or inputs are not what they should be
 	RefuseMissing     = "missing"     // blocks could not be had in time
+	RefuseLive        = "live"        // the job that it would supersede has not ended
 )
 
 // refusal is an error that is told to the submitter.
@@ -50,6 +51,7 @@ type offered struct {
 	from    admission.Key
 	offer   consensus.Offer
 	accepts []consensus.Vote // shown by a witness, unchecked
+	waited  bool             // for the job that it supersedes
 }
 
 // Offered takes a charter from its submitter or from a witness. It does not
@@ -59,7 +61,7 @@ func (m *Member) Offered(from admission.Key, offer consensus.Offer, accepts []co
 		m.offers.Add(-1)
 		return // whoever offers does so again, with back-off
 	}
-	o := offered{from, offer, accepts}
+	o := offered{from: from, offer: offer, accepts: accepts}
 	m.work.add(func(ctx context.Context) {
 		defer m.offers.Add(-1)
 		m.consider(ctx, o)
@@ -76,7 +78,12 @@ func (m *Member) consider(ctx context.Context, o offered) {
 	if !m.begin(id) {
 		return
 	}
-	defer m.end(id)
+	waits := false
+	defer func() {
+		if !waits {
+			m.end(id)
+		}
+	}()
 	if decision, closed := m.archived(id); closed {
 		if err := m.cfg.Quorum.Decided(ctx, o.from, id, decision); err != nil {
 			m.cfg.Log.Debug("decision not sent", "job", id, "reason", err)
@@ -85,6 +92,9 @@ func (m *Member) consider(ctx context.Context, o offered) {
 	}
 	err := m.take(ctx, o)
 	if err == nil {
+		return
+	}
+	if waits = !o.waited && m.waitFor(id, o, err); waits {
 		return
 	}
 	m.cfg.Log.Debug("offer refused", "job", id, "from", o.from.Name(), "reason", err)
@@ -134,6 +144,11 @@ func (m *Member) take(ctx context.Context, o offered) error {
 	if err := m.checkCharter(charter, o.offer, witness); err != nil {
 		return err
 	}
+	if !witness {
+		if err := m.checkSuperseded(charter); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, m.patience(charter, witness))
 	defer cancel()
 	runners, err := m.checkDraw(ctx, charter, o)
@@ -167,7 +182,7 @@ func (m *Member) openJob(ctx context.Context, j *job, runners []int, witness boo
 		Job: j.id, Charter: j.charter, Offer: j.offer, Self: j.self, Runners: runners, Witness: witness, Accepts: accepts,
 		Entries: []journal.Entry{
 			{Key: keyOf(prefixOpen, j.id), Value: record},
-			{Key: keyOf(prefixRequest, j.charter.Request), Value: j.id[:]},
+			{Key: requestKey(j.charter, j.id), Value: []byte{}},
 		},
 	})
 	if err != nil {

@@ -129,6 +129,7 @@ type Member struct {
 
 	work    *backlog     // short: workers take it
 	offers  atomic.Int64 // waiting to be looked at
+	holding atomic.Int64 // of them, for the end of another job
 	tasks   *backlog     // long: each gets a goroutine
 	mutex   sync.Mutex
 	open    map[consensus.JobID]*job

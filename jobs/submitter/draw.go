@@ -63,6 +63,7 @@ func (s *Submitter) charter(sub *submission, attempt uint64, roll dagcbor.Link) 
 		Policy: s.policy, Fault: fault, F: f, Replace: f, Roll: roll, Period: election.Period(now),
 		Beacon: []byte{}, Crit: []string{}, Ext: nil,
 	}
+	c.Supersedes = sub.ended
 	c.AcceptBy = min(c.AcceptBy, c.Deadline)
 	c.StartBy = min(c.StartBy, c.Deadline)
 	c.End = c.Deadline + p.Retain

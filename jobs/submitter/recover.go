@@ -76,7 +76,51 @@ func (s *Submitter) resume(ctx context.Context, sub *submission) {
 	s.settle(sub, Acknowledged{Job: job, Request: sub.request, Charter: charter}, err)
 }
 
-// Forget removes a submission's record: its outcome is archived.
-func (s *Submitter) Forget(ctx context.Context, request consensus.RequestID) error {
+// Forget removes the record of a job whose outcome is archived. That of another
+// job under the request, which superseded it, stays.
+func (s *Submitter) Forget(ctx context.Context, request consensus.RequestID, job consensus.JobID) error {
+	gone, err := s.leave(ctx, request)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		s.mutex.Lock()
+		delete(s.forgets, request)
+		s.mutex.Unlock()
+		close(gone)
+	}()
+	r, ok, err := s.record(request)
+	if err != nil || !ok || consensus.JobID(dagcbor.Sum(r.Offer.Charter.Bytes)) != job {
+		return err
+	}
 	return s.cfg.Journal.Append(ctx, journal.Entry{Key: recordKey(request), Delete: true})
+}
+
+// leave waits until no submission of a request is under way, and keeps others
+// from entering until the channel that it returns is closed.
+func (s *Submitter) leave(ctx context.Context, request consensus.RequestID) (chan struct{}, error) {
+	for {
+		s.mutex.Lock()
+		sub, pending := s.pending[request]
+		other, going := s.forgets[request]
+		gone := make(chan struct{})
+		if !pending && !going {
+			s.forgets[request] = gone
+		}
+		s.mutex.Unlock()
+		var wait <-chan struct{}
+		switch {
+		case pending:
+			wait = sub.done
+		case going:
+			wait = other
+		default:
+			return gone, nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }

@@ -80,7 +80,8 @@ type Submitter struct {
 
 	mutex   sync.Mutex
 	pending map[consensus.RequestID]*submission
-	told    map[toldKey]struct{} // blocks that members have been sent
+	forgets map[consensus.RequestID]chan struct{} // closed when a record is gone
+	told    map[toldKey]struct{}                  // blocks that members have been sent
 	runs    sync.WaitGroup
 	start   chan *submission
 }
@@ -91,7 +92,8 @@ func New(cfg Config) (*Submitter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Submitter{cfg: cfg, policy: digest, pending: map[consensus.RequestID]*submission{}, told: map[toldKey]struct{}{},
+	return &Submitter{cfg: cfg, policy: digest, pending: map[consensus.RequestID]*submission{},
+		forgets: map[consensus.RequestID]chan struct{}{}, told: map[toldKey]struct{}{},
 		start: make(chan *submission)}, nil
 }
 
@@ -132,7 +134,18 @@ func (s *Submitter) Submit(ctx context.Context, r Request) (Acknowledged, error)
 	if err != nil {
 		return Acknowledged{}, err
 	}
-	sub, err := s.claim(ctx, request, r)
+	return s.submit(ctx, request, r, nil)
+}
+
+// Retry submits the job of a request again, in the place of one that ended
+// without a result: see Submit. A request whose job was superseded already
+// finds the job that lives. r.Key is not used.
+func (s *Submitter) Retry(ctx context.Context, r Request, request consensus.RequestID, ended consensus.JobID) (Acknowledged, error) {
+	return s.submit(ctx, request, r, &ended)
+}
+
+func (s *Submitter) submit(ctx context.Context, request consensus.RequestID, r Request, ended *consensus.JobID) (Acknowledged, error) {
+	sub, err := s.claim(ctx, request, r, ended)
 	if err != nil {
 		return Acknowledged{}, err
 	}
@@ -154,13 +167,14 @@ type submission struct {
 	module  dagcbor.Link
 	limits  consensus.Limits
 	class   consensus.Class
-	resume  *record // of a node that went down
+	ended   *consensus.JobID // the job that this one supersedes
+	resume  *record          // of a node that went down
 	done    chan struct{}
 	result  Acknowledged
 	err     error
 }
 
-func (s *Submitter) claim(ctx context.Context, request consensus.RequestID, r Request) (*submission, error) {
+func (s *Submitter) claim(ctx context.Context, request consensus.RequestID, r Request, ended *consensus.JobID) (*submission, error) {
 	specData, specRef, err := r.Spec.Seal(s.cfg.Network)
 	if err != nil {
 		return nil, err
@@ -172,20 +186,41 @@ func (s *Submitter) claim(ctx context.Context, request consensus.RequestID, r Re
 	if r.Spec.Task.Cid != taskRef.Cid {
 		return nil, errors.New("submit: the spec is for another task")
 	}
-	s.mutex.Lock()
-	if sub, ok := s.pending[request]; ok {
-		s.mutex.Unlock()
-		return sub, sameSpec(sub.specRef, specRef)
-	}
 	sub := &submission{request: request, spec: r.Spec, specRef: specRef, taskRef: taskRef, module: r.Task.Module,
-		limits: r.Task.CharterLimits(s.cfg.Policy), class: r.Class, done: make(chan struct{})}
-	s.pending[request] = sub
-	s.mutex.Unlock()
+		limits: r.Task.CharterLimits(s.cfg.Policy), class: r.Class, ended: ended, done: make(chan struct{})}
+	if other, err := s.enter(ctx, sub); other != nil || err != nil {
+		return other, err
+	}
 	if err := s.begin(ctx, sub, specData, taskData); err != nil {
 		s.settle(sub, Acknowledged{}, err)
 		return sub, err
 	}
 	return sub, nil
+}
+
+// enter makes sub the submission of its request, or returns the one that is
+// under way. It waits until a record that is going is gone.
+func (s *Submitter) enter(ctx context.Context, sub *submission) (*submission, error) {
+	for {
+		s.mutex.Lock()
+		other, pending := s.pending[sub.request]
+		gone, going := s.forgets[sub.request]
+		if !pending && !going {
+			s.pending[sub.request] = sub
+		}
+		s.mutex.Unlock()
+		switch {
+		case pending:
+			return other, sameSpec(other.specRef, sub.specRef)
+		case !going:
+			return nil, nil
+		}
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func sameSpec(have, want dagcbor.Link) error {
@@ -205,8 +240,10 @@ func (s *Submitter) begin(ctx context.Context, sub *submission, specData, taskDa
 		if err := sameSpec(known.Charter.Spec, sub.specRef); err != nil {
 			return err
 		}
-		s.settle(sub, known, nil)
-		return nil
+		if sub.ended == nil || *sub.ended != known.Job {
+			s.settle(sub, known, nil)
+			return nil
+		}
 	}
 	for _, b := range []struct {
 		link dagcbor.Link

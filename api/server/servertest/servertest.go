@@ -69,6 +69,7 @@ type job struct {
 	run  Run
 	done chan struct{}
 	key  string
+	file *jobs.File
 }
 
 // New makes a network of four nodes whose keys are always the same.
@@ -104,7 +105,7 @@ func (n *Network) Submit(ctx context.Context, file *jobs.File, o server.SubmitOp
 			return j.told, nil
 		}
 	}
-	j := &job{run: run, key: o.Key, done: make(chan struct{})}
+	j := &job{run: run, key: o.Key, file: file, done: make(chan struct{})}
 	if err := n.certify(ctx, j, file); err != nil {
 		return jobs.Job{}, err
 	}
@@ -235,6 +236,24 @@ func (n *Network) Cancel(ctx context.Context, id string) (jobs.Job, error) {
 	}
 	n.finish(j)
 	return j.told, nil
+}
+
+// Retry implements server.Control: a job that did not succeed runs once more, as
+// it did before.
+func (n *Network) Retry(ctx context.Context, id string) (jobs.Job, error) {
+	old, err := n.find(id)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	n.mu.Lock()
+	told := old.told
+	n.mu.Unlock()
+	if !told.State.Terminal() || told.State == jobs.Succeeded {
+		return jobs.Job{}, &jobs.Problem{Code: jobs.CodeConflict, What: "the job has succeeded, or has not ended", Try: "muster wait"}
+	}
+	next, err := n.Submit(ctx, old.file, server.SubmitOptions{})
+	next.Supersedes = told.ID
+	return next, err
 }
 
 // Certificate implements server.Results.
