@@ -196,8 +196,8 @@ func (c *checker) checkAccept(info *charterInfo, job consensus.JobID, v consensu
 		return errForeign
 	}
 	seat := info.charter.Roster[v.Seat]
-	return c.Proof(v.Proof, consensus.Statement{Kind: consensus.KindAccept, Network: c.network, Job: job,
-		Previous: consensus.Hash(job), Sender: seat.Peer, Incarnation: seat.Incarnation})
+	return proved(c.Proof(v.Proof, consensus.Statement{Kind: consensus.KindAccept, Network: c.network, Job: job,
+		Previous: consensus.Hash(job), Sender: seat.Peer, Incarnation: seat.Incarnation}))
 }
 
 func (c *checker) checkReport(report consensus.Report, hash consensus.Hash) error {
@@ -244,24 +244,25 @@ func (c *checker) checkEvidence(info *charterInfo, job consensus.JobID, p *conse
 			return err
 		}
 		seat := info.charter.Roster[signed.Seat]
-		if err := c.Proof(signed.Proof, consensus.Statement{Kind: consensus.KindReport, Network: c.network, Job: job,
-			Previous: consensus.Hash(job), Sender: seat.Peer, Incarnation: seat.Incarnation, Value: hash}); err != nil {
-			return err
+		err = c.Proof(signed.Proof, consensus.Statement{Kind: consensus.KindReport, Network: c.network, Job: job,
+			Previous: consensus.Hash(job), Sender: seat.Peer, Incarnation: seat.Incarnation, Value: hash})
+		if err != nil {
+			return proved(err)
 		}
 	}
 	if p.Cancel != nil {
 		if err := c.Cancel(*p.Cancel, job, info.charter); err != nil {
-			return err
+			return proved(err)
 		}
 	}
 	if p.Void != nil {
-		return c.Proof(p.Void.Proof, p.Void.Statement(c.network, job, info.charter))
+		return proved(c.Proof(p.Void.Proof, p.Void.Statement(c.network, job, info.charter)))
 	}
 	return nil
 }
 
 func (c *checker) checkSet(info *charterInfo, job consensus.JobID, set consensus.VoteSet) error {
-	return set.Check(consensus.FirstHeight(c.network, job, info.charter), consensus.KindPrepare, c.Proof)
+	return proved(set.Check(consensus.FirstHeight(c.network, job, info.charter), consensus.KindPrepare, c.Proof))
 }
 
 func (c *checker) checkHighest(info *charterInfo, job consensus.JobID, p *consensus.Payload) error {
@@ -278,5 +279,5 @@ func (c *checker) checkDecision(info *charterInfo, job consensus.JobID, d consen
 	if d.Value.Kind == consensus.Handover {
 		return fmt.Errorf("decision: a handover: %w", consensus.ErrUnsupported)
 	}
-	return d.Check(consensus.FirstHeight(c.network, job, info.charter), c.Proof)
+	return proved(d.Check(consensus.FirstHeight(c.network, job, info.charter), c.Proof))
 }

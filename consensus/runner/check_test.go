@@ -26,7 +26,8 @@ func newCourt(t *testing.T) *court {
 	t.Helper()
 	n := consensustest.New(6)
 	c := &court{t: t, n: n, job: n.Job(consensus.Byzantine, 1), value: consensustest.Result("hello")}
-	c.r = New(Config{Network: n.ID, Genesis: n.Genesis, Signer: n.Nodes[0], Incarnation: n.Nodes[0].Incarnation, Policy: n.Genesis.Policy, Host: noHost{}})
+	c.r = New(Config{Network: n.ID, Genesis: n.Genesis, Signer: n.Nodes[0], Incarnation: n.Nodes[0].Incarnation, Policy: n.Genesis.Policy, Host: noHost{},
+		Clock: func() int64 { return consensustest.Now }})
 	c.info, c.hash = newCharterInfo(c.job.Charter), c.hashOf(c.value)
 	return c
 }

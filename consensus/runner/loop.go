@@ -158,7 +158,7 @@ func (l *loop) open(now int64, ev event) {
 	l.r.known.Store(id, info)
 	l.opened = append(l.opened, ev.done)
 	for _, s := range l.stash.take(id) {
-		if in, err := l.r.checker.check(info, s); err == nil {
+		if in, err := l.r.believe(info, s); err == nil {
 			l.core.Input(now, id, in)
 		}
 	}
@@ -189,10 +189,10 @@ func (l *loop) frame(f frameEvent) {
 	for _, m := range f.messages {
 		l.core.Input(now, m.job, m.in)
 	}
-	missed := f.missed[:0]
+	missed := f.unheard
 	for i, s := range f.unknown {
 		if info, ok := l.r.info(s.job()); ok { // opened meanwhile
-			if in, err := l.r.checker.check(info, s); err == nil {
+			if in, err := l.r.believe(info, s); err == nil {
 				l.core.Input(now, s.job(), in)
 			}
 		} else {

@@ -16,8 +16,9 @@ type frameEvent struct {
 	seq      uint64
 	have     []have
 	messages []jobMessage
-	missed   []uint64
 	unknown  []stashed
+	missed   []uint64 // where the unknown stood
+	unheard  []uint64 // where those stood whose sender is muted
 }
 
 type jobMessage struct {
@@ -95,8 +96,12 @@ func (r *Runner) offered(from admission.Key, n *note) {
 
 // receiveOne sorts one message: to a watcher, to the loop, or among the
 // unknown. What is invalid is dropped, and counts as taken: sending it again
-// would not make it better.
+// would not make it better. What comes while its sender is muted does not.
 func (r *Runner) receiveOne(ev *frameEvent, s stashed, position uint64) {
+	if !r.hears(s) {
+		ev.unheard = append(ev.unheard, position)
+		return
+	}
 	if w, ok := r.watcher(s.job()); ok {
 		r.tellWatcher(w, s)
 	}
@@ -108,7 +113,7 @@ func (r *Runner) receiveOne(ev *frameEvent, s stashed, position uint64) {
 		}
 		return
 	}
-	in, err := r.checker.check(info, s)
+	in, err := r.believe(info, s)
 	if err != nil {
 		return
 	}
@@ -125,7 +130,9 @@ func (r *Runner) expects(s stashed) bool {
 		return false // most of these come when the job has ended here, too
 	}
 	if d, ok := r.cfg.Host.Closed(s.job()); ok {
-		if (s.note == nil || s.note.Note == consensus.NoteAsk) && r.told.may(s.from, s.job(), r.cfg.Clock(), r.cfg.Policy.Resend) {
+		now := r.cfg.Clock()
+		if (s.note == nil || s.note.Note == consensus.NoteAsk) && !r.told.within(s.from, s.job(), now, r.cfg.Policy.Resend) {
+			r.told.note(s.from, s.job(), now)
 			r.answer(event{speak: &Speech{To: s.from, Job: s.job(), Note: consensus.NoteDecided, Payload: &consensus.Payload{Decision: &d}}})
 		}
 		return false
@@ -141,12 +148,14 @@ func (r *Runner) tellWatcher(w watcher, s stashed) {
 		switch p := s.note.Payload; {
 		case p == nil:
 		case s.note.Note == consensus.NoteDecided && p.Decision != nil:
-			if r.checker.checkDecision(w.info, s.job(), *p.Decision) == nil {
+			err := r.checker.checkDecision(w.info, s.job(), *p.Decision)
+			if r.accuse(s, err); err == nil {
 				w.heard(Heard{From: s.from, Decision: p.Decision})
 			}
 		case s.note.Note == consensus.NoteAccepts && len(p.Accepts) <= len(w.info.charter.Roster):
 			for _, v := range p.Accepts {
-				if r.checker.checkAccept(w.info, s.job(), v) == nil {
+				err := r.checker.checkAccept(w.info, s.job(), v)
+				if r.accuse(s, err); err == nil {
 					seat := w.info.charter.Roster[v.Seat]
 					w.heard(Heard{From: seat.Peer, Kind: consensus.KindAccept, Seat: int(v.Seat), Proof: v.Proof})
 				}

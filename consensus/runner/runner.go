@@ -100,7 +100,8 @@ type Runner struct {
 	watch   map[consensus.JobID]watcher
 	frames  chan frameEvent
 	ended   chan struct{} // closed when Run has returned
-	told    *answered
+	told    *recent       // decisions of closed jobs: one answer for each peer and back-off (protocol, section 16)
+	muted   *recent       // who showed a forgery about a job
 	checker checker
 }
 
@@ -143,7 +144,8 @@ func New(cfg Config) *Runner {
 		inbox:   make(chan event, 256),
 		frames:  make(chan frameEvent, 64),
 		ended:   make(chan struct{}),
-		told:    newAnswered(),
+		told:    newRecent(),
+		muted:   newRecent(),
 		roots:   roots,
 		checker: checker{cfg.Network, Verifier{Proof: roots.proof, Cancel: cfg.checkCancel}},
 		watch:   map[consensus.JobID]watcher{},
