@@ -51,6 +51,7 @@ type wired struct {
 
 	accused   []admission.Key // of equivocation
 	disagreed []consensus.SignedReport
+	expired   [][][]byte // the keys it was told with each expiry
 }
 
 type parcel struct {

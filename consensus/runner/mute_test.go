@@ -119,6 +119,8 @@ func TestAForgeryShownToASubmitterMutes(t *testing.T) {
 // closedTo is a host that knows no job that ended.
 type closedTo struct{ noHost }
 
+func (closedTo) Decided(consensus.JobID, consensus.Decision, bft.View, [][]byte) {}
+
 func (closedTo) Closed(consensus.JobID) (consensus.Decision, bool) {
 	return consensus.Decision{}, false
 }
