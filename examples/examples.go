@@ -8,7 +8,7 @@ import _ "embed"
 var hello []byte
 
 // Builtin returns a program that every muster binary carries, as a WebAssembly
-// module, and whether there is one of that name. "hello" prints "Hello, NAME!",
+// module, and whether there is one of that name. "hello" prints "Hello, NAME",
 // NAME being its first argument; it has a few hundred bytes and is portable.
 // The caller does not change the bytes.
 func Builtin(name string) ([]byte, bool) {

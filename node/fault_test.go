@@ -167,7 +167,7 @@ func TestMembersThatAcceptTowardsADyingSubmitterOnlyKeepAndRunNothing(t *testing
 func TestAProgramThatDiffersFromNodeToNodeFailsByDisagreement(t *testing.T) {
 	l := newLab(t, 4, testPolicy(), func(i int) node.Faults {
 		return node.Faults{Run: func(r *exec.Result) {
-			if string(r.Stdout) == "Hello, Ada!\n" {
+			if string(r.Stdout) == "Hello, Ada\n" {
 				r.Stdout = append(r.Stdout, byte('0'+i))
 			}
 		}}

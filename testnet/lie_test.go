@@ -23,7 +23,7 @@ func TestALyingExecutorIsOutvotedAndNamed(t *testing.T) {
 		if job.State != jobs.Succeeded {
 			t.Fatal(states(job))
 		}
-		if out := n.output(2, job, "stdout"); out != fmt.Sprintf("Hello, Ada %d!\n", try) {
+		if out := n.output(2, job, "stdout"); out != fmt.Sprintf("Hello, Ada %d\n", try) {
 			t.Fatalf("a lie is certified: %q", out)
 		}
 		seat := slices.IndexFunc(job.Members, func(m jobs.Member) bool { return m.Peer == liar.Peer })
@@ -68,7 +68,7 @@ func TestTwoLiarsOfSevenAreOutvotedTogether(t *testing.T) {
 		if job.State != jobs.Succeeded {
 			t.Fatal(states(job))
 		}
-		if out := n.output(3, job, "stdout"); out != fmt.Sprintf("Hello, Ada %d!\n", try) {
+		if out := n.output(3, job, "stdout"); out != fmt.Sprintf("Hello, Ada %d\n", try) {
 			t.Fatalf("a lie is certified: %q", out)
 		}
 		liars := 0

@@ -30,7 +30,7 @@ func (n *network) certifiesFromEach(t *testing.T) {
 			} else {
 				result = tree
 			}
-			if out := n.output(node.Number, ended, "stdout"); out != "Hello, "+name+"!\n" {
+			if out := n.output(node.Number, ended, "stdout"); out != "Hello, "+name+"\n" {
 				t.Fatalf("output through n%d: %q", node.Number, out)
 			}
 			if byRequest, _ := n.ended(node.Number, job.Request); byRequest.ID != job.ID {

@@ -165,7 +165,7 @@ func TestEverySizeAndFaultModelCertifies(t *testing.T) {
 				if single := cert.Verdict.Charter.Assurance == consensus.Single; single != (c.size == 1) {
 					t.Errorf("assurance %s for n = %d", cert.Verdict.Charter.Assurance, c.size)
 				}
-				if out := n.output(asked, job, "stdout"); out != fmt.Sprintf("Hello, %d!\n", from) {
+				if out := n.output(asked, job, "stdout"); out != fmt.Sprintf("Hello, %d\n", from) {
 					t.Errorf("output: %q", out)
 				}
 			}

@@ -11,5 +11,5 @@ func main() {
 	if len(os.Args) > 1 {
 		name = os.Args[1]
 	}
-	fmt.Printf("Hello, %s!\n", name)
+	fmt.Printf("Hello, %s\n", name)
 }

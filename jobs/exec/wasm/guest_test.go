@@ -57,7 +57,7 @@ func TestOutputBeforeATrapIsKept(t *testing.T) {
 	p := asm.Hello()
 	p.Code = append(p.Code, asm.Unreachable)
 	res := run(t, newExecutor(t, Config{}), request(p.Module(), "Ada"))
-	if res.Kind != exec.Trapped || string(res.Stdout) != "Hello, Ada!\n" {
+	if res.Kind != exec.Trapped || string(res.Stdout) != "Hello, Ada\n" {
 		t.Errorf("%v, stdout %q", res.Kind, res.Stdout)
 	}
 }
@@ -173,7 +173,7 @@ func TestAWorkerThatDiesOnceIsReplacedAndItsOutputPassedOnOnce(t *testing.T) {
 	if res.Kind != exec.Exited || attempts != 2 {
 		t.Errorf("ended as %v (%s) after %d attempts", res.Kind, res.Reason, attempts)
 	}
-	if heard.String() != "Hello, Ada!\n" || string(res.Stdout) != "Hello, Ada!\n" {
+	if heard.String() != "Hello, Ada\n" || string(res.Stdout) != "Hello, Ada\n" {
 		t.Errorf("heard %q, kept %q", heard.String(), res.Stdout)
 	}
 }
@@ -357,7 +357,7 @@ func TestWorkersCannotWriteTheCache(t *testing.T) {
 		p.idle()
 		e.discard(p)
 	}
-	if res := run(t, e, request(module, "Ada")); res.Kind != exec.Exited || string(res.Stdout) != "Hello, Ada!\n" {
+	if res := run(t, e, request(module, "Ada")); res.Kind != exec.Exited || string(res.Stdout) != "Hello, Ada\n" {
 		t.Errorf("ended as %v (%s)", res.Kind, res.Reason)
 	}
 	if compiles != 2 {

@@ -66,7 +66,7 @@ func TestHelloGreetsItsArgument(t *testing.T) {
 	}
 	for _, name := range []string{"Ada", "World"} {
 		res := run(t, e, request(module, name))
-		if res.Kind != exec.Exited || res.Code != 0 || string(res.Stdout) != "Hello, "+name+"!\n" {
+		if res.Kind != exec.Exited || res.Code != 0 || string(res.Stdout) != "Hello, "+name+"\n" {
 			t.Errorf("%v %d %q: %s", res.Kind, res.Code, res.Stdout, res.Reason)
 		}
 		t.Logf("%+v", res.Use)

@@ -12,7 +12,7 @@ func WASI(name string, n int) Import {
 	return im
 }
 
-// Hello returns the program that prints "Hello, NAME!" and a newline, NAME
+// Hello returns the program that prints "Hello, NAME" and a newline, NAME
 // being its first argument after its own name, or "World".
 func Hello() Program {
 	const (
@@ -28,7 +28,7 @@ func Hello() Program {
 		Imports: []Import{WASI("args_sizes_get", 2), WASI("args_get", 2), WASI("fd_write", 4)},
 		Locals:  2,
 		Pages:   2,
-		Data:    map[uint32]string{greeting: "Hello, ", world: "World", end: "!\n"},
+		Data:    map[uint32]string{greeting: "Hello, ", world: "World", end: "\n"},
 		Code: Join(
 			Const(argc), Const(size), Call(0), Drop,
 			Const(argv), Const(text), Call(1), Drop,
@@ -49,7 +49,7 @@ func Hello() Program {
 			Const(iovecs), Get(at), Store(8),
 			Const(iovecs), Get(last), Get(at), Sub, Store(12),
 			Const(iovecs), Const(end), Store(16),
-			Const(iovecs), Const(2), Store(20),
+			Const(iovecs), Const(1), Store(20),
 			Const(1), Const(iovecs), Const(3), Const(written), Call(2), Drop,
 		),
 	}
