@@ -34,6 +34,8 @@ type job struct {
 	decided uint32 // seats that say that they have the decision
 	backoff int64
 	nudge   int64 // when to say again what was not acknowledged
+	ask     int64 // when to ask the others what became of the job
+	quiet   int64 // how long after the last step forward
 	wake    int64 // when the machine wants a tick
 	due     int64 // the earlier of both, as it stands in the heap; 0: not in it
 	place   int
@@ -125,7 +127,7 @@ func (c *Core) Open(now int64, o Open) error {
 	if _, ok := c.jobs[o.Config.Job]; ok {
 		return nil
 	}
-	j := &job{id: o.Config.Job, charter: o.Config.Charter, offer: o.Offer, self: o.Config.Self, backoff: c.resend, nudge: now + c.resend}
+	j := &job{id: o.Config.Job, charter: o.Config.Charter, offer: o.Offer, self: o.Config.Self, backoff: c.resend, nudge: now + c.resend, ask: now + silence, quiet: silence}
 	var ready bft.Ready
 	if len(o.Records) > 0 || o.First == nil {
 		machine, first, err := bft.Restore(o.Config, o.Records, now)
@@ -244,6 +246,9 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 		c.batch.Entries = append(c.batch.Entries, Entry{j.id, j.nextSeq, record})
 		j.nextSeq++
 	}
+	if len(ready.Records) > 0 {
+		j.quiet, j.ask = silence, now+silence
+	}
 	decided, expired := false, false
 	for _, effect := range ready.Do {
 		do := Do{Job: j.id, Charter: j.charter, Effect: effect}
@@ -309,6 +314,15 @@ func (c *Core) say(j *job, out bft.Outgoing, seats []int, own bool) Say {
 // the journal answers.
 const linger = 10_000
 
+// silence is how long a job makes no step forward here before all are asked what
+// became of it, and maxSilence how long later, in milliseconds: they may have
+// heard what this member said, have ended the job while it was cut off, and owe
+// it nothing.
+const (
+	silence    = 30_000
+	maxSilence = 300_000
+)
+
 // maxBackoff bounds the back-off of what is said again, in milliseconds.
 const maxBackoff = 10_000
 
@@ -341,6 +355,12 @@ func (c *Core) nudge(now int64, j *job) {
 	if j.ended != 0 && (!again || now >= j.ended+linger) {
 		c.drop(j)
 		return
+	}
+	if j.ended == 0 && now >= j.ask {
+		j.quiet = min(j.quiet+j.quiet/2, maxSilence)
+		j.ask = now + j.quiet
+		ask := bft.Outgoing{Note: consensus.NoteAsk}
+		c.batch.Says = append(c.batch.Says, c.say(j, ask, nil, false))
 	}
 	j.backoff = min(j.backoff+j.backoff/2, maxBackoff)
 	j.nudge = now + j.backoff + jitter(j.id, now)%(j.backoff/4+1)

@@ -435,6 +435,42 @@ func TestAWitnessGoesOnUntilTheMemberHasStarted(t *testing.T) {
 	}
 }
 
+// All may have heard this member and have ended the job while it was cut off:
+// then nobody has anything to say to it, nor it to them.
+func TestWhoComesNoStepForwardForLongAsksWhatBecameOfTheJob(t *testing.T) {
+	f, c := alone(t)
+	for seat := 1; seat < 4; seat++ {
+		c.Acknowledged(f.job.ID, seat, accepted)
+	}
+	asks := func() int64 {
+		for range 1_000 {
+			f.now = c.Wake()
+			c.Tick(f.now)
+			for _, s := range c.Flush().Says {
+				if s.Out.Note == consensus.NoteAsk && s.Seats == nil {
+					return f.now
+				}
+			}
+		}
+		t.Fatal("it never asks")
+		return 0
+	}
+	begun := f.now
+	first := asks()
+	second := asks()
+	if first < begun+silence || first > begun+silence+2*maxBackoff || second-first <= first-begun {
+		t.Errorf("begun at %d, it asks at %d and at %d", begun, first, second)
+	}
+	// A step forward: the others' accepts start the job.
+	for seat := range 3 {
+		c.Input(f.now, f.job.ID, bft.Message{From: seat, Kind: consensus.KindAccept})
+	}
+	c.Flush()
+	if again := asks(); again < second+silence || again > second+silence+2*maxBackoff {
+		t.Errorf("a step forward at %d, and it asks at %d", second, again)
+	}
+}
+
 func TestAJobThatIsOpenStaysAsItIsAndOneThatIsNotIsSilent(t *testing.T) {
 	f, c := alone(t)
 	if err := c.Open(f.now, f.open(0)); err != nil || c.Pending() {
