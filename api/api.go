@@ -149,6 +149,10 @@ type EvidenceList struct {
 	Evidence []Evidence `json:"evidence"`
 }
 
+// EventGap is the type of the event that says that others, after the one that a
+// caller saw last, were not kept.
+const EventGap = "muster.events.gap"
+
 // Event is a CloudEvents 1.0 object; the schema is an extension attribute.
 type Event struct {
 	Schema      string         `json:"schema"`

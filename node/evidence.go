@@ -53,7 +53,7 @@ func (n *Node) hold(e *consensus.Evidence) (fresh bool, err error) {
 		return false, err
 	}
 	n.cfg.Log.Warn("misconduct proven", "misconduct", f.Misconduct, "peer", f.Peer.Name(), "job", f.Job)
-	n.events.add("peer."+f.Misconduct.String(), f.Peer.Peer().String(), map[string]any{"job": f.Job.String(), "name": f.Peer.Name()})
+	n.events.tell("peer."+f.Misconduct.String(), f.Peer.Peer().String(), map[string]any{"job": f.Job.String(), "name": f.Peer.Name()})
 	return true, nil
 }
 

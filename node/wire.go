@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -176,8 +175,11 @@ func (n *Node) openNetwork() error {
 	n.adverts = newAdverts(n.home, n.clock, n.nodeCame)
 	n.openGossip()
 	n.openDiscovery()
-	life := fmt.Sprintf("%x-%x", n.incarnation[:], n.started)
-	n.events = newEvents("muster:"+n.home.network.String()+"/"+n.home.identity.Peer.String(), life)
+	n.events, err = openEvents(n.journal, "muster:"+n.home.network.String()+"/"+n.home.identity.Peer.String(), time.Now)
+	if err != nil {
+		return err
+	}
+	n.events.ended = n.jobEnded
 	return nil
 }
 
@@ -228,7 +230,7 @@ func (n *Node) openJobs() error {
 	n.member, err = member.New(member.Config{
 		Network: n.home.network, Genesis: n.home.founded, Policy: policy, Self: n.home.identity.Signer.Key(), Incarnation: n.incarnation,
 		Agreement: n.agreement, Quorum: n.agreement, Store: n.blocks, Fetcher: n.fetcher, Journal: n.journal, Executor: n.executor,
-		Total: n.cfg.resources(), Seen: n.seen, Notify: n.notify, Accuse: n.accuse, Clock: n.clock, Log: n.cfg.Log,
+		Total: n.cfg.resources(), Seen: n.seen, Events: n.events, Accuse: n.accuse, Clock: n.clock, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err

@@ -112,7 +112,8 @@ func (c *Client) Logs(ctx context.Context, id string, follow bool, fn func(api.L
 }
 
 // Events calls fn for every event after the id (empty: from now on; "0": from
-// the oldest kept) until ctx ends or fn fails.
+// the oldest kept) until ctx ends or fn fails. Where some after the id were not
+// kept, the first one says so (api.EventGap).
 func (c *Client) Events(ctx context.Context, after string, fn func(api.Event) error) error {
 	r := request{method: http.MethodGet, path: api.PathEvents, accept: api.TypeNDJSON}
 	if after != "" {

@@ -121,7 +121,8 @@ type Network interface {
 // Events replays and follows what happens.
 type Events interface {
 	// Follow calls fn for every event after the id (empty: from now on; "0":
-	// from the oldest kept) until ctx ends or fn fails.
+	// from the oldest kept) until ctx ends or fn fails. Where some after the id
+	// were not kept, it says so first (api.EventGap).
 	Follow(ctx context.Context, after string, fn func(api.Event) error) error
 }
 

@@ -26,6 +26,10 @@ func (a *app) eventsCommand() *cobra.Command {
 			if a.machine() {
 				return a.line(e)
 			}
+			if e.Type == api.EventGap {
+				_, err := fmt.Fprintf(a.err, "events after %v were not kept: look at the jobs themselves (muster ps)\n", e.Data["after"])
+				return err
+			}
 			_, err := fmt.Fprintf(a.out, "%s   %-24s %s\n", e.Time, e.Type, jobs.Short(e.Subject))
 			return err
 		})

@@ -12,7 +12,7 @@ import (
 // unless late accepts start it.
 func (m *Member) Abandoned(id consensus.JobID) {
 	m.setIdle(id, true)
-	m.cfg.Notify(Event{Type: "abandoned", Job: id})
+	m.cfg.Events.Tell(Event{Type: "abandoned", Job: id})
 }
 
 func (m *Member) setIdle(id consensus.JobID, idle bool) {
@@ -53,13 +53,14 @@ func (m *Member) forget(ctx context.Context, id consensus.JobID, records [][]byt
 	for _, key := range records {
 		entries = append(entries, journal.Entry{Key: key, Delete: true})
 	}
-	if err := m.cfg.Journal.Append(ctx, entries...); err != nil {
+	kept, settled := m.cfg.Events.Keep(Event{Type: "expired", Job: id})
+	err := m.cfg.Journal.Append(ctx, append(entries, kept...)...)
+	if settled(err); err != nil {
 		return err
 	}
 	m.mutex.Lock()
 	delete(m.open, id)
 	m.mutex.Unlock()
 	j.logs.Close()
-	m.cfg.Notify(Event{Type: "expired", Job: id})
 	return nil
 }

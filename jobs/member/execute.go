@@ -112,7 +112,7 @@ func (m *Member) run(ctx context.Context, j *job, run uint64) {
 		delete(j.cancel, run)
 	}()
 	m.state(ctx, j, run, true)
-	m.cfg.Notify(Event{Type: "running", Job: j.id, Data: map[string]any{"run": run}})
+	m.cfg.Events.Tell(Event{Type: "running", Job: j.id, Data: map[string]any{"run": run}})
 	request, err := m.request(ctx, j)
 	if err != nil {
 		m.report(ctx, j, run, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, exec.Use{}, err.Error())
@@ -208,7 +208,7 @@ func (m *Member) report(ctx context.Context, j *job, run uint64, v consensus.Val
 		"cpu_ns": uint64(max(use.CPU, 0)), "wall_ns": uint64(max(use.Wall, 0)), "mem_peak": uint64(max(use.MemoryPeak, 0)),
 		"in_bytes": uint64(max(use.In, 0)), "out_bytes": uint64(max(use.Out, 0)),
 	}
-	m.cfg.Notify(Event{Type: "reported", Job: j.id, Data: map[string]any{"run": run, "value": v.String(), "reason": reason}})
+	m.cfg.Events.Tell(Event{Type: "reported", Job: j.id, Data: map[string]any{"run": run, "value": v.String(), "reason": reason}})
 	if err := m.cfg.Agreement.Ran(ctx, j.id, run, v, quantities); err != nil && ctx.Err() == nil {
 		m.cfg.Log.Error("agreement not told", "job", j.id, "error", err)
 	}

@@ -14,7 +14,7 @@ import (
 // Started is told when q members have accepted.
 func (m *Member) Started(id consensus.JobID) {
 	m.setIdle(id, false)
-	m.cfg.Notify(Event{Type: "started", Job: id})
+	m.cfg.Events.Tell(Event{Type: "started", Job: id})
 }
 
 // Decided puts an outcome away: the certificate and what the seats did take the
@@ -53,7 +53,10 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 	for _, key := range records {
 		entries = append(entries, journal.Entry{Key: key, Delete: true})
 	}
-	if err := m.cfg.Journal.Append(ctx, entries...); err != nil {
+	kept, settled := m.cfg.Events.Keep(Event{Type: string(state), Job: id, Data: map[string]any{"outcome": decision.Value.String(), "name": j.spec.Name},
+		End: &End{Charter: j.charter, Decision: decision, Closed: closed}})
+	if err := m.cfg.Journal.Append(ctx, append(entries, kept...)...); err != nil {
+		settled(err)
 		return err
 	}
 	m.mutex.Lock()
@@ -61,8 +64,7 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 	m.mutex.Unlock()
 	m.ended(id)
 	j.logs.Close()
-	m.cfg.Notify(Event{Type: string(state), Job: id, Data: map[string]any{"outcome": decision.Value.String(), "name": j.spec.Name},
-		End: &End{Charter: j.charter, Decision: decision, Closed: closed}})
+	settled(nil)
 	m.replicate(ctx, j, decision.Value)
 	m.accuse(ctx, j, certificate)
 	return nil

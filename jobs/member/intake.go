@@ -103,7 +103,7 @@ func (m *Member) consider(ctx context.Context, o offered) {
 	if errors.As(err, &r) {
 		reason = r.Error()
 	}
-	m.cfg.Notify(Event{Type: "refused", Job: id, Data: map[string]any{"reason": reason}})
+	m.cfg.Events.Tell(Event{Type: "refused", Job: id, Data: map[string]any{"reason": reason}})
 	if err := m.cfg.Quorum.Refuse(ctx, o.from, id, reason); err != nil {
 		m.cfg.Log.Debug("refusal not sent", "job", id, "reason", err)
 	}
@@ -149,19 +149,19 @@ func (m *Member) take(ctx context.Context, o offered) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, m.patience(charter, witness))
+	patient, cancel := context.WithTimeout(ctx, m.patience(charter, witness))
 	defer cancel()
-	runners, err := m.checkDraw(ctx, charter, o)
+	runners, err := m.checkDraw(patient, charter, o)
 	if err != nil {
 		return err
 	}
-	if err := m.keepBlocks(ctx, o.offer.Blocks); err != nil {
+	if err := m.keepBlocks(patient, o.offer.Blocks); err != nil {
 		return err
 	}
 	j := &job{id: id, charter: charter, self: charter.Place(m.cfg.Self), logs: newLogs(int(charter.Limits.Stream)),
 		inline: map[cid.Cid][]byte{}, fetching: map[consensus.Hash]bool{}, cancel: map[uint64]context.CancelFunc{}}
 	j.offer = consensus.Offer{Charter: o.offer.Charter, Credentials: o.offer.Credentials, Blocks: []consensus.Block{}}
-	if err := m.loadJob(ctx, j, o.from); err != nil {
+	if err := m.loadJob(patient, j, o.from); err != nil {
 		return err
 	}
 	if err := m.cfg.Store.Sync(ctx); err != nil {
@@ -178,20 +178,19 @@ func (m *Member) openJob(ctx context.Context, j *job, runners []int, witness boo
 	m.mutex.Lock()
 	m.open[j.id] = j
 	m.mutex.Unlock()
+	kept, settled := m.cfg.Events.Keep(Event{Type: "accepted", Job: j.id, Data: map[string]any{"name": j.spec.Name}})
 	err = m.cfg.Agreement.Open(ctx, Opening{
 		Job: j.id, Charter: j.charter, Offer: j.offer, Self: j.self, Runners: runners, Witness: witness, Accepts: accepts,
-		Entries: []journal.Entry{
-			{Key: keyOf(prefixOpen, j.id), Value: record},
-			{Key: requestKey(j.charter, j.id), Value: []byte{}},
-		},
+		Entries: append(kept,
+			journal.Entry{Key: keyOf(prefixOpen, j.id), Value: record},
+			journal.Entry{Key: requestKey(j.charter, j.id), Value: []byte{}}),
 	})
-	if err != nil {
+	if settled(err); err != nil {
 		m.mutex.Lock()
 		delete(m.open, j.id)
 		m.mutex.Unlock()
 		return err
 	}
-	m.cfg.Notify(Event{Type: "accepted", Job: j.id, Data: map[string]any{"name": j.spec.Name}})
 	return nil
 }
 

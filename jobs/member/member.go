@@ -101,15 +101,26 @@ type Config struct {
 	Executor    exec.Executor
 	Total       jobs.Resources
 	Seen        func() []election.Seen
-	Notify      func(Event)
+	Events      Events
 	Accuse      func(*consensus.Evidence) // told of misconduct that this member saw; does not block
 	Clock       func() int64              // Unix milliseconds
 	Log         *slog.Logger
 }
 
+// Events hears what happens to jobs on this node.
+type Events interface {
+	// Tell is for how jobs get on: refused, started, abandoned, running, reported.
+	Tell(Event)
+	// Keep is for what becomes of jobs: accepted, expired, and the terminal
+	// states. The entries, which only add to the journal when a job is accepted, go into the append of what the event tells of, and
+	// settled is called once, with how that append ended: nobody hears of the
+	// event before.
+	Keep(Event) (entries []journal.Entry, settled func(error))
+}
+
 // Event is something that happened to a job on this node.
 type Event struct {
-	Type string // accepted, refused, started, abandoned, expired, running, reported, or a terminal state
+	Type string // see Events; a terminal state by its name
 	Job  consensus.JobID
 	Data map[string]any
 	End  *End // of a job that has its outcome
