@@ -5,7 +5,7 @@ BIN := bin/muster
 # How many certificates both verifiers are shown.
 CERTIFICATES ?= 3000000
 
-.PHONY: help build demo test check differential testnet bench clean
+.PHONY: help build demo test check differential model testnet bench clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -27,6 +27,9 @@ check: ## formatting, vet, the rules of the house, the linter
 
 differential: ## millions of certificates before two verifiers (CERTIFICATES=n)
 	GOMAXPROCS=1 nice -n 19 $(GO) test -count=1 -timeout 0 -v ./consensus/naivetest -args -certificates $(CERTIFICATES)
+
+model: ## search the models of agreement exhaustively, with spin (docs/model.md)
+	sh consensus/model/check
 
 testnet: build ## four nodes in the foreground
 	$(BIN) testnet up
