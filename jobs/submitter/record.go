@@ -10,7 +10,8 @@ import (
 )
 
 // prefix begins the journal keys of submissions: s/<request>. A record goes
-// when the job's outcome is known: members keep the request's index.
+// when the job's outcome is known: members keep the request's index; and when a
+// charter that was withdrawn has lapsed.
 var prefix = []byte("s/")
 
 func recordKey(id consensus.RequestID) []byte {

@@ -69,14 +69,17 @@ func (s *Submitter) resume(ctx context.Context, sub *submission) {
 		s.settle(sub, Acknowledged{}, err)
 		return
 	}
-	f, err := s.offer(ctx, sub, drawn{job: job, charter: charter, record: *sub.resume})
+	a := drawn{job: job, charter: charter, record: *sub.resume}
+	f, err := s.offer(ctx, sub, a)
 	if err == nil && !f.acknowledged {
+		s.withdrawn(ctx, lapseOf(sub.request, a, f))
 		err = refused(f)
 	}
 	s.settle(sub, Acknowledged{Job: job, Request: sub.request, Charter: charter}, err)
 }
 
-// Forget removes the record of a job whose outcome is archived. That of another
+// Forget removes the record of a job whose outcome is archived, or of a charter
+// that has lapsed. That of another
 // job under the request, which superseded it, stays.
 func (s *Submitter) Forget(ctx context.Context, request consensus.RequestID, job consensus.JobID) error {
 	gone, err := s.leave(ctx, request)

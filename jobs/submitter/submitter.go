@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	blocks "github.com/ipfs/go-block-format"
 
@@ -84,6 +85,7 @@ type Submitter struct {
 	told    map[toldKey]struct{}                  // blocks that members have been sent
 	runs    sync.WaitGroup
 	start   chan *submission
+	lapses  chan lapse
 }
 
 // New returns a submitter. Run must run before Submit is called.
@@ -94,17 +96,25 @@ func New(cfg Config) (*Submitter, error) {
 	}
 	return &Submitter{cfg: cfg, policy: digest, pending: map[consensus.RequestID]*submission{},
 		forgets: map[consensus.RequestID]chan struct{}{}, told: map[toldKey]struct{}{},
-		start: make(chan *submission)}, nil
+		start: make(chan *submission), lapses: make(chan lapse)}, nil
 }
 
 // Run carries submissions until ctx ends. What is pending then is taken up
 // again by Recover.
 func (s *Submitter) Run(ctx context.Context) error {
 	defer s.runs.Wait()
+	var lapsing lapsing
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
+		lapsing.wait(timer, s.cfg.Clock())
 		select {
 		case sub := <-s.start:
 			s.runs.Go(func() { s.carry(ctx, sub) })
+		case l := <-s.lapses:
+			lapsing = lapsing.add(l)
+		case <-timer.C:
+			lapsing = s.lapse(ctx, lapsing)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -336,6 +346,7 @@ func (s *Submitter) carry(ctx context.Context, sub *submission) {
 			s.settle(sub, Acknowledged{Job: a.job, Request: sub.request, Charter: a.charter}, nil)
 			return
 		}
+		s.withdrawn(ctx, lapseOf(sub.request, a, f))
 		last = fate{unknown: last.unknown || f.unknown, reasons: f.reasons}
 	}
 	s.settle(sub, Acknowledged{}, refused(last))

@@ -1,0 +1,76 @@
+package submitter
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/muster-network/muster/consensus"
+)
+
+// lapse is when a charter that was withdrawn needs no record any more, and no
+// word about it is listened for.
+type lapse struct {
+	at      int64 // Unix milliseconds
+	request consensus.RequestID
+	job     consensus.JobID
+}
+
+// lapseOf returns the lapse of a withdrawn charter. One that q members gave up
+// cannot live, and after accept_by no member of this node takes its request for
+// a job's (Config.Known); of any other nobody accepts or starts anything after
+// its deadline.
+func lapseOf(request consensus.RequestID, a drawn, f fate) lapse {
+	l := lapse{at: a.charter.AcceptBy, request: request, job: a.job}
+	if f.unknown {
+		l.at = a.charter.Deadline
+	}
+	return l
+}
+
+// withdrawn leaves a charter to Run.
+func (s *Submitter) withdrawn(ctx context.Context, l lapse) {
+	select {
+	case s.lapses <- l:
+	case <-ctx.Done(): // a restart withdraws it again
+	}
+}
+
+// lapsing is the charters whose time will come, in order.
+type lapsing []lapse
+
+func (l lapsing) add(one lapse) lapsing {
+	at, _ := slices.BinarySearchFunc(l, one, func(a, b lapse) int {
+		if a.at <= b.at {
+			return -1
+		}
+		return 1
+	})
+	return slices.Insert(l, at, one)
+}
+
+// wait arms a timer for the first.
+func (l lapsing) wait(timer *time.Timer, now int64) {
+	if len(l) == 0 {
+		timer.Stop()
+		return
+	}
+	timer.Reset(time.Duration(max(l[0].at+1-now, 0)) * time.Millisecond)
+}
+
+// lapse lets go of the charters whose time has come: of what is listened for, and
+// of the record, unless another charter has taken its place.
+func (s *Submitter) lapse(ctx context.Context, l lapsing) lapsing {
+	now := s.cfg.Clock()
+	for len(l) > 0 && l[0].at < now {
+		first := l[0]
+		l = l[1:]
+		s.cfg.Quorum.Forget(first.job)
+		s.runs.Go(func() {
+			if err := s.Forget(ctx, first.request, first.job); err != nil && ctx.Err() == nil {
+				s.cfg.Log.Error("record of a refused submission not removed", "job", first.job, "error", err)
+			}
+		})
+	}
+	return l
+}
