@@ -1,7 +1,6 @@
 package consensus
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -28,23 +27,9 @@ func BatchHeader(network admission.Network, incarnation admission.Incarnation, c
 	}{Tag: TagBatch, Network: network, Incarnation: incarnation, Count: count, Root: root})
 }
 
-func leafHash(message []byte) Hash {
-	var buf [1 + maxLeaf]byte // with the 0x00 in front; a longer message moves to the heap
-	return sha256.Sum256(append(buf[:1], message...))
-}
-
-func nodeHash(left, right Hash) Hash {
-	var buf [1 + 2*sha256.Size]byte
-	buf[0] = 0x01
-	copy(buf[1:], left[:])
-	copy(buf[1+sha256.Size:], right[:])
-	return sha256.Sum256(buf[:])
-}
-
-// Batch is a Merkle tree over statements, whose root is signed once. A lone
-// node at the end of a level is promoted.
+// Batch is a Merkle tree over statements, whose root is signed once.
 type Batch struct {
-	levels [][]Hash
+	tree merkle
 }
 
 // NewBatch hashes 1 to MaxBatch encoded statements into a tree.
@@ -56,64 +41,24 @@ func NewBatch(leaves [][]byte) (Batch, error) {
 	for i, l := range leaves {
 		level[i] = leafHash(l)
 	}
-	b := Batch{levels: [][]Hash{level}}
-	for len(level) > 1 {
-		next := make([]Hash, 0, (len(level)+1)/2)
-		for i := 0; i < len(level); i += 2 {
-			if i+1 == len(level) {
-				next = append(next, level[i])
-			} else {
-				next = append(next, nodeHash(level[i], level[i+1]))
-			}
-		}
-		b.levels = append(b.levels, next)
-		level = next
-	}
-	return b, nil
+	return Batch{newMerkle(level)}, nil
 }
 
 // Count returns the number of statements.
-func (b Batch) Count() int { return len(b.levels[0]) }
+func (b Batch) Count() int { return len(b.tree[0]) }
 
 // Root returns the root.
-func (b Batch) Root() Hash { return b.levels[len(b.levels)-1][0] }
+func (b Batch) Root() Hash { return b.tree.root() }
 
 // Path returns the siblings of leaf index from the bottom up.
-func (b Batch) Path(index int) []Hash {
-	path := []Hash{}
-	for _, level := range b.levels[:len(b.levels)-1] {
-		if sibling := index ^ 1; sibling < len(level) {
-			path = append(path, level[sibling])
-		}
-		index /= 2
-	}
-	return path
-}
+func (b Batch) Path(index int) []Hash { return b.tree.path(index) }
 
 // root walks from a leaf to the root that count, index and path give.
-func (p Proof) root(node Hash) (Hash, error) {
-	if p.Count == 0 || p.Count > MaxBatch || p.Index >= p.Count || len(p.Path) > MaxDepth {
+func (p Proof) root(leaf Hash) (Hash, error) {
+	if p.Count > MaxBatch || len(p.Path) > MaxDepth {
 		return Hash{}, ErrProof
 	}
-	path := p.Path
-	for index, width := p.Index, p.Count; width > 1; index, width = index/2, (width+1)/2 {
-		if index^1 >= width {
-			continue // promoted
-		}
-		if len(path) == 0 {
-			return Hash{}, ErrProof
-		}
-		if index%2 == 0 {
-			node = nodeHash(node, path[0])
-		} else {
-			node = nodeHash(path[0], node)
-		}
-		path = path[1:]
-	}
-	if len(path) > 0 {
-		return Hash{}, ErrProof
-	}
-	return node, nil
+	return climb(leaf, p.Count, p.Index, p.Path)
 }
 
 // ErrBatch is returned for a partial batch that does not fit together.
@@ -125,7 +70,7 @@ var ErrBatch = errors.New("batch: leaves and hashes do not fit count")
 func (b Batch) Siblings(indexes []int) []Hash {
 	missing := []Hash{}
 	known := indexes
-	for _, level := range b.levels[:len(b.levels)-1] {
+	for _, level := range b.tree[:len(b.tree)-1] {
 		var up []int
 		for i := 0; i < len(known); i++ {
 			at := known[i]

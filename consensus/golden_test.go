@@ -83,7 +83,28 @@ func collect(t *testing.T) []vector {
 	v.encoded("equivocation", encodeEvidence(t, equivocation(t, n, job, 1)))
 	v.encoded("disagreement", encodeEvidence(t, disagreement(t, n, job, 1, consensustest.Result("a lie"), consensustest.Result("out"))))
 	handedOver(v)
+	arrayed(v, n)
 	return v.all
+}
+
+func arrayed(v *vectors, n *consensustest.Network) {
+	for _, count := range []int{1, 2, 7} {
+		all := outcomes(count)
+		tree, err := consensus.NewArrayTree(n.ID, all)
+		check(v.t, err)
+		v.hashed(fmt.Sprintf("root of %d tasks", count), tree.Root())
+	}
+	all := outcomes(7)
+	a, _, pages := array(v.t, n, all)
+	sealed, link, err := a.Seal(n.ID)
+	check(v.t, err)
+	v.encoded("array result", sealed)
+	v.encoded("array page", pages[0])
+	v.value("array task", all[3])
+	v.value("value "+a.Value(link).String(), a.Value(link))
+	proof, err := proven(v.t, n, all, 3).Encode(n.ID)
+	check(v.t, err)
+	v.encoded("task proof", proof)
 }
 
 func admitted(v *vectors, n *consensustest.Network) {

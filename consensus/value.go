@@ -24,9 +24,10 @@ const (
 // Failure is the class of a Failed value.
 type Failure uint64
 
-// The failure classes. Trap, exit and limit are deterministic: their trees and
-// codes must match. The others carry code 0 and no tree, so that the value is
-// one (protocol, section 5).
+// The failure classes. Trap, exit, limit and tasks are deterministic: their
+// trees and codes must match. The others carry code 0 and no tree, so that the
+// value is one (protocol, section 5). Tasks is an array job of which some tasks
+// failed; its code says how many, its tree is the array result.
 const (
 	FailedTrap         Failure = 1
 	FailedExit         Failure = 2
@@ -35,12 +36,15 @@ const (
 	FailedHost         Failure = 5
 	FailedDisagreement Failure = 6
 	FailedDeadline     Failure = 7
+	FailedTasks        Failure = 8
 )
 
 // Deterministic reports whether runs of one task must fail alike in this class.
-func (f Failure) Deterministic() bool { return f >= FailedTrap && f <= FailedLimit }
+func (f Failure) Deterministic() bool {
+	return f >= FailedTrap && f <= FailedLimit || f == FailedTasks
+}
 
-var failureNames = [...]string{"", "trap", "exit", "limit", "timeout", "host", "disagreement", "deadline"}
+var failureNames = [...]string{"", "trap", "exit", "limit", "timeout", "host", "disagreement", "deadline", "tasks"}
 
 // String names the class.
 func (f Failure) String() string {
@@ -56,7 +60,7 @@ type Value struct {
 	_     struct{} `cbor:",toarray"`
 	Kind  Ending
 	Class Failure       // of Failed; 0 otherwise
-	Code  uint64        // of Failed(exit): the exit code; of trap and limit: a stable reason
+	Code  uint64        // of Failed(exit): the exit code; of trap and limit: a stable reason; of tasks: how many failed
 	Tree  *dagcbor.Link // the result tree, of Result and deterministic failures
 	Pairs []Pair        `cbor:",omitempty"` // of Handover: by ascending seat and reserve
 }
@@ -97,6 +101,9 @@ func (v Value) Validate() error {
 		}
 		if v.Class == FailedExit && v.Code == 0 {
 			return errors.New("value: exit code 0 is no failure")
+		}
+		if v.Class == FailedTasks && (v.Code == 0 || v.Code > MaxTasks || !v.IsArray()) {
+			return errors.New("value: failed tasks are counted, and stand in an array result")
 		}
 	case v.Kind == Failed && v.Class >= FailedTimeout && v.Class <= FailedDeadline:
 		if v.Code != 0 || tree {
@@ -195,8 +202,11 @@ func (v Value) String() string {
 		}
 		return "result " + v.Tree.String()
 	case Failed:
-		if v.Class == FailedExit {
+		switch v.Class {
+		case FailedExit:
 			return fmt.Sprintf("failed exit %d", v.Code)
+		case FailedTasks:
+			return fmt.Sprintf("failed tasks %d", v.Code)
 		}
 		return "failed " + v.Class.String()
 	case Cancelled:
@@ -239,7 +249,7 @@ func (r Report) Validate() error {
 		}
 	}
 	v := r.Value
-	if v.Kind != Result && (v.Kind != Failed || v.Class > FailedHost) {
+	if v.Kind != Result && (v.Kind != Failed || v.Class > FailedHost && v.Class != FailedTasks) {
 		return fmt.Errorf("report: %s is nothing a run ends in", v)
 	}
 	return v.Validate()
