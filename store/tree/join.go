@@ -45,13 +45,22 @@ func total(ctx context.Context, b store.Blocks, c cid.Cid) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	l, err := linkTo("", c, data)
+	return l.size, err
+}
+
+// linkTo returns a link to the block c, which holds data.
+func linkTo(name string, c cid.Cid, data []byte) (link, error) {
+	l := link{name: name, cid: c, size: uint64(len(data))}
+	if c.Type() == cid.Raw {
+		return l, nil
+	}
 	n, err := decode(data)
 	if err != nil {
-		return 0, err
+		return link{}, err
 	}
-	sum := uint64(len(data))
-	for _, l := range n.links {
-		sum += l.size
+	for _, below := range n.links {
+		l.size += below.size
 	}
-	return sum, nil
+	return l, nil
 }

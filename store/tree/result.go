@@ -29,7 +29,10 @@ const (
 // WriteResult stores a result tree. Equal results are equal trees. It does not
 // sync.
 func WriteResult(ctx context.Context, b store.Blocks, r Result) (Tree, error) {
-	w := newWriter(b)
+	return writeResult(ctx, newWriter(b), r)
+}
+
+func writeResult(ctx context.Context, w *writer, r Result) (Tree, error) {
 	out, err := w.directory(ctx, r.Out)
 	if err != nil {
 		return Tree{}, fmt.Errorf("out: %w", err)

@@ -144,7 +144,8 @@ func TestFilesOfManyLeavesAreThoseOfTheKuboProfile(t *testing.T) {
 		for i := range leaves {
 			data = append(data, byte(i), byte(i>>8), byte(i>>16))
 		}
-		w := newWriter(&storetest.Memory{})
+		blocks := &storetest.Memory{}
+		w := newWriter(blocks)
 		next := 0
 		root, err := w.file(t.Context(), func() ([]byte, error) {
 			if next == len(data) {
@@ -166,7 +167,7 @@ func TestFilesOfManyLeavesAreThoseOfTheKuboProfile(t *testing.T) {
 		}
 		_, err = w.finish(t.Context())
 		must(t, err)
-		r, err := OpenFile(t.Context(), w.blocks, root.cid)
+		r, err := OpenFile(t.Context(), blocks, root.cid)
 		must(t, err)
 		tail := data[max(0, len(data)-1000):]
 		_, err = r.Seek(-int64(len(tail)), io.SeekEnd)

@@ -42,16 +42,21 @@ func WriteFile(ctx context.Context, b store.Blocks, r io.Reader) (Tree, error) {
 	return w.finish(ctx)
 }
 
+// putter takes blocks: a store, or memory.
+type putter interface {
+	Put(ctx context.Context, blks ...blocks.Block) error
+}
+
 // writer gathers the blocks of one tree, children first.
 type writer struct {
-	blocks  store.Blocks
+	blocks  putter
 	pending []blocks.Block
 	bytes   int // in pending
 	seen    map[cid.Cid]struct{}
 	tree    Tree
 }
 
-func newWriter(b store.Blocks) *writer {
+func newWriter(b putter) *writer {
 	return &writer{blocks: b, seen: make(map[cid.Cid]struct{}, 8)}
 }
 
