@@ -54,6 +54,13 @@ type Request struct {
 	Stdout, Stderr io.Writer // live copies of the streams, written from Run's goroutine; nil for none. Their errors are ignored
 }
 
+// Task is one of many runs of one program: what it has of its own.
+type Task struct {
+	Seed      [32]byte // in the place of Request.Task
+	Args, Env []string // in the place of Request.Args and Env
+	Inputs    []File   // beside Request.Inputs, sorted by path; no path stands in both
+}
+
 // Kind says how a run ended.
 type Kind uint8
 
@@ -141,4 +148,13 @@ type Executor interface {
 	// program is stopped and the error is ctx's; on a closed executor it is
 	// ErrClosed. Everything else is in the Result.
 	Run(ctx context.Context, req Request) (Result, error)
+
+	// RunEach runs a program for many tasks, one after the other, each as if by
+	// Run: what one does is nothing to the next. It takes tasks from next, some
+	// of them ahead, until that says false, and hands their results to done in
+	// the order in which they were taken, in which neither is called while the
+	// other runs. Live copies of the streams are not made. Callers that want
+	// more than one run at a time call it more than once at a time. An error of
+	// next or done ends it and is returned; else errors are those of Run.
+	RunEach(ctx context.Context, req Request, next func() (Task, bool, error), done func(Result) error) error
 }

@@ -45,6 +45,9 @@ func Run(t *testing.T, open func(t testing.TB) exec.Executor, f Fixtures) {
 		{"A run over its time is stopped, its output kept", s.timeout},
 		{"A run that nobody waits for is stopped", s.cancel},
 		{"Runs at the same time do not see each other", s.together},
+		{"Many tasks in a row end as each would alone", s.each},
+		{"Of many tasks those that hang fail alone", s.eachHangs},
+		{"Many tasks end when somebody wants no more", s.eachEnds},
 	} {
 		t.Run(c.name, c.run)
 	}

@@ -118,14 +118,23 @@ func (p *process) sendCode(id hash, module []byte) error {
 // run has the worker run one job, feeding the streams as they come, and fills
 // in what became of it. An error means that the worker is of no more use.
 func (p *process) run(req *exec.Request, id hash, stdout, stderr *live) (exec.Result, error) {
+	if err := errors.Join(p.sendJob(req, id), p.wire.flush()); err != nil {
+		return exec.Result{}, err
+	}
+	return p.result(req, id, stdout, stderr)
+}
+
+func (p *process) sendJob(req *exec.Request, id hash) error {
 	f := jobFrame{
 		Task: req.Task[:], Module: id[:], Args: req.Args, Env: req.Env,
 		Inputs: entriesOf(req.Inputs), Outputs: req.Outputs, Everything: req.Outputs == nil,
 		Memory: req.Memory, Disk: req.Disk, Stream: req.Stream,
 	}
-	if err := errors.Join(p.wire.send(frameJob, f), p.wire.sendFiles(req.Inputs), p.wire.flush()); err != nil {
-		return exec.Result{}, err
-	}
+	return errors.Join(p.wire.send(frameJob, f), p.wire.sendFiles(req.Inputs))
+}
+
+// result waits for what becomes of a job that was sent.
+func (p *process) result(req *exec.Request, id hash, stdout, stderr *live) (exec.Result, error) {
 	for {
 		kind, body, err := p.wire.next()
 		if err != nil {

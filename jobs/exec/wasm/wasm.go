@@ -214,13 +214,18 @@ func (e *Executor) Run(ctx context.Context, req exec.Request) (exec.Result, erro
 			return exec.Result{}, err
 		}
 	}
+	measure(&res, &req)
+	return res, nil
+}
+
+// measure fills in the bytes that went in and came out.
+func measure(res *exec.Result, req *exec.Request) {
 	for _, f := range req.Inputs {
 		res.Use.In += int64(len(f.Data))
 	}
 	for _, f := range res.Out {
 		res.Use.Out += int64(len(f.Data))
 	}
-	return res, nil
 }
 
 // enter waits for a worker's slot.
