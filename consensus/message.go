@@ -31,7 +31,8 @@ const (
 type Beat struct {
 	_       struct{} `cbor:",toarray"`
 	Run     uint64
-	Running bool // false: queued
+	Running bool   // false: queued
+	Done    uint64 // of an array: tasks that have ended
 }
 
 // SignedReport is a report with the proof of its statement, as a third party

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/muster-network/muster/consensus"
 )
 
 // Bounds that keep a file's task and spec within MaxTask and MaxSpec, in bytes.
@@ -35,7 +37,7 @@ func (f *File) Validate() error {
 	if f.Deadline > 0 && f.Deadline < f.Run.Timeout {
 		return f.source.wrong("deadline", errors.New("the deadline is before the timeout of the run"))
 	}
-	for _, check := range []func() error{f.checkReferences, f.checkProgram, f.checkEnv, f.checkFiles, f.checkLabels, f.checkQuorum} {
+	for _, check := range []func() error{f.checkReferences, f.checkProgram, f.checkEnv, f.checkFiles, f.checkArray, f.checkLabels, f.checkQuorum} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -113,7 +115,7 @@ func (f *File) checkFiles() error {
 		}
 	}
 	for _, name := range sortedKeys(f.Run.Inputs) {
-		if CheckPath(name) != nil || strings.Contains(name, "/") {
+		if !isName(name) {
 			return f.source.wrong("run.inputs."+name, fmt.Errorf("%q is not the name of an entry under /in", name))
 		}
 		if scheme, _ := f.Run.Inputs[name].cut(); scheme == schemeBuiltin {
@@ -121,6 +123,86 @@ func (f *File) checkFiles() error {
 			p.Try = "file:./PATH or cid:CID"
 			return p
 		}
+	}
+	return nil
+}
+
+// checkArray wants one way to tell tasks apart. How many files a pattern matches
+// is found out where the files are.
+func (f *File) checkArray() error {
+	a := f.Run.Array
+	if a == nil {
+		return nil
+	}
+	ways := 0
+	for _, given := range []bool{len(a.Inputs) > 0, len(a.Args) > 0, a.Count != nil} {
+		if given {
+			ways++
+		}
+	}
+	if ways != 1 || len(a.Inputs) > 1 {
+		p := f.source.wrong("run.array", errors.New("an array has one of inputs, args and count, and one input"))
+		p.Try = `array: {inputs: {text: "file:./pages/*"}}, array: {args: [a, b]} or array: {count: 100}`
+		return p
+	}
+	if a.Count != nil && (*a.Count == 0 || *a.Count > consensus.MaxTasks) {
+		return f.source.wrong("run.array.count", fmt.Errorf("%d tasks, 1 to 100,000", *a.Count))
+	}
+	for _, name := range sortedKeys(f.Run.Env) {
+		if strings.HasPrefix(name, envTask) {
+			return f.source.wrong("run.env."+name, fmt.Errorf("variables %s... are set for each task of an array", envTask))
+		}
+	}
+	if err := f.checkArrayArgs(); err != nil {
+		return err
+	}
+	for name, ref := range a.Inputs {
+		return f.checkArrayInput(name, ref)
+	}
+	return nil
+}
+
+// maxArgItems bounds the arguments of all tasks of an array, so that they stay
+// within MaxItems.
+const maxArgItems = 1 << 20
+
+func (f *File) checkArrayArgs() error {
+	a, total := f.Run.Array, 0
+	if len(a.Args) > consensus.MaxTasks {
+		return f.source.wrong("run.array.args", fmt.Errorf("%d tasks, 1 to 100,000", len(a.Args)))
+	}
+	for i, words := range a.Args {
+		if err := checkArgs(words, len(f.Run.Args)+1); err != nil {
+			return f.source.wrong(fmt.Sprintf("run.array.args.%d", i), err)
+		}
+		for _, word := range words {
+			total += len(word) + 5
+		}
+		total += 3
+	}
+	if total > maxArgItems {
+		p := f.source.wrong("run.array.args", fmt.Errorf("%d bytes of arguments, at most %d", total, maxArgItems))
+		p.Try = "hand large values over as inputs"
+		return p
+	}
+	return nil
+}
+
+func (f *File) checkArrayInput(name string, ref Reference) error {
+	var parsed Reference
+	if err := parsed.UnmarshalText([]byte(ref)); err != nil {
+		return f.source.wrong(keyEach+name, err)
+	}
+	if !isName(name) {
+		return f.source.wrong(keyEach+name, fmt.Errorf("%q is not the name of an entry under /in", name))
+	}
+	if _, shared := f.Run.Inputs[name]; shared {
+		return f.source.wrong(keyEach+name, fmt.Errorf("%q is an input of all tasks already", name))
+	}
+	if scheme, _ := ref.cut(); scheme == schemeBuiltin {
+		p := f.source.wrong(keyEach+name, errors.New("a builtin is a program, not an input"))
+		p.Try = "file:./PATTERN, or cid:CID of a folder"
+		return p
 	}
 	return nil
 }

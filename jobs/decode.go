@@ -16,7 +16,7 @@ import (
 // for a spelling mistake.
 var later = []string{
 	"steps", "triggers", "defaults", "process", "container", "http", "plugin", "agent",
-	"needs", "if", "effects", "compensate", "retry", "compare", "array",
+	"needs", "if", "effects", "compensate", "retry", "compare",
 }
 
 // decoder fills Go values from a syntax tree, strictly.
@@ -28,6 +28,9 @@ func (d decoder) decode(node ast.Node, key string, out any) error {
 	v := reflect.ValueOf(out).Elem()
 	if text, ok := out.(encoding.TextUnmarshaler); ok {
 		return d.text(node, key, text)
+	}
+	if words, ok := out.(*Words); ok {
+		return d.words(node, key, words)
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -93,6 +96,16 @@ func (d decoder) items(node ast.Node, key string, v reflect.Value) error {
 		}
 	}
 	return nil
+}
+
+// words takes one word for a list of one.
+func (d decoder) words(node ast.Node, key string, out *Words) error {
+	if _, list := node.(*ast.SequenceNode); list {
+		return d.items(node, key, reflect.ValueOf(out).Elem())
+	}
+	word, err := d.str(node)
+	*out = Words{word}
+	return err
 }
 
 // mapping calls each for every pair of a map, in the file's order.

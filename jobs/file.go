@@ -1,11 +1,16 @@
 package jobs
 
 import (
+	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/store/dagcbor"
 )
 
 // File is a job file as people write it, and the body of a submission to the
@@ -28,12 +33,24 @@ type Run struct {
 	Args      []string             `json:"args,omitempty" doc:"Arguments after the program's name."`
 	Env       map[string]string    `json:"env,omitempty" doc:"The program's environment; it sees no other variable."`
 	Inputs    map[string]Reference `json:"inputs,omitempty" doc:"Files and folders, each read-only at /in/NAME: file:PATH or cid:CID."`
+	Array     *RunArray            `json:"array,omitempty" doc:"Runs the program once for each of many tasks, which are agreed on together. Of inputs, args and count there is one."`
 	Outputs   []string             `json:"outputs,omitempty" doc:"Files and folders collected from /out. Default: all. Standard output and error are always kept."`
-	Resources RunResources         `json:"resources,omitzero" doc:"What one run takes, and may not exceed."`
-	Timeout   Duration             `json:"timeout,omitempty" doc:"Longest run, such as 30s or 1m30s. Default: 60s."`
+	Resources RunResources         `json:"resources,omitzero" doc:"What one run takes, and may not exceed; in an array, the run of one task."`
+	Timeout   Duration             `json:"timeout,omitempty" doc:"Longest run, such as 30s or 1m30s; in an array, of one task. Default: 60s."`
 	Quorum    RunQuorum            `json:"quorum,omitzero" doc:"How many members run and check the job. Default: the network's."`
 	Labels    map[string]string    `json:"labels,omitempty" doc:"Words to find the job by."`
 }
+
+// RunArray says what the tasks of an array job differ by.
+type RunArray struct {
+	Inputs map[string]Reference `json:"inputs,omitempty" doc:"One task for each file or folder that is named, in the order of their names; each sees its own at /in/NAME, NAME being the one key: file:./pages/* or file:./pages for what is in a folder, cid:CID of a folder."`
+	Args   []Words              `json:"args,omitempty" doc:"One task for each entry: a word, or a list of words, that its arguments end with."`
+	Count  *uint64              `json:"count,omitempty" doc:"So many tasks, which find their number, from 0, in the variable MUSTER_TASK_INDEX." min:"1" max:"100000"`
+}
+
+// Words are the arguments of one task of an array. In a job file, one word
+// stands for a list of one.
+type Words []string
 
 // RunResources are what one run takes. A value that is not set has a default.
 type RunResources struct {
@@ -52,9 +69,10 @@ type RunQuorum struct {
 // Ref is a part of a job that has no CID yet: a file or folder that the job
 // names, or a builtin program.
 type Ref struct {
-	Key  string    // where it stands: "run.wasm" or "run.inputs.NAME"
+	Key  string    // where it stands: "run.wasm", "run.inputs.NAME" or "run.array.inputs.NAME"
 	Text Reference // "file:./book.txt"
 	At   string    // "job.yaml:7:19", or Key for a file that was not parsed
+	Each bool      // it names many: what a pattern matches, or a folder's entries
 }
 
 // Input is one entry under /in.
@@ -73,18 +91,29 @@ func FileFor(program string, args []string) *File {
 	return &File{Version: 1, Run: Run{WASM: ref, Args: slices.Clone(args)}}
 }
 
+// Keys of what references stand under.
+const (
+	keyInputs = "run.inputs."
+	keyEach   = "run.array.inputs."
+)
+
 // Refs returns the file: and builtin: references, the module first, then the
-// inputs by name.
+// inputs by name, then that of an array.
 func (f *File) Refs() []Ref {
 	var refs []Ref
-	add := func(key string, text Reference) {
+	add := func(key string, text Reference, each bool) {
 		if scheme, _ := text.cut(); scheme != schemeCID {
-			refs = append(refs, Ref{Key: key, Text: text, At: f.source.where(key)})
+			refs = append(refs, Ref{Key: key, Text: text, At: f.source.where(key), Each: each})
 		}
 	}
-	add("run.wasm", f.Run.WASM)
+	add("run.wasm", f.Run.WASM, false)
 	for _, name := range sortedKeys(f.Run.Inputs) {
-		add("run.inputs."+name, f.Run.Inputs[name])
+		add(keyInputs+name, f.Run.Inputs[name], false)
+	}
+	if f.Run.Array != nil {
+		for _, name := range sortedKeys(f.Run.Array.Inputs) {
+			add(keyEach+name, f.Run.Array.Inputs[name], true)
+		}
 	}
 	return refs
 }
@@ -97,9 +126,11 @@ func (f *File) Refs() []Ref {
 func (f *File) Resolve(put func(Ref) (cid.Cid, error)) (*File, error) {
 	resolved := *f
 	resolved.Run.Program = f.Program()
-	resolved.Run.Inputs = make(map[string]Reference, len(f.Run.Inputs))
-	for name, ref := range f.Run.Inputs {
-		resolved.Run.Inputs[name] = ref
+	resolved.Run.Inputs = maps.Clone(f.Run.Inputs)
+	if f.Run.Array != nil {
+		array := *f.Run.Array
+		array.Inputs = maps.Clone(array.Inputs)
+		resolved.Run.Array = &array
 	}
 	for _, ref := range f.Refs() {
 		c, err := put(ref)
@@ -110,8 +141,10 @@ func (f *File) Resolve(put func(Ref) (cid.Cid, error)) (*File, error) {
 			continue
 		}
 		text := Reference(schemeCID + ":" + c.String())
-		if name, ok := strings.CutPrefix(ref.Key, "run.inputs."); ok {
+		if name, ok := strings.CutPrefix(ref.Key, keyInputs); ok {
 			resolved.Run.Inputs[name] = text
+		} else if name, ok := strings.CutPrefix(ref.Key, keyEach); ok {
+			resolved.Run.Array.Inputs[name] = text
 		} else {
 			resolved.Run.WASM = text
 		}
@@ -150,11 +183,61 @@ func (f *File) Sources() (module cid.Cid, inputs []Input, err error) {
 	for _, name := range sortedKeys(f.Run.Inputs) {
 		c, err := f.Run.Inputs[name].CID()
 		if err != nil {
-			return cid.Undef, nil, f.source.wrong("run.inputs."+name, err)
+			return cid.Undef, nil, f.source.wrong(keyInputs+name, err)
 		}
 		inputs = append(inputs, Input{Name: name, CID: c})
 	}
 	return module, inputs, nil
+}
+
+// Each returns the folder whose entries are the tasks of an array, and under
+// which name each task sees its own, of a file whose references are all CIDs. It
+// is undefined for any other file.
+func (f *File) Each() (name string, folder cid.Cid, err error) {
+	if f.Run.Array == nil || len(f.Run.Array.Inputs) == 0 {
+		return "", cid.Undef, nil
+	}
+	name = sortedKeys(f.Run.Array.Inputs)[0]
+	if folder, err = f.Run.Array.Inputs[name].CID(); err != nil {
+		return "", cid.Undef, f.source.wrong(keyEach+name, err)
+	}
+	return name, folder, nil
+}
+
+// Items returns what the tasks of an array differ by, where the file says it
+// itself: their arguments; nil where it does not.
+func (f *File) Items() *Items {
+	if f.Run.Array == nil || len(f.Run.Array.Args) == 0 {
+		return nil
+	}
+	items := &Items{}
+	for _, words := range f.Run.Array.Args {
+		items.Args = append(items.Args, slices.Clone(words))
+	}
+	return items
+}
+
+// ArrayOf returns the array that the file asks for, nil for a plain job. items
+// is the link of its sealed items and count how many inputs they have, if tasks
+// differ by inputs.
+func (f *File) ArrayOf(items *dagcbor.Link, count int) (*Array, error) {
+	a := f.Run.Array
+	if a == nil {
+		return nil, nil
+	}
+	made := &Array{Count: uint64(count), Items: items}
+	switch {
+	case a.Count != nil:
+		made.Count = *a.Count
+	case len(a.Args) > 0:
+		made.Count = uint64(len(a.Args))
+	default:
+		made.Input = sortedKeys(a.Inputs)[0]
+		if count == 0 || count > consensus.MaxTasks {
+			return nil, f.source.wrong(keyEach+made.Input, fmt.Errorf("%d inputs, and an array has 1 to 100,000 tasks", count))
+		}
+	}
+	return made, nil
 }
 
 func sortedKeys[V any](m map[string]V) []string {

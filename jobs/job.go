@@ -44,6 +44,7 @@ type Job struct {
 	Finished   int64             `json:"finished,omitempty"` // when the peer that tells learnt the outcome
 	Round      int               `json:"round"`
 	Members    []Member          `json:"members,omitempty"`
+	Array      *ArrayState       `json:"array,omitempty"` // of an array job
 	Outcome    *Outcome          `json:"outcome,omitempty"`
 	Source     string            `json:"source,omitempty"` // the peer that told
 }
@@ -64,19 +65,41 @@ type Member struct {
 	Accepted  bool              `json:"accepted"`
 	Started   bool              `json:"started"`
 	Run       string            `json:"run,omitempty"`    // queued or running
+	Done      uint64            `json:"done,omitempty"`   // of a run of an array: tasks that have ended
 	Report    string            `json:"report,omitempty"` // a tree's CID, or a failure in words
 	Disagrees bool              `json:"disagrees,omitempty"`
-	Lied      bool              `json:"lied,omitempty"` // it is proven to have equivocated in this job
+	Lied      bool              `json:"lied,omitempty"`    // it is proven to have equivocated in this job
+	Differs   []TaskEnd         `json:"differs,omitempty"` // of an array: what it reports otherwise, the first MaxShown
 	Prepared  bool              `json:"prepared,omitempty"`
 	Signed    bool              `json:"signed"` // its commit stands in the certificate
 	Use       map[string]uint64 `json:"use,omitempty"`
+}
+
+// ArrayState is what can be told of the tasks of an array job.
+type ArrayState struct {
+	Tasks    int       `json:"tasks"`
+	Failed   int       `json:"failed,omitempty"`   // once certified
+	Failures []TaskEnd `json:"failures,omitempty"` // the first MaxShown of them
+}
+
+// MaxShown bounds the tasks of an array that a Job names.
+const MaxShown = 100
+
+// TaskEnd is how one task of an array ended.
+type TaskEnd struct {
+	Index  uint64 `json:"index"` // from 0
+	Name   string `json:"name"`
+	Kind   string `json:"kind"` // result or failed
+	Class  string `json:"class,omitempty"`
+	Code   int    `json:"code,omitempty"`
+	Result string `json:"result,omitempty"` // the result tree's CID
 }
 
 // Outcome is a certified end.
 type Outcome struct {
 	Kind   string `json:"kind"`             // result, failed, cancelled
 	Class  string `json:"class,omitempty"`  // of failed
-	Code   int    `json:"code,omitempty"`   // the program's exit code, or the reason of a trap or limit
-	Result string `json:"result,omitempty"` // the result tree's CID
+	Code   int    `json:"code,omitempty"`   // the program's exit code, the reason of a trap or limit, or how many tasks of an array failed
+	Result string `json:"result,omitempty"` // the CID of the result tree, or of the array result
 	Signed int    `json:"signed"`           // members that signed
 }

@@ -24,6 +24,12 @@ func (t *Task) CharterLimits(policy admission.Policy) consensus.Limits {
 	return consensus.Limits{Input: policy.MaxInput, Output: policy.MaxOutput, Stream: t.Limits.Stream}
 }
 
+// RunTimeout is the longest that one run of the task may take, in milliseconds:
+// of an array, all its tasks one after the other, within the deadline.
+func (s *Spec) RunTimeout(t *Task) int64 {
+	return min(s.Timeout*int64(max(t.Tasks(), 1)), s.Deadline)
+}
+
 // CheckCharter verifies that a charter is for this spec and task under the
 // policy, and promises neither more nor less.
 func CheckCharter(c *consensus.Charter, s *Spec, t *Task, policy admission.Policy) error {
@@ -37,7 +43,7 @@ func CheckCharter(c *consensus.Charter, s *Spec, t *Task, policy admission.Polic
 		return errors.New("the charter's task is not the spec's")
 	case fault != c.Fault || f != c.F:
 		return errors.New("the charter tolerates other faults than the spec asks for")
-	case s.Timeout != c.Timeout || c.Deadline != c.Issued+s.Deadline:
+	case s.RunTimeout(t) != c.Timeout || c.Deadline != c.Issued+s.Deadline:
 		return errors.New("the charter's times are not the spec's")
 	case s.Timeout > policy.MaxTimeout || s.Deadline > policy.Deadline:
 		return errors.New("the spec asks for more time than the policy allows")

@@ -19,7 +19,8 @@ import (
 const (
 	MaxFile    = 1 << 20 // bytes
 	maxNesting = 16      // lists and maps inside one another
-	maxTokens  = 10_000  // twice what the largest job has
+	maxTokens  = 200_000 // of an array's arguments; all else has less than 5,000
+	maxKeys    = 3_000   // twice what the largest job has
 	maxWords   = 240     // bytes of a problem's words
 )
 
@@ -70,7 +71,7 @@ func Parse(name string, data []byte) (*File, error) {
 // map. What nests by indentation alone needs no bound of its own, since its size
 // grows with the square of its depth.
 func checkSize(src source, tokens token.Tokens) error {
-	flow, line, entries, count := 0, 0, 0, 0
+	flow, line, entries, count, keys := 0, 0, 0, 0, 0
 	for _, t := range tokens {
 		if t.Type != token.CommentType {
 			count++
@@ -86,10 +87,13 @@ func checkSize(src source, tokens token.Tokens) error {
 		case token.SequenceEntryType, token.MappingKeyType, token.TagType, token.AnchorType:
 			entries++
 		}
+		if t.Type == token.MappingValueType || t.Type == token.MappingKeyType {
+			keys++
+		}
 		if flow > maxNesting || entries > maxNesting {
 			return src.problem(CodeSpecSyntax, positionOf(t), "nested too deeply")
 		}
-		if count > maxTokens {
+		if count > maxTokens || keys > maxKeys {
 			return src.problem(CodeSpecSyntax, positionOf(t), "more words than a job can have")
 		}
 	}

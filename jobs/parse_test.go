@@ -72,7 +72,7 @@ func TestBadFilesSayWhereAndWhatToDo(t *testing.T) {
 		"unlike any key":        {head + "colour: red\n", jobs.CodeSpecKey, `job.yaml:4:1: unknown key "colour"`, `keys here: deadline, name, priority, run, version`},
 		"steps":                 {"version: 1\nsteps:\n  a: {}\n", jobs.CodeSpecKey, `job.yaml:2:1: "steps" is not in this version`, `keys here: deadline, name, priority, run, version`},
 		"triggers":              {head + "triggers: []\n", jobs.CodeSpecKey, `job.yaml:4:1: "triggers" is not in this version`, `keys here: deadline, name, priority, run, version`},
-		"process":               {"version: 1\nrun: {process: [./a]}\n", jobs.CodeSpecKey, `job.yaml:2:7: "process" is not in this version`, `keys here: args, env, inputs, labels, outputs, program, quorum, resources, timeout, wasm`},
+		"process":               {"version: 1\nrun: {process: [./a]}\n", jobs.CodeSpecKey, `job.yaml:2:7: "process" is not in this version`, `keys here: args, array, env, inputs, labels, outputs, program, quorum, resources, timeout, wasm`},
 		"twice":                 {head + "  args: [a]\n  args: [b]\n", jobs.CodeSpecKey, `job.yaml:5:3: key "args" stands twice, first at line 4`, ``},
 		"twice in a map":        {head + "  env: {A: x, A: y}\n", jobs.CodeSpecKey, `job.yaml:4:15: key "A" stands twice, first at line 4`, ``},
 
@@ -83,7 +83,7 @@ func TestBadFilesSayWhereAndWhatToDo(t *testing.T) {
 		"bad indent":         {"version: 1\n  run: a\n", jobs.CodeSpecSyntax, `job.yaml:1:10: mapping value is not allowed in this context`, ``},
 		"deep":               {head + "  args: " + strings.Repeat("[", 5000), jobs.CodeSpecSyntax, `job.yaml:4:25: nested too deeply`, ``},
 		"deep in one line":   {strings.Repeat("- ", 5000), jobs.CodeSpecSyntax, `job.yaml:1:33: nested too deeply`, ``},
-		"many keys":          {head + "  env: {" + strings.Repeat("a: b, ", 3000) + "}\n", jobs.CodeSpecSyntax, `job.yaml:4:14992: more words than a job can have`, ``},
+		"many keys":          {head + "  env: {" + strings.Repeat("a: b, ", 3000) + "}\n", jobs.CodeSpecSyntax, `job.yaml:4:17986: more words than a job can have`, ``},
 		"a long key":         {head + strings.Repeat("x", 5000) + ": 1\n", jobs.CodeSpecKey, `job.yaml:4:1: unknown key "` + strings.Repeat("x", 227) + `...`, `keys here: deadline, name, priority, run, version`},
 		"not UTF-8":          {head + "name: \xff\n", jobs.CodeSpecSyntax, `job.yaml: not a text in UTF-8`, ``},
 		"too large":          {head + strings.Repeat("#", jobs.MaxFile), jobs.CodeSpecSyntax, `job.yaml: 1048614 bytes, at most 1048576`, ``},

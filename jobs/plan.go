@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,11 +29,14 @@ const (
 
 // Task returns what the file computes, fully determined. module and inputs are
 // the links of the stored module and of the directory that holds the inputs,
-// nil for a file without any. Asking for more than the policy allows is a
-// Problem.
-func (f *File) Task(module dagcbor.Link, inputs *dagcbor.Link, d Defaults) (*Task, error) {
+// nil for a file without any; array is what ArrayOf returned, nil for a plain job.
+// Asking for more than the policy allows is a Problem.
+func (f *File) Task(module dagcbor.Link, inputs *dagcbor.Link, array *Array, d Defaults) (*Task, error) {
 	if (inputs == nil) != (len(f.Run.Inputs) == 0) {
 		return nil, f.source.wrong("run.inputs", fmt.Errorf("%d inputs, and the directory that holds them does not match", len(f.Run.Inputs)))
+	}
+	if (array == nil) != (f.Run.Array == nil) {
+		return nil, f.source.wrong("run.array", errors.New("the array that was made for it does not match"))
 	}
 	resources, err := f.resources(d)
 	if err != nil {
@@ -54,6 +58,7 @@ func (f *File) Task(module dagcbor.Link, inputs *dagcbor.Link, d Defaults) (*Tas
 		Outputs: slices.Compact(outputs),
 		Limits:  TaskLimits{Memory: resources.Memory, Disk: resources.Disk, Stream: d.Policy.MaxStream},
 		Profile: Profile,
+		Array:   array,
 	}
 	return t, t.Validate()
 }

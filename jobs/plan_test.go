@@ -37,7 +37,7 @@ func taskBytes(t *testing.T, f *jobs.File) []byte {
 		l := link("inputs")
 		inputs = &l
 	}
-	task, err := f.Task(link("module"), inputs, defaults())
+	task, err := f.Task(link("module"), inputs, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestTheSameWorkHasOneTaskID(t *testing.T) {
 
 func TestVariablesThatShareABeginningStayInTheOrderOfTheirKeys(t *testing.T) {
 	f := parse(t, "version: 1\nrun: {wasm: file:a.wasm, env: {A: z, A-B: y, AB: x}}\n") // '-' sorts before '='
-	task, err := f.Task(link("m"), nil, defaults())
+	task, err := f.Task(link("m"), nil, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestWhatAFileLeavesOpenFollowsFromThePolicy(t *testing.T) {
 	if err := f.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	task, err := f.Task(link("m"), nil, defaults())
+	task, err := f.Task(link("m"), nil, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestTheLargestFileStaysWithinTaskAndSpec(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	task, err := f.Task(link("m"), nil, defaults())
+	task, err := f.Task(link("m"), nil, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,11 +235,11 @@ func TestReferencesAreListedAndReplaced(t *testing.T) {
 
 func TestInputsAndTheirDirectoryGoTogether(t *testing.T) {
 	l := link("d")
-	if _, err := jobs.FileFor("a.wasm", nil).Task(link("m"), &l, defaults()); err == nil {
+	if _, err := jobs.FileFor("a.wasm", nil).Task(link("m"), &l, nil, defaults()); err == nil {
 		t.Error("a directory without inputs was taken")
 	}
 	f := parse(t, "version: 1\nrun: {wasm: file:a, inputs: {b: file:c}}\n")
-	if _, err := f.Task(link("m"), nil, defaults()); err == nil {
+	if _, err := f.Task(link("m"), nil, nil, defaults()); err == nil {
 		t.Error("inputs without a directory were taken")
 	}
 }

@@ -46,6 +46,10 @@ func schemaOf(t reflect.Type) map[string]any {
 		}
 		return s
 	}
+	if t == reflect.TypeFor[Words]() {
+		word := map[string]any{"type": "string"}
+		return map[string]any{"anyOf": []any{word, map[string]any{"type": "array", "items": word}}}
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return schemaOf(t.Elem())

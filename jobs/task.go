@@ -6,6 +6,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/muster-network/muster/consensus/admission"
@@ -48,6 +49,7 @@ type Task struct {
 	Limits  TaskLimits        `cbor:"limits"`
 	Profile uint64            `cbor:"profile"`
 	Params  map[string]string `cbor:"params"`
+	Array   *Array            `cbor:"array,omitempty"`
 }
 
 // TaskLimits are the limits that a program can run into, in bytes: they are part
@@ -59,7 +61,8 @@ type TaskLimits struct {
 	Stream uint64
 }
 
-// Spec is how a task is to be run. Times are milliseconds.
+// Spec is how a task is to be run. Times are milliseconds. Of an array job,
+// resources and timeout are those of one of its tasks.
 type Spec struct {
 	V         uint64            `cbor:"v"`
 	Task      dagcbor.Link      `cbor:"task"`
@@ -159,7 +162,13 @@ func (t *Task) Validate() error {
 			return errors.New("task: outputs are in order, none twice")
 		}
 	}
-	return nil
+	if t.Array == nil {
+		return nil
+	}
+	if slices.ContainsFunc(t.Env, func(e string) bool { return strings.HasPrefix(e, envTask) }) {
+		return fmt.Errorf("task: variables %s... are those of an array", envTask)
+	}
+	return t.Array.validate()
 }
 
 // CheckPath refuses paths that are not relative, clean and of ordinary length.

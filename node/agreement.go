@@ -88,8 +88,8 @@ func (a *agreement) Ran(ctx context.Context, job consensus.JobID, run uint64, va
 }
 
 // State implements member.Agreement.
-func (a *agreement) State(ctx context.Context, job consensus.JobID, run uint64, running bool) error {
-	return a.runner.Input(ctx, job, bft.RunState{Run: run, Running: running})
+func (a *agreement) State(ctx context.Context, job consensus.JobID, s member.RunState) error {
+	return a.runner.Input(ctx, job, bft.RunState(s))
 }
 
 // Held implements member.Agreement.
@@ -139,6 +139,7 @@ func standing(v bft.View) member.Standing {
 			if seat.Running {
 				m.Run = "running"
 			}
+			m.Done = seat.Done
 			running, queued = running || seat.Running, queued || !seat.Running
 		}
 		s.Seats = append(s.Seats, m)

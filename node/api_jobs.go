@@ -66,6 +66,7 @@ func (n *Node) acknowledged(ctx context.Context, a submitter.Acknowledged, spec 
 		return f.job
 	}
 	j := describe(consensus.FirstHeight(n.home.network, a.Job, a.Charter))
+	j.Array = arrayState(n.tasksOf(ctx, a.Charter), nil)
 	j.Name, j.Labels, j.State, j.Source = spec.Name, spec.Labels, jobs.Accepted, n.name
 	return j
 }
@@ -100,7 +101,11 @@ func (n *Node) task(ctx context.Context, file *jobs.File) (*jobs.Task, consensus
 		link := dagcbor.LinkTo(t.Root)
 		root = &link
 	}
-	task, err := file.Task(dagcbor.LinkTo(module), root, n.defaults())
+	array, err := n.array(ctx, file)
+	if err != nil {
+		return nil, "", err
+	}
+	task, err := file.Task(dagcbor.LinkTo(module), root, array, n.defaults())
 	return task, class, err
 }
 
@@ -175,6 +180,9 @@ func (n *Node) Job(ctx context.Context, id string) (jobs.Job, error) {
 		return jobs.Job{}, err
 	}
 	f, err := n.find(ctx, ref)
+	if err == nil && f.job.Array != nil {
+		n.showArray(ctx, &f.job, f.verdict)
+	}
 	return f.job, err
 }
 

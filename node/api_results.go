@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/muster-network/muster/api"
 	"github.com/muster-network/muster/api/server"
 	"github.com/muster-network/muster/consensus"
@@ -225,12 +227,20 @@ func (n *Node) finalLogs(ctx context.Context, f found, fn func(api.LogChunk) err
 	if err := n.Fetch(ctx, t.Cid, rosterOf(f.verdict.Charter), int64(f.verdict.Charter.Limits.Output)); err != nil {
 		return err
 	}
+	if f.verdict.Value.IsArray() {
+		return n.arrayLogs(ctx, *f.verdict, fn)
+	}
+	return streams(ctx, n.blocks, t.Cid, fn)
+}
+
+// streams hands on what a result tree holds of stdout and stderr.
+func streams(ctx context.Context, src tree.Source, root cid.Cid, fn func(api.LogChunk) error) error {
 	for _, stream := range []string{"stdout", "stderr"} {
-		at, err := tree.Lookup(ctx, n.blocks, t.Cid, stream)
+		at, err := tree.Lookup(ctx, src, root, stream)
 		if err != nil {
 			return err
 		}
-		r, err := tree.OpenFile(ctx, n.blocks, at.CID)
+		r, err := tree.OpenFile(ctx, src, at.CID)
 		if err != nil {
 			return err
 		}

@@ -52,6 +52,7 @@ func (n *Node) showClosed(closed *member.Closed, verdict consensus.Verdict, sour
 	j.Name, j.Labels, j.Finished, j.Round, j.Source = closed.Name, closed.Labels, closed.Finished, int(verdict.Round), source
 	j.State = member.StateOf(verdict.Value)
 	j.Outcome = outcome(verdict)
+	j.Array = arrayState(closed.Tasks, &verdict.Value)
 	for i, seat := range closed.Seats {
 		if i < len(j.Members) {
 			m := &j.Members[i]
@@ -108,6 +109,7 @@ func (n *Node) openJob(ctx context.Context, id consensus.JobID) (jobs.Job, bool,
 	}
 	j := describe(consensus.FirstHeight(n.home.network, id, open.Charter))
 	j.Name, j.Labels, j.State, j.Source = open.Spec.Name, open.Spec.Labels, jobs.Accepted, n.name
+	j.Array = arrayState(uint64(open.Task.Tasks()), nil)
 	s, ok, err := n.agreement.Standing(ctx, id)
 	if err != nil || !ok {
 		return j, true, err
@@ -233,6 +235,7 @@ func (n *Node) keepDecision(ctx context.Context, offer consensus.Offer, c *conse
 	if spec, err := n.spec(ctx, c); err == nil {
 		closed.Name, closed.Labels = spec.Name, spec.Labels
 	}
+	closed.Tasks = n.tasksOf(ctx, c)
 	return n.member.Keep(ctx, verdict, closed)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/jobs"
@@ -67,9 +68,34 @@ type liar struct{ exec.Executor }
 // Run implements exec.Executor.
 func (l liar) Run(ctx context.Context, req exec.Request) (exec.Result, error) {
 	r, err := l.Executor.Run(ctx, req)
-	if err == nil && r.Kind.Deterministic() {
+	if err == nil {
+		falsify(&r)
+	}
+	return r, err
+}
+
+// RunEach implements exec.Executor: of an array, one task is lied about.
+func (l liar) RunEach(ctx context.Context, req exec.Request, next func() (exec.Task, bool, error), done func(exec.Result) error) error {
+	var lies []bool // of the tasks taken, in order
+	return l.Executor.RunEach(ctx, req, func() (exec.Task, bool, error) {
+		t, ok, err := next()
+		lies = append(lies, slices.Contains(t.Env, lieAbout))
+		return t, ok, err
+	}, func(r exec.Result) error {
+		if lies[0] {
+			falsify(&r)
+		}
+		lies = lies[1:]
+		return done(r)
+	})
+}
+
+// lieAbout is the variable of the one task of an array that is lied about.
+const lieAbout = "MUSTER_TASK_INDEX=1"
+
+func falsify(r *exec.Result) {
+	if r.Kind.Deterministic() {
 		r.Kind, r.Code = exec.Exited, 0
 		r.Stdout = append([]byte("(a lie) "), r.Stdout...)
 	}
-	return r, err
 }

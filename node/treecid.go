@@ -20,9 +20,12 @@ import (
 // certificateName is the file that a certificate is saved as beside a result.
 const certificateName = "job.cert"
 
+// proofSuffix ends the names of files that prove a task of an array.
+const proofSuffix = ".proof"
+
 // TreeCID returns the CID of the result tree that a folder on disk is: out/,
-// stdout, stderr and exit, as muster result -o writes them. A certificate beside
-// them is left out; any other file makes it another tree, and an error.
+// stdout, stderr and exit, as muster result -o writes them. A certificate and
+// proofs beside them are left out; any other file makes it another tree, and an error.
 func TreeCID(ctx context.Context, dir string) (string, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -39,7 +42,7 @@ func TreeCID(ctx context.Context, dir string) (string, error) {
 func readResult(from fs.FS) (tree.Result, error) {
 	var r tree.Result
 	err := fs.WalkDir(from, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || name == certificateName {
+		if err != nil || d.IsDir() || name == certificateName || path.Ext(name) == proofSuffix && !strings.Contains(name, "/") {
 			return err
 		}
 		data, err := fs.ReadFile(from, name)

@@ -79,10 +79,12 @@ type Ran struct {
 	Use   map[string]uint64
 }
 
-// RunState says where an own run stands: queued or running.
+// RunState says where an own run stands: queued or running, and of the run of an
+// array how many tasks have ended, which the others are told by the next beat.
 type RunState struct {
 	Run     uint64
 	Running bool
+	Done    uint64
 }
 
 // Held says that all blocks of a value are durable here.

@@ -18,6 +18,7 @@ type runs struct {
 
 	run      uint64            // own: the number of the last run begun, durable
 	running  bool              // as last told by the caller
+	done     uint64            // tasks, likewise
 	report   *consensus.Report // own, durable
 	revealed bool
 	beatAt   int64 // when the next own beat is due
@@ -28,6 +29,7 @@ type track struct {
 	called    int64
 	heard     int64
 	running   int64
+	done      uint64 // tasks of an array
 	committed int64
 	why       string // a backup was called
 }
@@ -165,6 +167,7 @@ func (m *Machine) dueUntil(seat int) (int64, string) {
 // beginRun begins the next own run.
 func (m *Machine) beginRun() {
 	m.runs.run++
+	m.runs.done = 0
 	m.runs.beatAt = m.now
 	m.record(RecordRun, m.runs.run)
 	m.do(Execute{Run: m.runs.run})
@@ -173,7 +176,11 @@ func (m *Machine) beginRun() {
 func (m *Machine) isRunning() bool { return m.runs.run > 0 && m.runs.report == nil }
 
 func (m *Machine) runState(in RunState) {
-	if m.isRunning() && in.Run == m.runs.run && in.Running != m.runs.running {
+	if !m.isRunning() || in.Run != m.runs.run {
+		return
+	}
+	m.runs.done = in.Done
+	if in.Running != m.runs.running {
 		m.runs.running = in.Running
 		m.runs.beatAt = m.now
 	}
@@ -233,7 +240,7 @@ func (m *Machine) sendBeat() {
 		return
 	}
 	r.beatAt = m.now + m.cfg.Timing.Beat
-	beat := consensus.Beat{Run: r.run, Running: r.running}
+	beat := consensus.Beat{Run: r.run, Running: r.running, Done: r.done}
 	m.beat(m.cfg.Self, beat)
 	if others := m.others(); len(others) > 0 {
 		m.say(Outgoing{To: others, Note: consensus.NoteRunning, Payload: &consensus.Payload{Beat: &beat}})
@@ -245,7 +252,7 @@ func (m *Machine) beat(seat int, b consensus.Beat) {
 		return
 	}
 	t := &m.runs.tracks[seat]
-	t.heard = m.now
+	t.heard, t.done = m.now, b.Done
 	if b.Running && t.running == 0 {
 		t.running = m.now
 	}

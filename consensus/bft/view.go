@@ -50,8 +50,9 @@ type SeatView struct {
 	Voided    bool
 	Started   bool
 	Running   bool
-	LastBeat  int64 // 0: never heard
-	Committed bool  // sent a report commit
+	Done      uint64 // tasks of an array that have ended, by the last beat
+	LastBeat  int64  // 0: never heard
+	Committed bool   // sent a report commit
 	Report    *consensus.Value
 	Use       map[string]uint64 // what it says the run took
 	Disagrees bool              // it reported, and not the decided or preferred value
@@ -96,7 +97,7 @@ func (m *Machine) viewSeat(seat int) SeatView {
 	e, t := &m.entry, m.runs.tracks[seat]
 	s := SeatView{Role: m.role(seat), Activated: m.isActive(seat), Why: t.why, Accepted: e.accepts[seat] != nil,
 		Refused: e.refused[seat], Voided: e.gaveUp[seat], Started: e.shown[seat], Running: t.running != 0,
-		LastBeat: t.heard, Committed: m.evidence.commits[seat] != nil, Round: m.rounds.changes[seat].round}
+		Done: t.done, LastBeat: t.heard, Committed: m.evidence.commits[seat] != nil, Round: m.rounds.changes[seat].round}
 	if reports := m.evidence.reports[seat]; len(reports) > 0 {
 		s.Report = &reports[0].Report.Value
 		s.Use = reports[0].Report.Use

@@ -59,6 +59,7 @@ type Closed struct {
 	Finished    int64 // Unix milliseconds, by this node's clock
 	Name        string
 	Labels      map[string]string
+	Tasks       uint64 // of an array job
 	Seats       []Seat
 	Copied      bool // kept for others: this node was no member
 }

@@ -94,6 +94,11 @@ func (m *Member) fetchInline(ctx context.Context, id consensus.JobID, v consensu
 	}
 	m.mutex.Unlock()
 	src := overlay{inline, m.cfg.Store}
+	if err := m.checkTree(ctx, src, j, v); errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
 	var fresh []blocks.Block
 	err := tree.Walk(ctx, src, v.Tree.Cid, tree.Limits{Bytes: int64(j.charter.Limits.Output), Blocks: maxBlocks},
 		func(c cid.Cid, data []byte) error {
@@ -113,6 +118,17 @@ func (m *Member) fetchInline(ctx context.Context, id consensus.JobID, v consensu
 		return false, err
 	}
 	return true, m.cfg.Store.Put(ctx, fresh...)
+}
+
+// checkTree verifies that a value's tree is what its kind of job leaves.
+func (m *Member) checkTree(ctx context.Context, src tree.Source, j *job, v consensus.Value) error {
+	if array := j.task.Array != nil; array != v.IsArray() {
+		return fmt.Errorf("%s is not what this job leaves", v)
+	} else if array {
+		return m.checkArray(ctx, src, j, v)
+	}
+	_, err := tree.ReadExit(ctx, src, v.Tree.Cid)
+	return err
 }
 
 // maxBlocks bounds the blocks of one result tree.
@@ -152,7 +168,7 @@ func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.
 	delete(j.fetching, hash)
 	m.mutex.Unlock()
 	if err == nil {
-		_, err = tree.ReadExit(ctx, m.cfg.Store, v.Tree.Cid)
+		err = m.checkTree(ctx, m.cfg.Store, j, v)
 	}
 	if err != nil {
 		m.cfg.Log.Debug("result not fetched", "job", id, "error", fmt.Errorf("fetch %s: %w", v, err))

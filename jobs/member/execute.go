@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/muster-network/muster/consensus"
@@ -77,8 +78,15 @@ func (m *Member) startRuns() {
 
 func (m *Member) release(need jobs.Resources) {
 	m.mutex.Lock()
-	m.pool.Release(need)
 	m.running--
+	m.mutex.Unlock()
+	m.giveBack(need)
+}
+
+// giveBack frees what was reserved, for the runs that wait for it.
+func (m *Member) giveBack(need jobs.Resources) {
+	m.mutex.Lock()
+	m.pool.Release(need)
 	m.mutex.Unlock()
 	m.startRuns()
 }
@@ -118,19 +126,32 @@ func (m *Member) run(ctx context.Context, j *job, run uint64) {
 		m.report(ctx, j, run, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, exec.Use{}, err.Error())
 		return
 	}
+	value, use, reason, err := m.runToValue(ctx, j, run, request)
+	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, exec.ErrClosed) {
+			return // the job has its outcome, or the node goes down: a restart runs it again
+		}
+		m.cfg.Log.Error("run without a result", "job", j.id, "error", err)
+		value, reason = consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, err.Error()
+	}
+	m.report(ctx, j, run, value, use, reason)
+}
+
+// runToValue runs a job and makes durable what it left.
+func (m *Member) runToValue(ctx context.Context, j *job, run uint64, request exec.Request) (consensus.Value, exec.Use, string, error) {
+	if j.task.Array != nil {
+		value, use, err := m.runArray(ctx, j, run, request)
+		if err != nil {
+			return value, use, "", err
+		}
+		return value, use, "", m.cfg.Store.Sync(ctx)
+	}
 	result, err := m.cfg.Executor.Run(ctx, request)
 	if err != nil {
-		if ctx.Err() == nil {
-			m.cfg.Log.Error("executor", "job", j.id, "error", err)
-		}
-		return // the job has its outcome, or the node goes down: a restart runs it again
+		return consensus.Value{}, result.Use, result.Reason, err
 	}
 	value, err := m.keep(ctx, j, result)
-	if err != nil {
-		m.cfg.Log.Error("result not kept", "job", j.id, "error", err)
-		value = consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}
-	}
-	m.report(ctx, j, run, value, result.Use, result.Reason)
+	return value, result.Use, result.Reason, err
 }
 
 func (m *Member) request(ctx context.Context, j *job) (exec.Request, error) {
@@ -141,7 +162,7 @@ func (m *Member) request(ctx context.Context, j *job) (exec.Request, error) {
 	r := exec.Request{
 		Module: module.data, Args: j.task.Args, Env: j.task.Env, Outputs: j.task.Outputs,
 		Memory: int64(j.task.Limits.Memory), Disk: int64(j.task.Limits.Disk), Stream: int64(j.task.Limits.Stream),
-		Timeout: time.Duration(j.charter.Timeout) * time.Millisecond,
+		Timeout: time.Duration(j.spec.Timeout) * time.Millisecond,
 		Stdout:  j.logs.writer(0), Stderr: j.logs.writer(1),
 	}
 	r.Task = taskDigest(j)
@@ -166,16 +187,14 @@ func taskDigest(j *job) [32]byte {
 	return [32]byte(hash[len(hash)-32:])
 }
 
-// keep turns a result into the value that is reported, its tree durable.
-func (m *Member) keep(ctx context.Context, j *job, r exec.Result) (consensus.Value, error) {
+// valueOf is the value that a result stands for, without its tree.
+func valueOf(r exec.Result) consensus.Value {
 	v := consensus.Value{Kind: consensus.Failed}
 	switch r.Kind {
 	case exec.TimedOut:
 		v.Class = consensus.FailedTimeout
-		return v, nil
 	case exec.Broken:
 		v.Class = consensus.FailedHost
-		return v, nil
 	case exec.Trapped:
 		v.Class, v.Code = consensus.FailedTrap, uint64(uint32(r.Code))
 	case exec.Limited:
@@ -186,16 +205,29 @@ func (m *Member) keep(ctx context.Context, j *job, r exec.Result) (consensus.Val
 			v = consensus.Value{Kind: consensus.Result}
 		}
 	}
+	return v
+}
+
+func resultOf(r exec.Result) tree.Result {
 	files := make([]tree.File, len(r.Out))
 	for i, f := range r.Out {
 		files[i] = tree.File{Path: f.Path, Data: f.Data}
 	}
-	t, err := tree.WriteResult(ctx, m.cfg.Store, tree.Result{Out: files, Stdout: r.Stdout, Stderr: r.Stderr, Code: r.Code})
+	return tree.Result{Out: files, Stdout: r.Stdout, Stderr: r.Stderr, Code: r.Code}
+}
+
+// keep turns a result into the value that is reported, its tree durable.
+func (m *Member) keep(ctx context.Context, j *job, r exec.Result) (consensus.Value, error) {
+	v := valueOf(r)
+	if !r.Kind.Deterministic() {
+		return v, nil
+	}
+	t, err := tree.WriteResult(ctx, m.cfg.Store, resultOf(r))
 	if err != nil {
 		return v, err
 	}
 	if uint64(t.Bytes) > j.charter.Limits.Output {
-		return consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, nil
+		return v, errOutput
 	}
 	link := dagcbor.LinkTo(t.Root)
 	v.Tree = &link
@@ -215,7 +247,7 @@ func (m *Member) report(ctx context.Context, j *job, run uint64, v consensus.Val
 }
 
 func (m *Member) state(ctx context.Context, j *job, run uint64, running bool) {
-	if err := m.cfg.Agreement.State(ctx, j.id, run, running); err != nil && ctx.Err() == nil {
+	if err := m.cfg.Agreement.State(ctx, j.id, RunState{Run: run, Running: running}); err != nil && ctx.Err() == nil {
 		m.cfg.Log.Error("agreement not told", "job", j.id, "error", err)
 	}
 }

@@ -38,7 +38,8 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 	if err != nil {
 		return err
 	}
-	closed := &Closed{Certificate: certificate, Finished: m.cfg.Clock(), Name: j.spec.Name, Labels: j.spec.Labels, Seats: []Seat{}}
+	closed := &Closed{Certificate: certificate, Finished: m.cfg.Clock(), Name: j.spec.Name, Labels: j.spec.Labels,
+		Tasks: uint64(j.task.Tasks()), Seats: []Seat{}}
 	for _, seat := range standing.Seats {
 		closed.Seats = append(closed.Seats, Seat{Role: seat.Role, Activated: seat.Activated, Accepted: seat.Accepted,
 			Started: seat.Started, Report: seat.Report, Disagrees: seat.Disagrees, Prepared: seat.Prepared, Use: seat.Use})
@@ -203,11 +204,12 @@ type OpenJob struct {
 	ID      consensus.JobID
 	Charter *consensus.Charter
 	Spec    *jobs.Spec
+	Task    *jobs.Task
 	Logs    *Logs
 }
 
 func (j *job) show() OpenJob {
-	return OpenJob{ID: j.id, Charter: j.charter, Spec: j.spec, Logs: j.logs}
+	return OpenJob{ID: j.id, Charter: j.charter, Spec: j.spec, Task: j.task, Logs: j.logs}
 }
 
 // Job returns one open job that has its place.

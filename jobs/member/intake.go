@@ -349,12 +349,25 @@ func (m *Member) loadJob(ctx context.Context, j *job, from admission.Key) error 
 	if consensus.Class(module.class) != c.Class {
 		return refuse(RefuseInvalid, "the module is of class %s, the charter says %s", module.class, c.Class)
 	}
-	if j.task.Inputs == nil {
+	return m.loadInputs(ctx, j, from, int64(c.Limits.Input)-int64(len(module.data)))
+}
+
+// loadInputs makes the inputs present: at most left bytes for all tasks of an
+// array together, and as many for what they share.
+func (m *Member) loadInputs(ctx context.Context, j *job, from admission.Key, left int64) error {
+	if j.task.Inputs != nil {
+		if err := m.cfg.Fetcher.Fetch(ctx, j.task.Inputs.Cid, []admission.Key{from}, left); err != nil {
+			return refuse(RefuseMissing, "inputs: %w", err)
+		}
+	}
+	if j.task.Array == nil || j.task.Array.Items == nil {
 		return nil
 	}
-	left := int64(c.Limits.Input) - int64(len(module.data))
-	if err := m.cfg.Fetcher.Fetch(ctx, j.task.Inputs.Cid, []admission.Key{from}, left); err != nil {
-		return refuse(RefuseMissing, "inputs: %w", err)
+	if err := m.cfg.Fetcher.Fetch(ctx, j.task.Array.Items.Cid, []admission.Key{from}, left); err != nil {
+		return refuse(RefuseMissing, "items: %w", err)
+	}
+	if _, err := m.items(ctx, j.task); err != nil {
+		return refuse(RefuseInvalid, "%w", err)
 	}
 	return nil
 }

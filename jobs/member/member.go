@@ -35,10 +35,17 @@ type Agreement interface {
 	Open(ctx context.Context, o Opening) error
 	// Ran says that an own run ended; the tree in value is durable.
 	Ran(ctx context.Context, job consensus.JobID, run uint64, value consensus.Value, use map[string]uint64) error
-	// State says that an own run is queued or running.
-	State(ctx context.Context, job consensus.JobID, run uint64, running bool) error
+	// State says where an own run stands.
+	State(ctx context.Context, job consensus.JobID, s RunState) error
 	// Held says that the blocks of a value are durable.
 	Held(ctx context.Context, job consensus.JobID, value consensus.Hash) error
+}
+
+// RunState says where a run stands.
+type RunState struct {
+	Run     uint64
+	Running bool   // false: queued
+	Done    uint64 // of an array: tasks that have ended
 }
 
 // Quorum is the other members of a job, as far as agreement does not speak to

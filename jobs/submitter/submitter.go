@@ -176,6 +176,7 @@ type submission struct {
 	taskRef dagcbor.Link
 	module  dagcbor.Link
 	limits  consensus.Limits
+	timeout int64 // of one run, milliseconds
 	class   consensus.Class
 	ended   *consensus.JobID // the job that this one supersedes
 	resume  *record          // of a node that went down
@@ -197,7 +198,7 @@ func (s *Submitter) claim(ctx context.Context, request consensus.RequestID, r Re
 		return nil, errors.New("submit: the spec is for another task")
 	}
 	sub := &submission{request: request, spec: r.Spec, specRef: specRef, taskRef: taskRef, module: r.Task.Module,
-		limits: r.Task.CharterLimits(s.cfg.Policy), class: r.Class, ended: ended, done: make(chan struct{})}
+		limits: r.Task.CharterLimits(s.cfg.Policy), timeout: r.Spec.RunTimeout(r.Task), class: r.Class, ended: ended, done: make(chan struct{})}
 	if other, err := s.enter(ctx, sub); other != nil || err != nil {
 		return other, err
 	}

@@ -243,7 +243,7 @@ func (st *stage) request(key, arg string) Request {
 	f := jobs.FileFor("cid:"+consensustest.Link("module").String(), []string{arg})
 	f.Run.Quorum.Size = 4
 	d := jobs.Defaults{Policy: st.n.Genesis.Policy}
-	task, err := f.Task(consensustest.Link("module"), nil, d)
+	task, err := f.Task(consensustest.Link("module"), nil, nil, d)
 	if err != nil {
 		st.t.Fatal(err)
 	}

@@ -1,0 +1,239 @@
+package member
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/store"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/tree"
+)
+
+// errOutput says that an array result is larger than the charter allows.
+var errOutput = errors.New("the result is larger than the charter allows")
+
+// arrayWriter makes an array result from the results of tasks, in order: the
+// same results make the same blocks.
+type arrayWriter struct {
+	network  admission.Network
+	blocks   store.Blocks
+	limit    int64 // bytes
+	size     int64 // of what is neither packs nor large trees
+	packer   *tree.Packer
+	page     []consensus.ArrayTask
+	result   consensus.ArrayResult
+	outcomes []consensus.TaskOutcome
+}
+
+func newArrayWriter(network admission.Network, b store.Blocks, limit int64) *arrayWriter {
+	return &arrayWriter{network: network, blocks: b, limit: limit, packer: tree.NewPacker(b)}
+}
+
+// add takes up the result of the next task.
+func (w *arrayWriter) add(ctx context.Context, name string, r exec.Result) error {
+	t := consensus.TaskOutcome{Index: uint64(len(w.outcomes)), Name: name, Outcome: valueOf(r)}
+	if r.Kind.Deterministic() {
+		root, err := w.packer.Result(ctx, name, resultOf(r))
+		if err != nil {
+			return err
+		}
+		link := dagcbor.LinkTo(root)
+		t.Outcome.Tree = &link
+	} else {
+		w.packer.Skip()
+	}
+	if t.Failed() {
+		w.result.Failed++
+	}
+	w.outcomes = append(w.outcomes, t)
+	w.page = append(w.page, consensus.PageTask(t))
+	if w.packer.Bytes()+w.size > w.limit {
+		return errOutput
+	}
+	if len(w.page) == consensus.PageTasks {
+		return w.endPage(ctx)
+	}
+	return nil
+}
+
+func (w *arrayWriter) endPage(ctx context.Context) error {
+	packs, large, err := w.packer.Take(ctx)
+	if err != nil {
+		return err
+	}
+	page := consensus.ArrayPage{Tasks: w.page}
+	for _, p := range packs {
+		page.Packs = append(page.Packs, consensus.ArrayPack{Tasks: uint64(p.Entries), File: dagcbor.LinkTo(p.File)})
+	}
+	for _, c := range large {
+		page.Large = append(page.Large, dagcbor.LinkTo(c))
+	}
+	data, link, err := page.Seal(w.network)
+	if err != nil {
+		return err
+	}
+	w.result.Pages = append(w.result.Pages, link)
+	w.page = nil
+	return w.put(ctx, link, data)
+}
+
+func (w *arrayWriter) put(ctx context.Context, link dagcbor.Link, data []byte) error {
+	block, err := blocks.NewBlockWithCid(data, link.Cid)
+	if err != nil {
+		return err
+	}
+	w.size += int64(len(data))
+	return w.blocks.Put(ctx, block)
+}
+
+// finish stores what is left and returns the value that names all of it.
+func (w *arrayWriter) finish(ctx context.Context) (consensus.Value, error) {
+	if len(w.page) > 0 {
+		if err := w.endPage(ctx); err != nil {
+			return consensus.Value{}, err
+		}
+	}
+	leaves, err := consensus.NewArrayTree(w.network, w.outcomes)
+	if err != nil {
+		return consensus.Value{}, err
+	}
+	w.result.Count, w.result.Root = uint64(len(w.outcomes)), leaves.Root()
+	data, link, err := w.result.Seal(w.network)
+	if err != nil {
+		return consensus.Value{}, err
+	}
+	if err := w.put(ctx, link, data); err != nil {
+		return consensus.Value{}, err
+	}
+	if w.packer.Bytes()+w.size > w.limit {
+		return consensus.Value{}, errOutput
+	}
+	return w.result.Value(link), nil
+}
+
+// checkArray verifies that the blocks of an array result fit together, and are
+// those of as many tasks as the job has.
+func (m *Member) checkArray(ctx context.Context, src tree.Source, j *job, v consensus.Value) error {
+	data, err := src.Get(ctx, v.Tree.Cid)
+	if err != nil {
+		return err
+	}
+	a, err := consensus.OpenArray(m.cfg.Network, data, v)
+	if err != nil {
+		return err
+	}
+	if a.Count != uint64(j.task.Tasks()) {
+		return fmt.Errorf("an array result of %d tasks, the job has %d", a.Count, j.task.Tasks())
+	}
+	pages := make([]consensus.ArrayPage, len(a.Pages))
+	for i, link := range a.Pages {
+		if data, err = src.Get(ctx, link.Cid); err != nil {
+			return err
+		}
+		if pages[i], err = a.OpenPage(m.cfg.Network, i, data); err != nil {
+			return err
+		}
+	}
+	_, err = a.Outcomes(m.cfg.Network, pages)
+	return err
+}
+
+// items reads what the tasks of an array differ by, which is durable here.
+func (m *Member) items(ctx context.Context, t *jobs.Task) (*jobs.Items, error) {
+	data, err := m.cfg.Store.Get(ctx, t.Array.Items.Cid)
+	if err != nil {
+		return nil, err
+	}
+	return t.OpenItems(m.cfg.Network, data)
+}
+
+// itemReader reads the inputs of an array's tasks.
+type itemReader struct {
+	blocks store.Blocks
+	name   string // under /in
+	items  *jobs.Items
+	limit  int64
+	large  map[cid.Cid]bool
+
+	mutex sync.Mutex
+	held  map[int]tree.Heap // packs in memory: tasks are taken in order, so the last few will do
+}
+
+const heldPacks = 4
+
+func newItemReader(b store.Blocks, name string, items *jobs.Items, limit int64) *itemReader {
+	r := &itemReader{blocks: b, name: name, items: items, limit: limit, large: map[cid.Cid]bool{}, held: map[int]tree.Heap{}}
+	for _, l := range items.Large {
+		r.large[l.Cid] = true
+	}
+	return r
+}
+
+// read returns the input of one task as files.
+func (r *itemReader) read(ctx context.Context, at int, root cid.Cid) ([]exec.File, error) {
+	var src tree.Source = r.blocks
+	if !r.large[root] {
+		pack, err := r.pack(ctx, at)
+		if err != nil {
+			return nil, err
+		}
+		src = pack
+	}
+	node, err := tree.Lookup(ctx, src, root, "")
+	if err != nil {
+		return nil, err
+	}
+	if node.Size > r.limit {
+		return nil, tree.ErrLimit
+	}
+	if !node.Dir {
+		f, err := tree.OpenFile(ctx, src, root)
+		if err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(f)
+		return []exec.File{{Path: r.name, Data: data}}, err
+	}
+	files, err := tree.Read(ctx, src, root, tree.Limits{Bytes: r.limit, Blocks: maxBlocks})
+	out := make([]exec.File, len(files))
+	for i, f := range files {
+		out[i] = exec.File{Path: r.name + "/" + f.Path, Data: f.Data}
+	}
+	slices.SortFunc(out, func(a, b exec.File) int { return cmp.Compare(a.Path, b.Path) })
+	return out, err
+}
+
+// pack returns the pack that holds the small input of a task.
+func (r *itemReader) pack(ctx context.Context, at int) (tree.Heap, error) {
+	end := 0
+	for i, p := range r.items.Packs {
+		if end += int(p.Tasks); at >= end {
+			continue
+		}
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
+		if held, ok := r.held[i]; ok {
+			return held, nil
+		}
+		opened, err := tree.OpenPack(ctx, r.blocks, p.File.Cid)
+		if err != nil {
+			return nil, err
+		}
+		r.held[i] = opened
+		delete(r.held, i-heldPacks)
+		return opened, nil
+	}
+	return nil, fmt.Errorf("task %d: %w", at, store.ErrNotFound)
+}
