@@ -12,6 +12,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
 )
 
 // maxSections bounds the blocks in a bundle.
@@ -32,7 +33,7 @@ func VerifyBundle(r io.Reader, genesis []byte) (consensus.Opened, error) {
 		return opened, invalid(err)
 	}
 	if tree := opened.Verdict.Value.Tree; tree != nil {
-		if err := checkCAR(in, tree.Cid); err != nil {
+		if err := checkCAR(in, opened.Verdict.Network, tree.Cid); err != nil {
 			return opened, invalid(err)
 		}
 	}
@@ -44,12 +45,32 @@ func VerifyBundle(r io.Reader, genesis []byte) (consensus.Opened, error) {
 
 // checkCAR reads a CAR file that must hold exactly the blocks below root, each
 // once, in depth-first order of first mention.
-func checkCAR(in *bufio.Reader, root cid.Cid) error {
-	// {"roots": [root], "version": 1} in dag-cbor
-	header := slices.Concat([]byte("\xa2\x65roots\x81\xd8\x2a\x58\x25\x00"), root.Bytes(), []byte("\x67version\x01"))
+func checkCAR(in *bufio.Reader, network admission.Network, root cid.Cid) error {
+	found, err := readCAR(in, network, func(cid.Cid, []byte) {})
+	if err == nil && !found.Equals(root) {
+		err = fmt.Errorf("the output is not that of result %s", root)
+	}
+	return err
+}
+
+// A CAR file's header: {"roots": [root], "version": 1} in dag-cbor.
+const (
+	carRoots   = "\xa2\x65roots\x81\xd8\x2a\x58\x25\x00"
+	carVersion = "\x67version\x01"
+)
+
+// readCAR reads such a file for whatever root it names, and hands every block
+// to keep.
+func readCAR(in *bufio.Reader, network admission.Network, keep func(c cid.Cid, data []byte)) (cid.Cid, error) {
 	section, err := readSection(in)
-	if err != nil || !bytes.Equal(section, header) {
-		return errors.Join(fmt.Errorf("the output is not that of result %s", root), err)
+	if err != nil {
+		return cid.Undef, err
+	}
+	named, begins := bytes.CutPrefix(section, []byte(carRoots))
+	named, ends := bytes.CutSuffix(named, []byte(carVersion))
+	root, err := cid.Cast(named)
+	if err != nil || !begins || !ends {
+		return cid.Undef, errors.Join(errors.New("no file of one result"), err)
 	}
 	waiting, seen := []cid.Cid{root}, map[cid.Cid]bool{}
 	for len(waiting) > 0 {
@@ -59,41 +80,48 @@ func checkCAR(in *bufio.Reader, root cid.Cid) error {
 			continue
 		}
 		if seen[c] = true; len(seen) > maxSections {
-			return errors.New("the output has too many blocks")
+			return root, errors.New("the output has too many blocks")
 		}
-		links, err := checkSection(in, c)
+		data, below, err := checkSection(in, network, c)
 		if err != nil {
-			return err
+			return root, err
 		}
-		slices.Reverse(links)
-		for _, l := range links {
-			waiting = append(waiting, l.cid)
-		}
+		keep(c, data)
+		slices.Reverse(below)
+		waiting = append(waiting, below...)
 	}
-	return nil
+	return root, nil
 }
 
-// checkSection reads the block that c names and returns its links.
-func checkSection(in *bufio.Reader, c cid.Cid) ([]link, error) {
+// checkSection reads the block that c names and returns it, and what it links to.
+func checkSection(in *bufio.Reader, network admission.Network, c cid.Cid) ([]byte, []cid.Cid, error) {
 	section, err := readSection(in)
 	if err != nil {
-		return nil, fmt.Errorf("block %s: %w", c, err)
+		return nil, nil, fmt.Errorf("block %s: %w", c, err)
 	}
 	data, ok := bytes.CutPrefix(section, c.Bytes())
 	if !ok {
-		return nil, fmt.Errorf("another block where %s belongs", c)
+		return nil, nil, fmt.Errorf("another block where %s belongs", c)
 	}
 	if named, err := c.Prefix().Sum(data); err != nil || !named.Equals(c) {
-		return nil, fmt.Errorf("bytes that are not block %s", c)
+		return nil, nil, fmt.Errorf("bytes that are not block %s", c)
 	}
-	if c.Type() == cid.Raw {
-		return nil, nil
+	switch c.Type() {
+	case cid.Raw:
+		return data, nil, nil
+	case cid.DagCBOR:
+		below, err := consensus.ArrayLinks(network, data)
+		return data, below, err
 	}
 	n, err := decodeNode(data)
 	if err != nil {
-		return nil, fmt.Errorf("block %s: %w", c, err)
+		return nil, nil, fmt.Errorf("block %s: %w", c, err)
 	}
-	return n.links, nil
+	below := make([]cid.Cid, len(n.links))
+	for i, l := range n.links {
+		below[i] = l.cid
+	}
+	return data, below, nil
 }
 
 // readSection reads a length in its shortest form and as many bytes.

@@ -33,11 +33,23 @@ func (c *Client) ReadFile(ctx context.Context, root, path string, w io.Writer) e
 	if err != nil {
 		return err
 	}
+	return c.files().read(ctx, at, path, w)
+}
+
+// files reads files and folders from blocks that match their CIDs.
+type files struct {
+	block func(ctx context.Context, c cid.Cid) ([]byte, error)
+}
+
+func (c *Client) files() files { return files{c.block} }
+
+func (f files) read(ctx context.Context, root cid.Cid, path string, w io.Writer) error {
+	at := root
 	for name := range strings.SplitSeq(path, "/") {
 		if name == "" {
 			continue
 		}
-		n, err := c.node(ctx, at)
+		n, err := f.node(ctx, at)
 		if err != nil {
 			return err
 		}
@@ -47,7 +59,7 @@ func (c *Client) ReadFile(ctx context.Context, root, path string, w io.Writer) e
 		}
 		at = l.cid
 	}
-	return c.copyFile(ctx, at, w, maxDepth)
+	return f.copyFile(ctx, at, w, maxDepth)
 }
 
 // ReadTree writes the folder that root names into dir, which is made if it is
@@ -57,6 +69,10 @@ func (c *Client) ReadTree(ctx context.Context, root, dir string) error {
 	if err != nil {
 		return err
 	}
+	return c.files().readTree(ctx, at, dir)
+}
+
+func (f files) readTree(ctx context.Context, at cid.Cid, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -65,14 +81,14 @@ func (c *Client) ReadTree(ctx context.Context, root, dir string) error {
 		return err
 	}
 	defer func() { _ = into.Close() }()
-	return c.copyFolder(ctx, at, into, ".", maxDepth)
+	return f.copyFolder(ctx, at, into, ".", maxDepth)
 }
 
-func (c *Client) copyFolder(ctx context.Context, at cid.Cid, into *os.Root, path string, depth int) error {
+func (f files) copyFolder(ctx context.Context, at cid.Cid, into *os.Root, path string, depth int) error {
 	if depth == 0 {
 		return errors.New("folders nest too deeply")
 	}
-	n, err := c.node(ctx, at)
+	n, err := f.node(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -84,12 +100,12 @@ func (c *Client) copyFolder(ctx context.Context, at cid.Cid, into *os.Root, path
 			return fmt.Errorf("folder %s holds the name %q", at, l.name)
 		}
 		below := filepath.Join(path, l.name)
-		folder, err := c.isFolder(ctx, l.cid)
+		folder, err := f.isFolder(ctx, l.cid)
 		if err != nil {
 			return err
 		}
 		if !folder {
-			if err := c.createFile(ctx, l.cid, into, below); err != nil {
+			if err := f.createFile(ctx, l.cid, into, below); err != nil {
 				return err
 			}
 			continue
@@ -97,7 +113,7 @@ func (c *Client) copyFolder(ctx context.Context, at cid.Cid, into *os.Root, path
 		if err := into.MkdirAll(below, 0o755); err != nil {
 			return err
 		}
-		if err := c.copyFolder(ctx, l.cid, into, below, depth-1); err != nil {
+		if err := f.copyFolder(ctx, l.cid, into, below, depth-1); err != nil {
 			return err
 		}
 	}
@@ -106,28 +122,28 @@ func (c *Client) copyFolder(ctx context.Context, at cid.Cid, into *os.Root, path
 
 // isFolder looks into the block: an entry's CID does not tell folders from
 // files of several blocks.
-func (c *Client) isFolder(ctx context.Context, at cid.Cid) (bool, error) {
+func (f files) isFolder(ctx context.Context, at cid.Cid) (bool, error) {
 	if at.Type() == cid.Raw {
 		return false, nil
 	}
-	n, err := c.node(ctx, at)
+	n, err := f.node(ctx, at)
 	return n.folder, err
 }
 
-func (c *Client) createFile(ctx context.Context, at cid.Cid, into *os.Root, path string) error {
-	f, err := into.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+func (f files) createFile(ctx context.Context, at cid.Cid, into *os.Root, path string) error {
+	file, err := into.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
-	err = c.copyFile(ctx, at, f, maxDepth)
-	return errors.Join(err, f.Close())
+	err = f.copyFile(ctx, at, file, maxDepth)
+	return errors.Join(err, file.Close())
 }
 
-func (c *Client) copyFile(ctx context.Context, at cid.Cid, w io.Writer, depth int) error {
+func (f files) copyFile(ctx context.Context, at cid.Cid, w io.Writer, depth int) error {
 	if depth == 0 {
 		return errors.New("a file's blocks nest too deeply")
 	}
-	data, err := c.block(ctx, at)
+	data, err := f.block(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -146,18 +162,18 @@ func (c *Client) copyFile(ctx context.Context, at cid.Cid, w io.Writer, depth in
 		return err
 	}
 	for _, l := range n.links {
-		if err := c.copyFile(ctx, l.cid, w, depth-1); err != nil {
+		if err := f.copyFile(ctx, l.cid, w, depth-1); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Client) node(ctx context.Context, at cid.Cid) (node, error) {
+func (f files) node(ctx context.Context, at cid.Cid) (node, error) {
 	if at.Type() != cid.DagProtobuf {
 		return node{}, fmt.Errorf("%s is not a folder", at)
 	}
-	data, err := c.block(ctx, at)
+	data, err := f.block(ctx, at)
 	if err != nil {
 		return node{}, err
 	}

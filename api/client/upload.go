@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/ipfs/go-cid"
 
 	"github.com/muster-network/muster/api"
 	"github.com/muster-network/muster/jobs"
@@ -20,32 +22,81 @@ import (
 // Upload stores what the file's file: references name, and returns a copy that
 // names it by CID. Builtins stay: the node knows them.
 func (c *Client) Upload(ctx context.Context, file *jobs.File, o SubmitOptions) (*jobs.File, error) {
-	out := *file
-	out.Run.Program = file.Program()
-	out.Run.Inputs = maps.Clone(file.Run.Inputs)
-	for _, ref := range file.Refs() {
+	return file.Resolve(func(ref jobs.Ref) (cid.Cid, error) {
 		path, ok := ref.Text.Path()
 		if !ok {
-			continue
+			return cid.Undef, nil
 		}
 		if path = filepath.FromSlash(path); !filepath.IsAbs(path) {
 			path = filepath.Join(o.Dir, path)
 		}
-		blob, err := c.Put(ctx, path)
+		put := c.Put
+		if ref.Each {
+			put = c.putEach
+		}
+		blob, err := put(ctx, path)
 		if err != nil {
-			return nil, located(ref, err)
+			return cid.Undef, located(ref, err)
 		}
 		if o.Put != nil {
 			o.Put(ref, blob)
 		}
-		text := jobs.Reference("cid:" + blob.CID)
-		if name, ok := strings.CutPrefix(ref.Key, "run.inputs."); ok {
-			out.Run.Inputs[name] = text
-		} else {
-			out.Run.WASM = text
+		return cid.Decode(blob.CID)
+	})
+}
+
+// Matches returns the files and folders that a pattern of an array's inputs
+// names on this machine, by ascending name: what filepath.Match says, or what is
+// in a folder. Names that begin with a dot are left out unless the pattern says
+// them. None at all, and two of one name, are a Problem.
+func Matches(pattern string) ([]string, error) {
+	if info, err := os.Stat(pattern); err == nil && info.IsDir() {
+		pattern = filepath.Join(pattern, "*")
+	}
+	found, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil, &jobs.Problem{Code: jobs.CodeSpecFile, What: pattern + " is no pattern", Why: err.Error(), Try: "file:./pages/*"}
+	}
+	if !strings.HasPrefix(filepath.Base(pattern), ".") {
+		found = slices.DeleteFunc(found, func(path string) bool { return strings.HasPrefix(filepath.Base(path), ".") })
+	}
+	if len(found) == 0 {
+		return nil, &jobs.Problem{Code: jobs.CodeSpecFile, What: pattern + " matches nothing", Try: "a folder, or a pattern such as file:./pages/*.html"}
+	}
+	slices.SortFunc(found, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
+	for i := 1; i < len(found); i++ {
+		if filepath.Base(found[i-1]) == filepath.Base(found[i]) {
+			return nil, &jobs.Problem{Code: jobs.CodeSpecFile, What: found[i-1] + " and " + found[i] + " have one name",
+				Why: "tasks are named by their inputs", Try: "a pattern within one folder"}
 		}
 	}
-	return &out, nil
+	return found, nil
+}
+
+// putEach stores what a pattern matches as one folder.
+func (c *Client) putEach(ctx context.Context, pattern string) (blob api.Blob, err error) {
+	found, err := Matches(pattern)
+	if err != nil {
+		return blob, err
+	}
+	return c.putTar(ctx, func(t *tar.Writer) error {
+		for _, path := range found {
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			name := filepath.Base(path)
+			if info.IsDir() {
+				err = addFolder(t, path, name)
+			} else {
+				err = writeTarFile(t, path, name)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // located says where in the job file a missing file is named.
@@ -88,10 +139,20 @@ func (c *Client) PutFile(ctx context.Context, r io.Reader) (blob api.Blob, err e
 }
 
 func (c *Client) putFolder(ctx context.Context, dir string) (blob api.Blob, err error) {
+	return c.putTar(ctx, func(t *tar.Writer) error { return addFolder(t, dir, "") })
+}
+
+// putTar stores the folder that fill writes: names and contents, in order, and
+// nothing that differs from machine to machine.
+func (c *Client) putTar(ctx context.Context, fill func(*tar.Writer) error) (blob api.Blob, err error) {
 	read, write := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := writeTar(write, dir)
+		t := tar.NewWriter(write)
+		err := fill(t)
+		if err == nil {
+			err = t.Close()
+		}
 		_ = write.CloseWithError(err)
 		done <- err
 	}()
@@ -105,11 +166,9 @@ func (c *Client) putFolder(ctx context.Context, dir string) (blob api.Blob, err 
 	return blob, err
 }
 
-// writeTar writes names and contents, in order, and nothing that differs from
-// machine to machine.
-func writeTar(w io.Writer, dir string) error {
-	t := tar.NewWriter(w)
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+// addFolder writes what is in a folder under a name, "" for none.
+func addFolder(t *tar.Writer, dir, under string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || path == dir {
 			return err
 		}
@@ -117,7 +176,7 @@ func writeTar(w io.Writer, dir string) error {
 		if err != nil {
 			return err
 		}
-		name = filepath.ToSlash(name)
+		name = filepath.ToSlash(filepath.Join(under, name))
 		switch {
 		case e.IsDir():
 			return t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755})
@@ -127,10 +186,6 @@ func writeTar(w io.Writer, dir string) error {
 		return &jobs.Problem{Code: jobs.CodeSpecFile, What: path + " is neither a file nor a folder",
 			Why: "links and devices mean nothing on another machine", Try: "copy what it stands for in its place"}
 	})
-	if err != nil {
-		return err
-	}
-	return t.Close()
 }
 
 func writeTarFile(t *tar.Writer, path, name string) error {

@@ -27,6 +27,7 @@ func jobView(a *app, job api.Job) view {
 			}
 		}
 		members(job.Job, wide).write(w, s)
+		failedTasks(w, s, job.Job)
 	}}
 }
 
@@ -38,7 +39,11 @@ func headline(s style, job jobs.Job) []string {
 		if now == 0 {
 			now = time.Now().UnixMilli()
 		}
-		return append(words, s.state(string(job.State)), progressWords(job), age(since(job.Issued, now)))
+		words = append(words, s.state(string(job.State)), progressWords(job))
+		if job.Array != nil {
+			words = append(words, arrayWords(job))
+		}
+		return append(words, age(since(job.Issued, now)))
 	}
 	state := s.good("succeeded")
 	if job.State != jobs.Succeeded {
@@ -47,6 +52,9 @@ func headline(s style, job jobs.Job) []string {
 	words = append(words, state+", certified", signedWords(job.Outcome.Signed, job.Size), fmt.Sprintf("round %d", job.Round))
 	if job.Finished > 0 {
 		words = append(words, seconds(since(job.Issued, job.Finished)))
+	}
+	if job.Array != nil {
+		words = append(words, arrayWords(job))
 	}
 	if job.Outcome.Result != "" {
 		words = append(words, resultWords(job.Outcome.Result))
@@ -99,6 +107,9 @@ func members(job jobs.Job, wide bool) table {
 		}
 		if report == "" {
 			report = m.Run
+			if job.Array != nil && m.Run != "" {
+				report = fmt.Sprintf("%s %d/%d", m.Run, m.Done, job.Array.Tasks)
+			}
 		}
 		signed, took := "no", "-"
 		if m.Signed {
@@ -115,6 +126,9 @@ func members(job jobs.Job, wide bool) table {
 			note = "EQUIVOCATED"
 		case m.Disagrees:
 			note = "DISAGREES"
+			if len(m.Differs) > 0 {
+				note += " at " + differsWords(m.Differs)
+			}
 		case m.Activated != "":
 			note = "(called in: " + m.Activated + ")"
 		}

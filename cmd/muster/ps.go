@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,10 @@ func (a *app) psCommand() *cobra.Command {
 func jobsView(a *app, page api.Jobs) view {
 	v := view{data: page, table: func(w io.Writer, wide bool) {
 		t := table{head: []string{"JOB", "NAME", "STATE", "QUORUM", "AGE"}}
+		arrays := slices.ContainsFunc(page.Jobs, func(j api.Job) bool { return j.Array != nil })
+		if arrays {
+			t.head = slices.Insert(t.head, 3, "TASKS")
+		}
 		for _, job := range page.Jobs {
 			id := jobs.Short(job.ID)
 			if wide {
@@ -49,7 +54,11 @@ func jobsView(a *app, page api.Jobs) view {
 			if job.Stalled != nil {
 				state = "stalled"
 			}
-			t.rows = append(t.rows, []string{id, dash(job.Name), state, quorumWords(job.Job), age(since(job.Issued, time.Now().UnixMilli()))})
+			row := []string{id, dash(job.Name), state, quorumWords(job.Job), age(since(job.Issued, time.Now().UnixMilli()))}
+			if arrays {
+				row = slices.Insert(row, 3, tasksWords(job.Job))
+			}
+			t.rows = append(t.rows, row)
 		}
 		t.write(w, a.style(w))
 	}}
@@ -57,6 +66,18 @@ func jobsView(a *app, page api.Jobs) view {
 		v.names = append(v.names, job.ID)
 	}
 	return v
+}
+
+// tasksWords count the tasks of an array job, while it is open with how many
+// have ended.
+func tasksWords(job jobs.Job) string {
+	switch {
+	case job.Array == nil:
+		return "-"
+	case job.State.Terminal():
+		return fmt.Sprint(job.Array.Tasks)
+	}
+	return fmt.Sprintf("%d/%d", tasksDone(job), job.Array.Tasks)
 }
 
 // quorumWords count who has signed, or while the job is open, who has started.

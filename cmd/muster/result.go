@@ -20,20 +20,27 @@ const certificateName = "job.cert"
 
 func resultNames() []string { return []string{"out", "stdout", "stderr", "exit", certificateName} }
 
+// tasksName is the folder of an array's results, each under its task's name.
+const tasksName = "tasks"
+
 func (a *app) resultCommand() *cobra.Command {
-	var dir, bundle string
+	var dir, bundle, task string
 	var force bool
 	c := &cobra.Command{
 		Use:   "result JOB",
 		Short: "Fetch a job's certified result",
 		Long: "Result verifies the certificate and every byte against it. Without -o the\n" +
 			"program's output is written; with -o DIR the whole result: out/, stdout,\n" +
-			"stderr, exit and the certificate, job.cert.",
-		Example:           "  muster result b..9zt1\n  muster result b..9zt1 -o result/ && muster verify result/job.cert",
+			"stderr, exit and the certificate, job.cert. Of an array job, the output of all\n" +
+			"tasks in their order, or the result of each in DIR/tasks/NAME; with --task, that\n" +
+			"of one task, and in DIR the file that proves it, task-INDEX.proof.",
+		Example: "  muster result b..9zt1\n  muster result b..9zt1 -o result/ && muster verify result/job.cert\n" +
+			"  muster result b..9zt1 --task page-17.html -o page/ && muster verify page/task-17.proof",
 		Args:              exactArgs("a job id, a request id, or a prefix of one"),
 		ValidArgsFunction: a.completeJobs,
 	}
 	c.Flags().StringVarP(&dir, "output", "o", "", "folder to write the result into")
+	c.Flags().StringVar(&task, "task", "", "one task of an array job: its name, or its index from 0")
 	c.Flags().StringVar(&bundle, "bundle", "", "file to write certificate, roll and output into, for verify")
 	c.Flags().BoolVar(&force, "force", false, "replace a result that is there")
 	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
@@ -46,6 +53,9 @@ func (a *app) resultCommand() *cobra.Command {
 				return err
 			}
 		}
+		if task != "" || cert.IsArray() {
+			return a.arrayResult(ctx, c, cert, task, dir, force)
+		}
 		result, has := cert.Result()
 		if dir == "" {
 			if !has {
@@ -53,7 +63,13 @@ func (a *app) resultCommand() *cobra.Command {
 			}
 			return c.ReadFile(ctx, result, "stdout", a.out)
 		}
-		if err := a.fetch(ctx, c, cert, dir, force); err != nil {
+		fill := func(partial string) error {
+			if !has {
+				return nil
+			}
+			return c.ReadTree(ctx, result, partial)
+		}
+		if err := fetch(cert, dir, force, resultNames(), fill); err != nil {
 			return err
 		}
 		if !has {
@@ -93,11 +109,11 @@ func noResult(cert client.Certified) error {
 		Try: "muster status " + jobs.Short(cert.Verdict.Job.String())}
 }
 
-// fetch writes result and certificate into dir: into a folder of its own first,
-// so that what is there is whole, or not there.
-func (a *app) fetch(ctx context.Context, c *client.Client, cert client.Certified, dir string, force bool) error {
+// fetch has a result filled into dir, beside its certificate: into a folder of
+// its own first, so that what is there under the names is whole, or not there.
+func fetch(cert client.Certified, dir string, force bool, names []string, fill func(partial string) error) error {
 	if !force {
-		for _, name := range resultNames() {
+		for _, name := range names {
 			if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 				return &jobs.Problem{Code: jobs.CodeConflict, What: filepath.Join(dir, name) + " is there already",
 					Try: "another folder, or --force to replace the result in it"}
@@ -112,15 +128,13 @@ func (a *app) fetch(ctx context.Context, c *client.Client, cert client.Certified
 		return err
 	}
 	defer func() { _ = os.RemoveAll(partial) }()
-	if result, has := cert.Result(); has {
-		if err := c.ReadTree(ctx, result, partial); err != nil {
-			return err
-		}
+	if err := fill(partial); err != nil {
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(partial, certificateName), cert.Bytes, 0o644); err != nil {
 		return err
 	}
-	for _, name := range resultNames() {
+	for _, name := range names {
 		to := filepath.Join(dir, name)
 		if err := os.RemoveAll(to); err != nil {
 			return err

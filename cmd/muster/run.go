@@ -175,6 +175,11 @@ func (r *running) end(ctx context.Context, took time.Duration) error {
 	if err != nil {
 		return err
 	}
+	if cert.IsArray() { // which tasks failed is known only now
+		if job, err := r.client.Job(ctx, r.job.ID); err == nil {
+			r.job = job
+		}
+	}
 	result, has := cert.Result()
 	switch {
 	case r.machine() || r.format == formatName || r.quiet:
@@ -182,13 +187,16 @@ func (r *running) end(ctx context.Context, took time.Duration) error {
 			return err
 		}
 	case has:
-		if err := r.certified(ctx, result); err != nil {
+		if err := r.certified(ctx, cert, result); err != nil {
 			return err
 		}
 	}
 	r.say("%s", strings.Join(append(outcomeWords(r.style(r.err), r.job, cert), seconds(took), resultWords(result)), "   "))
+	if !r.quiet {
+		failedTasks(r.err, r.style(r.err), r.job.Job)
+	}
 	code := exitOfJob(r.job.Job)
-	if r.propagate && has && r.job.Outcome != nil && (r.job.Outcome.Class == "exit" || code == exitOK) {
+	if r.propagate && has && !cert.IsArray() && r.job.Outcome != nil && (r.job.Outcome.Class == "exit" || code == exitOK) {
 		if code, err = r.exitCode(ctx, result); err != nil {
 			return err
 		}
@@ -201,21 +209,36 @@ func (r *running) end(ctx context.Context, took time.Duration) error {
 
 // certified writes the certified output, past what was shown already. What was
 // shown and is not certified is told.
-func (r *running) certified(ctx context.Context, result string) error {
+func (r *running) certified(ctx context.Context, cert client.Certified, result string) error {
+	read := func(stream string, w io.Writer) error { return r.client.ReadFile(ctx, result, stream, w) }
+	if cert.IsArray() {
+		array, err := r.client.Array(ctx, cert)
+		if err != nil {
+			return err
+		}
+		read = func(stream string, w io.Writer) error {
+			for _, t := range array.Tasks {
+				if err := array.ReadFile(ctx, t, stream, w); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
 	tail := &after{w: r.out, seen: r.shown.out.Bytes()}
-	if err := r.client.ReadFile(ctx, result, "stdout", tail); err != nil {
+	if err := read("stdout", tail); err != nil {
 		return err
 	}
 	if tail.differs || len(tail.seen) > 0 {
 		r.say("%s the output above is one member's, and not what was certified; the certified output:", r.style(r.err).bad("warning:"))
-		if err := r.client.ReadFile(ctx, result, "stdout", r.out); err != nil {
+		if err := read("stdout", r.out); err != nil {
 			return err
 		}
 	}
 	if r.shown.stderr > 0 {
 		return nil
 	}
-	return r.client.ReadFile(ctx, result, "stderr", r.err)
+	return read("stderr", r.err)
 }
 
 // after writes what follows the bytes that were seen, unless they differ.
@@ -256,7 +279,11 @@ func outcomeWords(s style, job api.Job, cert client.Certified) []string {
 	if job.State != jobs.Succeeded {
 		word = s.bad(failureWords(job.Job)) + ", certified"
 	}
-	return []string{word, signedWords(len(cert.Verdict.Signers), len(cert.Verdict.Charter.Roster))}
+	words := []string{word, signedWords(len(cert.Verdict.Signers), len(cert.Verdict.Charter.Roster))}
+	if job.Array != nil {
+		words = append(words, arrayWords(job.Job))
+	}
+	return words
 }
 
 func signedWords(signed, of int) string { return fmt.Sprintf("%d of %d signed", signed, of) }
@@ -269,6 +296,9 @@ func failureWords(job jobs.Job) string {
 	}
 	if o.Class == "exit" {
 		return fmt.Sprintf("failed exit %d", o.Code)
+	}
+	if job.Array != nil && o.Class == "tasks" {
+		return "failed"
 	}
 	return strings.TrimSpace("failed " + o.Class)
 }

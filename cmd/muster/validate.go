@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/muster-network/muster/api/client"
 	"github.com/muster-network/muster/jobs"
 )
 
@@ -59,6 +60,10 @@ func checkRef(ref jobs.Ref, dir string) (bool, error) {
 	}
 	if path = filepath.FromSlash(path); !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
+	}
+	if ref.Each {
+		_, err := client.Matches(path)
+		return true, err
 	}
 	if _, err := os.Stat(path); err != nil {
 		return true, &jobs.Problem{Code: jobs.CodeSpecFile, What: fmt.Sprintf("%s: %s: %s", ref.At, ref.Text, plainPath(err)),

@@ -23,9 +23,10 @@ func (a *app) verifyCommand() *cobra.Command {
 	var genesis, result string
 	c := &cobra.Command{
 		Use:   "verify FILE|JOB",
-		Short: "Check a certificate, bundle or evidence, offline",
-		Long: "Verify checks a certificate, a bundle, or evidence of misconduct with nothing but\n" +
-			"the network's genesis: no network, no clock. The genesis is FILE of --network, else that of the network\n" +
+		Short: "Check a certificate, bundle, proof of a task or evidence, offline",
+		Long: "Verify checks a certificate, a bundle, the proof of one task of an array job, or\n" +
+			"evidence of misconduct with nothing but the network's genesis: no network, no\n" +
+			"clock. The genesis is FILE of --network, else that of the network\n" +
 			"this machine is in. A result beside the certificate is checked against it; a\n" +
 			"bundle holds its result. A job id fetches the certificate from the node first.",
 		Example:           "  muster verify result/job.cert --network lab.genesis",
@@ -57,10 +58,10 @@ func (a *app) verifyCommand() *cobra.Command {
 			return err
 		}
 		v.fill(verdict)
-		if result == "" && offline {
+		if result == "" && offline && (v.Task != nil || !verdict.Value.IsArray()) {
 			result = resultBeside(args[0])
 		}
-		if err := v.checkResult(command.Context(), verdict, result); err != nil {
+		if err := v.checkResult(command.Context(), result); err != nil {
 			return err
 		}
 		return a.show(v.view(a))
@@ -70,24 +71,34 @@ func (a *app) verifyCommand() *cobra.Command {
 
 // verification is what verify found, as JSON shows it.
 type verification struct {
-	Schema  string   `json:"schema"`
-	Valid   bool     `json:"valid"`
-	Offline bool     `json:"offline"` // no node was asked
-	Network string   `json:"network"`
-	Job     string   `json:"job"`
-	Outcome string   `json:"outcome"`
-	Result  string   `json:"result,omitempty"`
-	Signed  int      `json:"signed"`
-	Size    int      `json:"size"`
-	Faults  int      `json:"faults"`
-	Fault   string   `json:"fault"`
-	Round   int      `json:"round"`
-	Class   string   `json:"class"`
-	Matches string   `json:"matches,omitempty"` // the folder that was compared with the result
-	Draw    string   `json:"draw"`
-	Bundle  bool     `json:"bundle,omitempty"` // the file holds the output, and it is the certified one
-	Signers []string `json:"signers"`
-	Limits  []string `json:"not_proved"`
+	Schema  string      `json:"schema"`
+	Valid   bool        `json:"valid"`
+	Offline bool        `json:"offline"` // no node was asked
+	Network string      `json:"network"`
+	Job     string      `json:"job"`
+	Outcome string      `json:"outcome"`
+	Result  string      `json:"result,omitempty"`
+	Signed  int         `json:"signed"`
+	Size    int         `json:"size"`
+	Faults  int         `json:"faults"`
+	Fault   string      `json:"fault"`
+	Round   int         `json:"round"`
+	Class   string      `json:"class"`
+	Matches string      `json:"matches,omitempty"` // the folder that was compared with the result
+	Draw    string      `json:"draw"`
+	Bundle  bool        `json:"bundle,omitempty"` // the file holds the output, and it is the certified one
+	Task    *provenTask `json:"task,omitempty"`   // of the proof of one task of an array
+	Signers []string    `json:"signers"`
+	Limits  []string    `json:"not_proved"`
+}
+
+// provenTask is what the proof of a task says beside the certificate in it.
+type provenTask struct {
+	Index   uint64 `json:"index"`
+	Name    string `json:"name"`
+	Of      uint64 `json:"of"` // tasks
+	Outcome string `json:"outcome"`
+	Result  string `json:"result,omitempty"`
 }
 
 // limits are what no certificate proves.
@@ -159,8 +170,19 @@ func resultBeside(certificate string) string {
 	return dir
 }
 
-// check verifies a certificate, or a bundle with its output.
+// check verifies a certificate, a bundle with its output, or the proof of a task.
 func (v *verification) check(data, genesis []byte) (consensus.Verdict, error) {
+	if client.IsTaskProof(data) {
+		proven, err := client.VerifyTaskProof(data, genesis)
+		if err != nil {
+			return proven.Verdict, err
+		}
+		v.Task = &provenTask{Index: proven.Task.Index, Name: proven.Task.Name, Of: proven.Array.Count, Outcome: proven.Task.Outcome.String()}
+		if t := proven.Task.Outcome.Tree; t != nil {
+			v.Task.Result = t.String()
+		}
+		return proven.Verdict, nil
+	}
 	if !client.IsBundle(data) {
 		return client.Verify(data, genesis)
 	}
@@ -189,17 +211,21 @@ func (v *verification) fill(verdict consensus.Verdict) {
 }
 
 // checkResult compares a folder with the certified result tree, byte for byte.
-func (v *verification) checkResult(ctx context.Context, verdict consensus.Verdict, dir string) error {
+func (v *verification) checkResult(ctx context.Context, dir string) error {
 	if dir == "" {
 		return nil
+	}
+	result, outcome := v.Result, v.Outcome
+	if v.Task != nil {
+		result, outcome = v.Task.Result, v.Task.Outcome
 	}
 	tree, err := node.TreeCID(ctx, dir)
 	if err != nil {
 		return &jobs.Problem{Code: jobs.CodeCertificate, What: dir + " is not the certified result", Why: err.Error()}
 	}
-	if verdict.Value.Tree == nil || tree != v.Result {
+	if tree != result {
 		return &jobs.Problem{Code: jobs.CodeCertificate, What: dir + " is not the certified result",
-			Why: fmt.Sprintf("the certificate says %s, the folder is %s", v.Outcome, tree),
+			Why: fmt.Sprintf("the certificate says %s, the folder is %s", outcome, tree),
 			Try: "muster result " + jobs.Short(v.Job) + " -o another/"}
 	}
 	v.Matches = dir
@@ -214,6 +240,9 @@ func (v *verification) view(a *app) view {
 		}
 		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, tolerance(v.Fault, v.Faults), v.matchWords()))
 		fmt.Fprintln(w, strings.Join(words, "   "))
+		if v.Task != nil {
+			fmt.Fprintf(w, "task %s (%d of %d): %s\n", v.Task.Name, v.Task.Index, v.Task.Of, v.Task.Outcome)
+		}
 		if wide {
 			for _, part := range [][2]string{{"job", v.Job}, {"network", v.Network}, {"outcome", v.Outcome}, {"class", v.Class}} {
 				fmt.Fprintf(w, "%-8s %s\n", part[0], part[1])
