@@ -109,14 +109,8 @@ func (c *Certificate) read(g admission.Genesis, network admission.Network,
 	if err != nil {
 		return Verdict{}, err
 	}
-	last, err := FirstHeight(network, job, charter).Climb(c.Chain, proof)
+	last, err := Conclusion{c.Chain, c.Outcome}.Check(FirstHeight(network, job, charter), proof)
 	if err != nil {
-		return Verdict{}, err
-	}
-	if c.Outcome.Value.Kind == Handover {
-		return Verdict{}, errors.New("certificate: a handover is no outcome")
-	}
-	if err := c.Outcome.Check(last, proof); err != nil {
 		return Verdict{}, err
 	}
 	v := Verdict{Network: network, Genesis: g, Job: job, Charter: charter, Height: last,

@@ -9,11 +9,11 @@ import (
 	"github.com/muster-network/muster/store/dagcbor"
 )
 
-// maxHandovers bounds the handovers of a job whose roster is larger than
-// largeRoster: each puts q commits more into its certificate.
+// MaxHandovers bounds the handovers of a job whose roster is larger than
+// LargeRoster: each puts q commits more into its certificate.
 const (
-	maxHandovers = 2
-	largeRoster  = 13
+	MaxHandovers = 2
+	LargeRoster  = 13
 )
 
 // Height is one height of a job's chain: what its statements are bound to, and
@@ -111,8 +111,8 @@ func (h Height) Next(v Value) (Height, error) {
 		return Height{}, fmt.Errorf("height %d: %d members replaced at once, at most f = %d", h.Number, len(v.Pairs), h.Charter.F)
 	case len(h.Replaced)+len(v.Pairs) > int(h.Charter.Replace):
 		return Height{}, fmt.Errorf("height %d: more than %d members replaced", h.Number, h.Charter.Replace)
-	case n > largeRoster && h.Number >= maxHandovers:
-		return Height{}, fmt.Errorf("height %d: at most %d handovers in a roster of more than %d", h.Number, maxHandovers, largeRoster)
+	case n > LargeRoster && h.Number >= MaxHandovers:
+		return Height{}, fmt.Errorf("height %d: at most %d handovers in a roster of more than %d", h.Number, MaxHandovers, LargeRoster)
 	}
 	hash, err := v.Hash(h.Network)
 	if err != nil {
@@ -228,4 +228,22 @@ func (h Height) Climb(chain []Decision, proof func(Proof, Statement) error) (Hei
 		h = next
 	}
 	return h, nil
+}
+
+// Conclusion is how a job ended: its outcome, and the handovers before it.
+type Conclusion struct {
+	Chain   []Decision
+	Outcome Decision
+}
+
+// Check verifies that a job ended so, and returns the height at which it did.
+func (c Conclusion) Check(first Height, proof func(Proof, Statement) error) (Height, error) {
+	last, err := first.Climb(c.Chain, proof)
+	if err != nil {
+		return Height{}, err
+	}
+	if c.Outcome.Value.Kind == Handover {
+		return Height{}, errors.New("certificate: a handover is no outcome")
+	}
+	return last, c.Outcome.Check(last, proof)
 }

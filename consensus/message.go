@@ -15,8 +15,9 @@ type Note uint64
 // The notes. Offer brings a charter and small blocks; Accepts shows accepts
 // that the sender holds (the witness of protocol section 4 sends Offer and
 // Accepts); Running is a beat; Evidence relays reports and cancellations;
-// Highest a prepare certificate learnt; Decided a decision; Ask wants to be
-// sent again all that matters for a job, after a restart.
+// Highest a prepare certificate learnt; Decided an outcome; Ask wants to be
+// sent again all that matters for a job, after a restart; Alive says nothing but
+// that its sender is there; Handover shows the handovers decided so far.
 const (
 	NoteOffer    Note = 1
 	NoteAccepts  Note = 2
@@ -25,6 +26,8 @@ const (
 	NoteHighest  Note = 5
 	NoteDecided  Note = 6
 	NoteAsk      Note = 7
+	NoteAlive    Note = 8
+	NoteHandover Note = 9
 )
 
 // Beat says where an executor's run stands.
@@ -39,7 +42,7 @@ type Beat struct {
 // is shown it.
 type SignedReport struct {
 	_      struct{} `cbor:",toarray"`
-	Seat   uint64
+	Seat   uint64   // the executor's party, which is its seat while nobody was replaced
 	Report Report
 	Proof  Proof
 }
@@ -145,7 +148,9 @@ type Payload struct {
 	Beat     *Beat          `cbor:"beat,omitempty"`     // NoteRunning
 	Blocks   []Block        `cbor:"blocks,omitempty"`   // Report: its small tree, at most MaxInline bytes
 	Cancel   *Cancel        `cbor:"cancel,omitempty"`   // Propose, NoteEvidence
+	Chain    []Decision     `cbor:"chain,omitempty"`    // NoteHandover; NoteAccepts and NoteDecided: the handovers before
 	Decision *Decision      `cbor:"decision,omitempty"` // NoteDecided
+	Height   uint64         `cbor:"height,omitempty"`   // NoteHighest: of Set
 	Offer    *Offer         `cbor:"offer,omitempty"`    // NoteOffer; NoteAccepts of a witness
 	Reason   string         `cbor:"reason,omitempty"`   // Refuse: code and words
 	Report   *Report        `cbor:"report,omitempty"`   // Report

@@ -44,7 +44,8 @@ type Job struct {
 	Finished   int64             `json:"finished,omitempty"` // when the peer that tells learnt the outcome
 	Round      int               `json:"round"`
 	Members    []Member          `json:"members,omitempty"`
-	Array      *ArrayState       `json:"array,omitempty"` // of an array job
+	Replaced   []Replaced        `json:"replaced,omitempty"` // members that lost their seats, in order
+	Array      *ArrayState       `json:"array,omitempty"`    // of an array job
 	Outcome    *Outcome          `json:"outcome,omitempty"`
 	Source     string            `json:"source,omitempty"` // the peer that told
 }
@@ -93,6 +94,17 @@ type TaskEnd struct {
 	Class  string `json:"class,omitempty"`
 	Code   int    `json:"code,omitempty"`
 	Result string `json:"result,omitempty"` // the result tree's CID
+}
+
+// Replaced is a member that lost its seat to a reserve, by a decision of the
+// members before.
+type Replaced struct {
+	Height uint64 `json:"height"` // at which it was decided
+	Seat   int    `json:"seat"`   // from 0
+	Peer   string `json:"peer"`
+	Name   string `json:"name"`
+	By     string `json:"by"` // a peer
+	ByName string `json:"by_name"`
 }
 
 // Outcome is a certified end.

@@ -30,8 +30,8 @@ var (
 type host struct{ *member.Member }
 
 // Decided implements runner.Host.
-func (h host) Decided(job consensus.JobID, decision consensus.Decision, v bft.View, records [][]byte) {
-	h.Member.Decided(job, decision, standing(v), records)
+func (h host) Decided(job consensus.JobID, ended consensus.Conclusion, v bft.View, records [][]byte) {
+	h.Member.Decided(job, ended, standing(v), records)
 }
 
 // agreement joins member and submitter, who do not know each other, to the
@@ -48,9 +48,10 @@ type agreement struct {
 // Open implements member.Agreement.
 func (a *agreement) Open(ctx context.Context, o member.Opening) error {
 	open := runner.Open{
-		Config: bft.Config{Network: a.network, Genesis: a.genesis, Job: o.Job, Charter: o.Charter, Self: o.Self, Runners: o.Runners,
-			Timing: bft.Timing{Beat: a.policy.Beat, Round: a.policy.Round, RoundMax: a.policy.RoundMax, Timeout: o.Charter.Timeout},
-			Salt:   a.salt(o.Job)},
+		Config: bft.Config{Network: a.network, Genesis: a.genesis, Job: o.Job, Charter: o.Charter, Self: o.Self,
+			Runners: o.Runners, Spares: o.Spares, Salt: a.salt(o.Job),
+			Timing: bft.Timing{Beat: a.policy.Beat, Round: a.policy.Round, RoundMax: a.policy.RoundMax, Timeout: o.Charter.Timeout,
+				Patience: a.policy.Stalled}},
 		Offer: o.Offer,
 	}
 	for _, e := range o.Entries {
@@ -67,7 +68,7 @@ func (a *agreement) Open(ctx context.Context, o member.Opening) error {
 			return err
 		}
 	case o.Witness:
-		open.First = bft.Witnessed{Accepts: o.Accepts}
+		open.First = bft.Witnessed{Accepts: o.Accepts, Chain: o.Chain}
 	default:
 		open.First = bft.AcceptJob{}
 	}
@@ -106,9 +107,15 @@ func (a *agreement) Refuse(ctx context.Context, to admission.Key, job consensus.
 		Value: sha256.Sum256([]byte(reason)), Payload: &consensus.Payload{Reason: reason}})
 }
 
+// Gone implements member.Quorum.
+func (a *agreement) Gone(ctx context.Context, to admission.Key, job consensus.JobID, older consensus.Hash) error {
+	return a.runner.Speak(ctx, runner.Speech{To: to, Job: job, Kind: consensus.KindGone, Value: older})
+}
+
 // Decided implements member.Quorum.
-func (a *agreement) Decided(ctx context.Context, to admission.Key, job consensus.JobID, d consensus.Decision) error {
-	return a.runner.Speak(ctx, runner.Speech{To: to, Job: job, Note: consensus.NoteDecided, Payload: &consensus.Payload{Decision: &d}})
+func (a *agreement) Decided(ctx context.Context, to admission.Key, job consensus.JobID, ended consensus.Conclusion) error {
+	return a.runner.Speak(ctx, runner.Speech{To: to, Job: job, Note: consensus.NoteDecided,
+		Payload: &consensus.Payload{Chain: ended.Chain, Decision: &ended.Outcome}})
 }
 
 // maxReason bounds the words of a refusal, in bytes.
@@ -160,7 +167,7 @@ func standing(v bft.View) member.Standing {
 // Watch implements submitter.Quorum.
 func (a *agreement) Watch(job consensus.JobID, charter *consensus.Charter, heard func(submitter.Heard)) {
 	a.runner.Watch(job, charter, func(h runner.Heard) {
-		heard(submitter.Heard{Seat: h.Seat, Kind: h.Kind, Proof: h.Proof, Reason: h.Reason, Decision: h.Decision})
+		heard(submitter.Heard{Seat: h.Seat, Kind: h.Kind, Proof: h.Proof, Reason: h.Reason, Ended: h.Ended})
 	})
 }
 

@@ -63,19 +63,19 @@ func (a *announced) roster(id consensus.JobID) []admission.Key {
 // request id, so that readers who know neither roster nor submitter find it.
 // One member does it: the first seat that signed.
 func (n *Node) jobEnded(id consensus.JobID, end member.End) {
-	roster := rosterOf(end.Charter)
+	roster := rosterOf(end.Height.Roster())
 	n.announced.add(id, roster)
-	if roster[end.Decision.Commits.Votes[0].Seat] != n.home.identity.Signer.Key() {
+	if roster[end.Outcome.Commits.Votes[0].Seat] != n.home.identity.Signer.Key() {
 		return
 	}
-	n.announcer.add(announcedOf(id, end.Charter, true))
+	n.announcer.add(announcedOf(end.Height, true))
 	n.later(func(ctx context.Context) error {
 		data, err := dagcbor.Marshal(end.Closed)
 		if err != nil {
 			return err
 		}
 		n.recordLater(id, data)
-		for _, key := range n.keepersOf(id, end.Charter, roster) {
+		for _, key := range n.keepersOf(id, end.Height.Charter, roster) {
 			if _, err := n.ask(ctx, key.Peer(), question{Op: opKeep, Data: data}); err != nil {
 				n.cfg.Log.Debug("certificate not kept", "peer", key.Name(), "error", err)
 			}

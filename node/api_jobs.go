@@ -61,7 +61,7 @@ func (n *Node) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptio
 
 // acknowledged announces a job that lives, and shows it.
 func (n *Node) acknowledged(ctx context.Context, a submitter.Acknowledged, spec *jobs.Spec) jobs.Job {
-	n.announcer.add(announcedOf(a.Job, a.Charter, false))
+	n.announcer.add(announcedOf(consensus.FirstHeight(n.home.network, a.Job, a.Charter), false))
 	if f, ok, err := n.local(ctx, a.Job); err == nil && ok {
 		return f.job
 	}

@@ -59,7 +59,7 @@ func (n *Node) Bundle(ctx context.Context, id string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	from := rosterOf(f.verdict.Charter)
+	from := rosterOf(f.verdict.Height.Roster())
 	roll, err := n.fetchBlock(ctx, f.verdict.Charter.Roll.Cid, append(from, f.verdict.Charter.Submitter))
 	if err != nil {
 		return nil, err
@@ -82,9 +82,10 @@ func (n *Node) Bundle(ctx context.Context, id string) ([]byte, error) {
 // maxBundle bounds the output in a bundle, in bytes.
 const maxBundle = 64 << 20
 
-func rosterOf(c *consensus.Charter) []admission.Key {
-	keys := make([]admission.Key, len(c.Roster))
-	for i, seat := range c.Roster {
+// rosterOf returns who holds the seats.
+func rosterOf(seats []consensus.Seat) []admission.Key {
+	keys := make([]admission.Key, len(seats))
+	for i, seat := range seats {
 		keys[i] = seat.Peer
 	}
 	return keys
@@ -224,7 +225,7 @@ func (n *Node) finalLogs(ctx context.Context, f found, fn func(api.LogChunk) err
 	if t == nil {
 		return nil
 	}
-	if err := n.Fetch(ctx, t.Cid, rosterOf(f.verdict.Charter), int64(f.verdict.Charter.Limits.Output)); err != nil {
+	if err := n.Fetch(ctx, t.Cid, rosterOf(f.verdict.Height.Roster()), int64(f.verdict.Charter.Limits.Output)); err != nil {
 		return err
 	}
 	if f.verdict.Value.IsArray() {

@@ -117,7 +117,7 @@ func (n *Node) showArray(ctx context.Context, j *jobs.Job, verdict *consensus.Ve
 	ctx, cancel := context.WithTimeout(ctx, showTimeout)
 	defer cancel()
 	if verdict != nil && verdict.Value.IsArray() {
-		all, err := n.outcomes(ctx, verdict.Value.Tree.Cid, rosterOf(verdict.Charter))
+		all, err := n.outcomes(ctx, verdict.Value.Tree.Cid, rosterOf(verdict.Height.Roster()))
 		if err != nil {
 			n.cfg.Log.Debug("array result not shown", "job", j.ID, "reason", err)
 			return

@@ -98,7 +98,18 @@ func describe(at consensus.Height) jobs.Job {
 	for _, seat := range at.Roster() {
 		j.Members = append(j.Members, jobs.Member{Peer: seat.Peer.String(), Name: seat.Peer.Name()})
 	}
+	j.Replaced = ReplacedBefore(at)
 	return j
+}
+
+// ReplacedBefore says, for people, which members lost their seats before a height.
+func ReplacedBefore(at consensus.Height) []jobs.Replaced {
+	var list []jobs.Replaced
+	for _, r := range at.Replaced {
+		out, in := at.Charter.Party(r.Out).Peer, at.Charter.Party(r.In).Peer
+		list = append(list, jobs.Replaced{Height: r.Height, Seat: r.Seat, Peer: out.String(), Name: out.Name(), By: in.String(), ByName: in.Name()})
+	}
+	return list
 }
 
 // openJob shows a job that is open on this node.
@@ -107,7 +118,7 @@ func (n *Node) openJob(ctx context.Context, id consensus.JobID) (jobs.Job, bool,
 	if !ok {
 		return jobs.Job{}, false, nil
 	}
-	j := describe(consensus.FirstHeight(n.home.network, id, open.Charter))
+	j := describe(open.Height)
 	j.Name, j.Labels, j.State, j.Source = open.Spec.Name, open.Spec.Labels, jobs.Accepted, n.name
 	j.Array = arrayState(uint64(open.Task.Tasks()), nil)
 	s, ok, err := n.agreement.Standing(ctx, id)
@@ -120,20 +131,20 @@ func (n *Node) openJob(ctx context.Context, id consensus.JobID) (jobs.Job, bool,
 		j.Members[i] = seat
 	}
 	n.noteLies(id, &j)
-	j.Stalled = n.stalled(open.Charter)
+	j.Stalled = n.stalled(open.Height)
 	return j, true, nil
 }
 
 // stalled says that fewer than q members have been reachable for longer than
 // the policy allows, and who is missing (protocol, section 7).
-func (n *Node) stalled(c *consensus.Charter) *jobs.Stalled {
-	t := c.Thresholds()
+func (n *Node) stalled(at consensus.Height) *jobs.Stalled {
+	t := at.Charter.Thresholds()
 	now, limit := n.clock(), n.home.founded.Policy.Stalled
 	var missing []string
 	var since int64
 	reachable := 0
-	for _, seat := range c.Roster {
-		gone, away := n.goneSince(seat, c.Issued)
+	for _, seat := range at.Roster() {
+		gone, away := n.goneSince(seat, at.Charter.Issued)
 		if !away || now-gone < limit {
 			reachable++
 			continue
@@ -175,10 +186,10 @@ func (n *Node) keep(ctx context.Context, data []byte) error {
 
 // submitterDecided archives the certificate of a job that was submitted here
 // when this node is no member of it, and ends the submission's record.
-func (n *Node) submitterDecided(offer consensus.Offer, c *consensus.Charter, id consensus.JobID, d consensus.Decision) {
+func (n *Node) submitterDecided(offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) {
 	n.later(func(ctx context.Context) error {
 		if c.Place(n.home.identity.Signer.Key()) < 0 {
-			if err := n.keepDecision(ctx, offer, c, id, d); err != nil {
+			if err := n.keepEnd(ctx, offer, c, id, ended); err != nil {
 				return fmt.Errorf("archive %s: %w", id, err)
 			}
 		}
@@ -210,7 +221,7 @@ func (n *Node) submitted(request consensus.RequestID) (submitter.Acknowledged, b
 	return a, ok, nil
 }
 
-func (n *Node) keepDecision(ctx context.Context, offer consensus.Offer, c *consensus.Charter, id consensus.JobID, d consensus.Decision) error {
+func (n *Node) keepEnd(ctx context.Context, offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) error {
 	data, err := n.blocks.Get(ctx, c.Roll.Cid)
 	if err != nil {
 		return err
@@ -219,7 +230,7 @@ func (n *Node) keepDecision(ctx context.Context, offer consensus.Offer, c *conse
 	if err != nil {
 		return err
 	}
-	certificate, err := consensus.Assemble(offer.Charter, c, offer.Known(roll), nil, d)
+	certificate, err := consensus.Assemble(offer.Charter, c, offer.Known(roll), ended.Chain, ended.Outcome)
 	if err != nil {
 		return err
 	}

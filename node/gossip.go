@@ -166,6 +166,6 @@ func (n *Node) publish(ctx context.Context, topic string, data []byte) error {
 	return nil
 }
 
-func announcedOf(id consensus.JobID, c *consensus.Charter, ended bool) announcedJob {
-	return announcedJob{Job: id, Request: c.Request, Roster: rosterOf(c), Ended: ended}
+func announcedOf(at consensus.Height, ended bool) announcedJob {
+	return announcedJob{Job: at.Job, Request: at.Charter.Request, Roster: rosterOf(at.Roster()), Ended: ended}
 }

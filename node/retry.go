@@ -69,7 +69,7 @@ func (n *Node) successor(ctx context.Context, request consensus.RequestID, old c
 // inputs are here, or come from its members.
 func (n *Node) requestOf(ctx context.Context, c *consensus.Charter) (submitter.Request, error) {
 	r := submitter.Request{Class: c.Class}
-	from := rosterOf(c)
+	from := rosterOf(c.Roster)
 	data, err := n.fetchBlock(ctx, c.Spec.Cid, from)
 	if err == nil {
 		r.Spec, err = jobs.OpenSpec(n.home.network, data)

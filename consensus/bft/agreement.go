@@ -64,25 +64,23 @@ func (m *Machine) heardCertificate(c *certificate) {
 	}
 }
 
-// decide decides on q commits of one round, and reports whether the job is
+// decide decides on q commits of one round, and reports whether this height is
 // decided.
 func (m *Machine) decide() bool {
 	for _, b := range m.rounds.ballots {
-		if m.decision != nil {
-			break
-		}
 		if set, ok := m.quorum(b.round, b.commits); ok {
 			if c, ok := m.known(set.Value); ok {
-				m.conclude(consensus.Decision{Value: c.value, Commits: set})
+				m.conclude(consensus.Decision{Height: m.at.Number, Value: c.value, Commits: set})
+				return true
 			}
 		}
 	}
-	return m.decision != nil
+	return false
 }
 
 // vote says in this round whatever can be said, each once.
 func (m *Machine) vote() {
-	if m.entry.started == nil {
+	if !m.acts() {
 		return
 	}
 	m.propose()
@@ -95,7 +93,7 @@ func (m *Machine) vote() {
 // its own.
 func (m *Machine) propose() {
 	r := &m.rounds
-	if r.round == 0 || m.leader(r.round) != m.cfg.Self || r.said(consensus.KindPropose) {
+	if r.round == 0 || m.leader(r.round) != m.seat || r.said(consensus.KindPropose) {
 		return
 	}
 	if r.quorate == 0 && m.reached(r.round) >= m.t.Quorum {
@@ -174,7 +172,12 @@ func (m *Machine) cast(kind consensus.Kind, value consensus.Hash, payload *conse
 	s := slot{Kind: kind, Round: m.rounds.round, Value: value, Payload: payload}
 	m.rounds.own = append(m.rounds.own, s)
 	m.record(RecordSlot, s)
-	m.say(s.outgoing())
+	m.say(m.slot(s))
+}
+
+// slot is an own statement of this height.
+func (m *Machine) slot(s slot) Outgoing {
+	return m.bound(Outgoing{Kind: s.Kind, Round: s.Round, Value: s.Value, Payload: s.Payload})
 }
 
 func (r *rounds) said(kind consensus.Kind) bool {
@@ -184,7 +187,7 @@ func (r *rounds) said(kind consensus.Kind) bool {
 // leave enters another round when many members are ahead, or this one's time is
 // over, and reports whether it did.
 func (m *Machine) leave() bool {
-	if m.entry.started == nil {
+	if !m.acts() {
 		return false
 	}
 	r := &m.rounds
@@ -226,7 +229,7 @@ func (m *Machine) timed() bool {
 	if len(m.valid) == 0 && r.highest == nil {
 		return false
 	}
-	return r.round == 0 || r.changes[m.cfg.Self].round >= r.round && m.reached(r.round) >= m.t.Quorum
+	return r.round == 0 || r.changes[m.seat].round >= r.round && m.reached(r.round) >= m.t.Quorum
 }
 
 // duration is T0 * 1.5^min(r,10), at most RoundMax, in milliseconds.
@@ -255,19 +258,19 @@ func (m *Machine) enter(round uint32) {
 }
 
 // changed takes a round change: the highest of each seat counts.
-func (m *Machine) changed(msg Message) {
+func (m *Machine) changed(seat int, msg Message) {
 	if msg.Round == 0 || msg.Round > lastRound {
 		return
 	}
-	c := &m.rounds.changes[msg.From]
+	c := &m.rounds.changes[seat]
 	m.heardCertificate(certificateOf(msg.Payload))
 	switch {
 	case msg.Round == c.round:
-		m.compare(msg, c.vote)
+		m.compare(seat, msg, c.vote)
 	case msg.Round > c.round:
 		before := c.round
 		*c = change{msg.Round, vote{msg.Value, msg.Proof}}
-		m.catchUp(msg.From, before)
+		m.catchUp(seat, before)
 	}
 }
 
@@ -275,12 +278,12 @@ func (m *Machine) changed(msg Message) {
 // below that it kept nothing of this round.
 func (m *Machine) catchUp(seat int, before uint32) {
 	r := &m.rounds
-	if seat == m.cfg.Self || before+1 >= r.round || r.changes[seat].round+1 < r.round {
+	if seat == m.seat || before+1 >= r.round || r.changes[seat].round+1 < r.round {
 		return
 	}
 	for _, s := range r.own {
-		out := s.outgoing()
-		out.To = []int{seat}
+		out := m.slot(s)
+		out.To = []int{m.at.Members[seat]}
 		m.say(out)
 	}
 }
@@ -289,7 +292,7 @@ func (m *Machine) catchUp(seat int, before uint32) {
 // order that job and height give.
 func (m *Machine) leader(round uint32) int {
 	if m.rounds.leaders == nil {
-		m.rounds.leaders = leaders(m.cfg.Job, 0, m.t.N)
+		m.rounds.leaders = leaders(m.cfg.Job, m.at.Number, m.t.N)
 	}
 	return m.rounds.leaders[uint64(round)%uint64(m.t.N)]
 }

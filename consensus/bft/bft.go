@@ -10,11 +10,15 @@
 // gives a Tick at Wake. What this member signs counts here only when it comes
 // back as a Message from its own seat: then it is durable and has a proof.
 //
+// Peers are named by party (see consensus.Height): a party is the same peer in
+// every height of a job; a seat may change hands.
+//
 // The parts: start.go (accept, started, witness, void), execution.go (runs,
 // beats, backups, commit and reveal), evidence.go (reports, and which values
 // they make valid), blocks.go (what must be fetched), agreement.go (rounds),
-// votes.go (who said what in a round), record.go (what is durable, and how it is
-// read back), view.go (for people).
+// votes.go (who said what in a round), suspect.go (who is lost, and who would
+// take its seat), heights.go (one roster after the other), record.go (what is
+// durable, and how it is read back), view.go (for people).
 package bft
 
 import (
@@ -28,6 +32,7 @@ type Timing struct {
 	Round    int64 // T0: how long round 0 may last once a value is valid
 	RoundMax int64 // no round lasts longer
 	Timeout  int64 // of one run
+	Patience int64 // silence after which a member is suspected; 0: nobody is
 }
 
 // Config is what a machine is made of.
@@ -36,8 +41,9 @@ type Config struct {
 	Genesis admission.Genesis
 	Job     consensus.JobID
 	Charter *consensus.Charter // validated
-	Self    int                // own seat
+	Self    int                // own party
 	Runners []int              // seats that may execute, in roster order: the first begin, the others are backups
+	Spares  []int              // reserves that may execute, as parties
 	Timing  Timing
 	Salt    [16]byte // secret from which the salts of this member's reports are derived
 }
@@ -50,16 +56,23 @@ type Input interface{ input() }
 type AcceptJob struct{}
 
 // Witnessed says that this member has the charter durable and was shown q
-// accepts, checked: it votes, and need not execute. The accepts come with it,
-// since a job whose deadline has passed is forgotten unless it starts.
-type Witnessed struct{ Accepts []consensus.Vote }
+// accepts and the handovers so far, checked: it votes, and need not execute, or
+// stands by where it is a reserve. They come with it, since a job whose deadline
+// has passed is forgotten unless it starts.
+type Witnessed struct {
+	Accepts []consensus.Vote
+	Chain   []consensus.Decision
+}
 
-// Message is a checked message: the sender has the seat, and everything in it
-// is verified. From is -1 for a note that somebody without a seat relays.
+// Message is a checked message: the sender is the party, in the incarnation that
+// the charter names but for Gone, and everything in it is verified. What belongs
+// to a height was said by a member of that height. From is -1 for a note that
+// somebody relays whom the charter does not name.
 type Message struct {
 	From    int
 	Kind    consensus.Kind // 0 for a note
 	Note    consensus.Note // 0 for a signed statement
+	Height  uint64
 	Round   uint32
 	Value   consensus.Hash
 	Proof   consensus.Proof    // of a signed statement
@@ -122,10 +135,12 @@ type Record struct {
 
 // Outgoing is something to say. The caller fills in and signs the statement.
 type Outgoing struct {
-	To        []int // seats; nil: every seat, self included; empty but not nil: no member
+	To        []int // parties; nil: the charter's roster, self included; empty but not nil: no member
 	Submitter bool  // also to the submitter
 	Kind      consensus.Kind
 	Note      consensus.Note
+	Height    uint64         // of what belongs to a height
+	Previous  consensus.Hash // above height 0: the decision that the statement is bound to
 	Round     uint32
 	Value     consensus.Hash
 	Payload   *consensus.Payload
@@ -143,25 +158,31 @@ type Execute struct{ Run uint64 }
 type Fetch struct {
 	Value consensus.Value
 	Hash  consensus.Hash
-	From  []int // seats that claim to hold the blocks
+	From  []int // parties that claim to hold the blocks
 }
 
 // StartedJob says that q accepts are durable.
 type StartedJob struct{}
 
+// Reached says that members were replaced, durably: Height is the one that
+// follows.
+type Reached struct{ Height consensus.Height }
+
 // Decided says that the job has its outcome, durable in Records of this Ready
 // or an earlier one.
-type Decided struct{ Decision consensus.Decision }
+type Decided struct{ consensus.Conclusion }
 
 // Abandon gives up the job's place in the queue: accept_by passed without q
 // accepts. Charter and accepts are kept: late accepts still start the job.
 type Abandon struct{}
 
-// Expire forgets a job that never started: its deadline has passed.
+// Expire forgets a job that never started here, when its deadline has passed, or
+// for which this node stood by and was not needed.
 type Expire struct{}
 
-// Equivocation reports two different statements of one seat for one slot, said
-// here or shown by others. It is told once for each seat, also after Decided.
+// Equivocation reports two different statements for one slot, by the holder of a
+// seat, said here or shown by others. It is told once for each holder, also after
+// Decided.
 type Equivocation struct {
 	Seat          int
 	First, Second consensus.Signed
@@ -174,6 +195,7 @@ type Disagreement struct{ Report consensus.SignedReport }
 func (Execute) effect()      {}
 func (Fetch) effect()        {}
 func (StartedJob) effect()   {}
+func (Reached) effect()      {}
 func (Decided) effect()      {}
 func (Abandon) effect()      {}
 func (Expire) effect()       {}

@@ -52,20 +52,20 @@ func (m *Machine) fetching(hash consensus.Hash) *fetch {
 	return nil
 }
 
-// claimers are the seats that reported a value or prepared it: both say that
+// claimers are the parties that reported a value or prepared it: both say that
 // its blocks are durable there.
 func (m *Machine) claimers(hash consensus.Hash) []int {
-	var seats []int
-	for seat := range m.t.N {
-		if seat != m.cfg.Self && m.claims(seat, hash) {
-			seats = append(seats, seat)
+	var parties []int
+	for seat, party := range m.at.Members {
+		if party != m.cfg.Self && m.claims(seat, hash) {
+			parties = append(parties, party)
 		}
 	}
-	return seats
+	return parties
 }
 
 func (m *Machine) claims(seat int, hash consensus.Hash) bool {
-	if slices.ContainsFunc(m.evidence.reports[seat], func(r shown) bool { return r.hash == hash }) {
+	if slices.ContainsFunc(m.reportsOf(seat), func(r shown) bool { return r.hash == hash }) {
 		return true
 	}
 	for _, b := range m.rounds.ballots {

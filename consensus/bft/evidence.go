@@ -8,14 +8,15 @@ import (
 )
 
 // evidence is what makes values valid (protocol, section 5). It only grows, so
-// a value that is valid stays valid.
+// a value that is valid stays valid; but a handover, which lapses: see watch.
 type evidence struct {
-	reports [][]shown         // by seat: at most two, for different values
-	commits []*consensus.Hash // by seat: the first ReportCommit
+	reports [][]shown         // by party: at most two, for different values
+	commits []*consensus.Hash // by party: the first ReportCommit
 	cancel  *consensus.Cancel // durable
 	held    []consensus.Hash  // values whose blocks are durable here
 	fetches []fetch           // those on their way
 	fixed   []choice          // the values that carry nothing of their own; nil until wanted
+	moves   []choice          // handovers of this height that were valid here, the last ones
 	news    bool              // something came that values were not judged by yet
 }
 
@@ -51,40 +52,40 @@ func (m *Machine) choice(v consensus.Value) choice {
 }
 
 // reportCommit takes what a seat binds itself to: the first counts.
-func (m *Machine) reportCommit(seat int, hash consensus.Hash) {
-	if m.evidence.commits[seat] != nil {
+func (m *Machine) reportCommit(party int, hash consensus.Hash) {
+	if m.evidence.commits[party] != nil {
 		return
 	}
-	m.evidence.commits[seat] = &hash
-	m.runs.tracks[seat].committed = m.now
+	m.evidence.commits[party] = &hash
+	m.runs.tracks[party].committed = m.now
 }
 
 // report takes a report, the sender's own or relayed. It counts only if it
 // opens the commit held from its executor, if one is held.
 func (m *Machine) report(r consensus.SignedReport) {
-	seat := int(r.Seat)
-	m.entry.shown[seat] = true
+	party := int(r.Seat)
+	m.entry.shown[party] = true
 	c := m.choice(r.Report.Value)
-	held := m.evidence.reports[seat]
+	held := m.evidence.reports[party]
 	if len(held) == 2 || len(held) == 1 && held[0].hash == c.hash {
 		return
 	}
-	if commit := m.evidence.commits[seat]; commit != nil && m.commitHash(seat, r.Report) != *commit {
+	if commit := m.evidence.commits[party]; commit != nil && m.commitHash(party, r.Report) != *commit {
 		return
 	}
-	m.evidence.reports[seat] = append(held, shown{r, c.hash})
+	m.evidence.reports[party] = append(held, shown{r, c.hash})
 	m.evidence.news = true
 }
 
-func (m *Machine) commitHash(seat int, r consensus.Report) consensus.Hash {
-	hash, err := r.CommitHash(m.cfg.Network, m.cfg.Job, m.peer(seat))
+func (m *Machine) commitHash(party int, r consensus.Report) consensus.Hash {
+	hash, err := r.CommitHash(m.cfg.Network, m.cfg.Job, m.peer(party))
 	if err != nil {
 		panic(err) // reports are validated before they come here
 	}
 	return hash
 }
 
-func (m *Machine) peer(seat int) admission.Key { return m.cfg.Charter.Roster[seat].Peer }
+func (m *Machine) peer(party int) admission.Key { return m.cfg.Charter.Party(party).Peer }
 
 func (m *Machine) learnEvidence(p *consensus.Payload) {
 	for _, r := range p.Reports {
@@ -119,17 +120,38 @@ func (m *Machine) cancelNote(c consensus.Cancel) Outgoing {
 
 // judge finds the values that this member may take by itself, best first.
 func (m *Machine) judge() {
-	if m.entry.started == nil || !m.evidence.news {
+	if !m.acts() || !m.evidence.news {
 		return
 	}
 	m.evidence.news = false
 	m.valid = slices.DeleteFunc(m.candidates(), func(c choice) bool { return !m.mayTake(c) })
+	if v, ok := m.handover(); ok && !m.entry.voided {
+		m.valid = append(m.valid, m.move(v))
+	}
 	slices.SortFunc(m.valid, func(a, b choice) int {
 		if a.value.Less(b.value, a.hash, b.hash) {
 			return -1
 		}
 		return 1
 	})
+}
+
+// move remembers a handover that is valid here: votes for it may come when it is
+// valid no more.
+func (m *Machine) move(v consensus.Value) choice {
+	c := m.choice(v)
+	if !slices.ContainsFunc(m.evidence.moves, func(d choice) bool { return c.hash == d.hash }) {
+		m.evidence.moves = append(m.evidence.moves[max(len(m.evidence.moves)-maxMoves+1, 0):], c)
+	}
+	return c
+}
+
+// maxMoves bounds the handovers that are remembered.
+const maxMoves = 8
+
+// hasOutcome reports whether a value is valid here that would end the job.
+func (m *Machine) hasOutcome() bool {
+	return len(m.valid) > 0 && m.valid[0].value.Kind != consensus.Handover
 }
 
 // mayTake reports whether this member may prepare c of its own accord. One that
@@ -150,8 +172,8 @@ func (m *Machine) mayTake(c choice) bool {
 // fixed ones unless nothing can speak for them.
 func (m *Machine) candidates() []choice {
 	var list []choice
-	for _, reports := range m.evidence.reports {
-		for _, r := range reports {
+	for seat := range m.at.Members {
+		for _, r := range m.reportsOf(seat) {
 			if !slices.ContainsFunc(list, func(c choice) bool { return c.hash == r.hash }) {
 				list = append(list, choice{r.Report.Value, r.hash})
 			}
@@ -171,6 +193,9 @@ func (m *Machine) candidates() []choice {
 
 // isValid reports whether the evidence held makes c valid.
 func (m *Machine) isValid(c choice) bool {
+	if c.value.Kind == consensus.Handover {
+		return m.mayHandOver(c.value)
+	}
 	reports, need := m.support(c)
 	return len(reports) >= need
 }
@@ -188,6 +213,8 @@ const never = 1 << 30
 // many it takes.
 func (m *Machine) support(c choice) (reports []consensus.SignedReport, need int) {
 	switch {
+	case c.value.Kind == consensus.Handover: // see mayHandOver
+		return nil, 0
 	case c.value.Kind == consensus.Cancelled:
 		if m.evidence.cancel == nil && m.entry.void == nil {
 			need = never
@@ -211,8 +238,8 @@ func (m *Machine) support(c choice) (reports []consensus.SignedReport, need int)
 // matching returns the reports for one value, each seat's at most once.
 func (m *Machine) matching(hash consensus.Hash) []consensus.SignedReport {
 	var list []consensus.SignedReport
-	for _, reports := range m.evidence.reports {
-		for _, r := range reports {
+	for seat := range m.at.Members {
+		for _, r := range m.reportsOf(seat) {
 			if r.hash == hash {
 				list = append(list, r.SignedReport)
 			}
@@ -228,7 +255,8 @@ func (m *Machine) matching(hash consensus.Hash) []consensus.SignedReport {
 func (m *Machine) differing(failed bool) []consensus.SignedReport {
 	var list, matched []consensus.SignedReport
 	taken := map[consensus.Hash]int{}
-	for _, reports := range m.evidence.reports {
+	for seat := range m.at.Members {
+		reports := m.reportsOf(seat)
 		if len(reports) == 0 {
 			continue
 		}
@@ -289,16 +317,18 @@ func (m *Machine) known(hash consensus.Hash) (choice, bool) {
 			return b.proposal.choice, true
 		}
 	}
-	for seat := range m.evidence.reports {
-		for _, r := range m.evidence.reports[seat] {
+	for _, reports := range m.evidence.reports {
+		for _, r := range reports {
 			if r.hash == hash {
 				return choice{r.Report.Value, hash}, true
 			}
 		}
 	}
-	for _, c := range m.fixed() {
-		if c.hash == hash {
-			return c, true
+	for _, list := range [][]choice{m.fixed(), m.evidence.moves} {
+		for _, c := range list {
+			if c.hash == hash {
+				return c, true
+			}
 		}
 	}
 	return choice{}, false

@@ -14,7 +14,7 @@ type runs struct {
 	exhausted bool    // one more was wanted, and there was none
 	called    int64   // when the last of them was called
 	showFrom  int64   // since when reports can be shown: f+1 commits, or no backup left
-	tracks    []track // by seat
+	tracks    []track // by party
 
 	run      uint64            // own: the number of the last run begun, durable
 	running  bool              // as last told by the caller
@@ -35,7 +35,7 @@ type track struct {
 }
 
 const (
-	patience = 3      // beats
+	patience = 3      // beats that an executor may miss
 	grace    = 10_000 // milliseconds that a run may go on after its timeout
 )
 
@@ -46,11 +46,11 @@ func (m *Machine) blind() bool { return m.cfg.Charter.Fault == consensus.Byzanti
 // execute calls executors, begins or goes on with the own run, and shows its
 // report when that is due.
 func (m *Machine) execute() {
-	if m.entry.started == nil {
+	if !m.acts() {
 		return
 	}
 	m.callExecutors()
-	if m.runs.run == 0 && m.isActive(m.cfg.Self) {
+	if m.runs.run == 0 && m.isActive(m.seat) && m.canRun(m.seat) {
 		m.beginRun()
 	}
 	m.showReport()
@@ -73,14 +73,14 @@ func (m *Machine) callExecutors() {
 		}
 		m.call(why)
 	}
-	commits := count(m.evidence.commits, func(c *consensus.Hash) bool { return c != nil })
+	commits := count(m.at.Members, func(party int) bool { return m.evidence.commits[party] != nil })
 	if r.showFrom == 0 && (commits >= m.t.Suspicion || r.exhausted) {
 		r.showFrom = m.now
 	}
 }
 
 func (m *Machine) call(why string) {
-	t := &m.runs.tracks[m.cfg.Runners[m.runs.active]]
+	t := m.track(m.cfg.Runners[m.runs.active])
 	t.called, t.why = m.now, why
 	m.runs.called = m.now
 	m.runs.active++
@@ -97,7 +97,7 @@ func (m *Machine) wantsBackup() (why string, wanted bool) {
 	due := 0
 	why = "the reports do not match"
 	for _, seat := range m.cfg.Runners[:m.runs.active] {
-		if len(m.evidence.reports[seat]) > 0 {
+		if len(m.reportsOf(seat)) > 0 {
 			continue
 		}
 		until, reason := m.dueUntil(seat)
@@ -107,13 +107,13 @@ func (m *Machine) wantsBackup() (why string, wanted bool) {
 			why = reason
 		}
 	}
-	if len(m.valid) == 0 && !m.canBecomeValid(due) {
+	if !m.hasOutcome() && !m.canBecomeValid(due) {
 		return why, true
 	}
 	if m.isDisputed() {
 		return "members do not agree on the evidence", true
 	}
-	if len(m.valid) == 0 {
+	if !m.hasOutcome() {
 		return "", false
 	}
 	f := m.fetching(m.valid[0].hash)
@@ -129,7 +129,7 @@ func (m *Machine) wantsBackup() (why string, wanted bool) {
 func (m *Machine) isDisputed() bool {
 	_, held := m.best()
 	return m.rounds.round > uint32(m.t.Suspicion) && uint32(m.runs.active) < m.rounds.round &&
-		m.rounds.highest == nil && (held || len(m.valid) == 0)
+		m.rounds.highest == nil && (held || !m.hasOutcome())
 }
 
 // canBecomeValid reports whether so many reports more could make any value valid.
@@ -145,8 +145,11 @@ func (m *Machine) canBecomeValid(due int) bool {
 // dueUntil returns the time until which a called executor's report is awaited,
 // and why no longer.
 func (m *Machine) dueUntil(seat int) (int64, string) {
-	t, timing := m.runs.tracks[seat], m.cfg.Timing
+	t, timing := m.track(seat), m.cfg.Timing
 	wait := patience * timing.Beat
+	if !m.canRun(seat) {
+		return 0, "a member that cannot execute took the seat of one that could"
+	}
 	if t.committed != 0 {
 		if m.runs.showFrom == 0 {
 			return math.MaxInt64, ""
@@ -247,16 +250,16 @@ func (m *Machine) sendBeat() {
 	}
 }
 
-func (m *Machine) beat(seat int, b consensus.Beat) {
-	if seat < 0 {
+func (m *Machine) beat(party int, b consensus.Beat) {
+	if party < 0 {
 		return
 	}
-	t := &m.runs.tracks[seat]
+	t := &m.runs.tracks[party]
 	t.heard, t.done = m.now, b.Done
 	if b.Running && t.running == 0 {
 		t.running = m.now
 	}
-	m.entry.shown[seat] = true
+	m.entry.shown[party] = true
 }
 
 func (m *Machine) runStatements() []Outgoing {
@@ -271,16 +274,16 @@ func (m *Machine) runStatements() []Outgoing {
 }
 
 func (m *Machine) runAlarms() {
-	if m.entry.started == nil {
+	if !m.acts() {
 		return
 	}
 	m.alarm(m.cfg.Charter.Deadline + 1)
 	if m.isRunning() {
 		m.alarm(m.runs.beatAt)
 	}
-	if len(m.valid) == 0 && !m.runs.exhausted {
+	if !m.hasOutcome() && !m.runs.exhausted {
 		for _, seat := range m.cfg.Runners[:m.runs.active] {
-			if len(m.evidence.reports[seat]) == 0 {
+			if len(m.reportsOf(seat)) == 0 {
 				until, _ := m.dueUntil(seat)
 				m.alarm(until)
 			}

@@ -2,6 +2,7 @@ package bft
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/store/dagcbor"
@@ -17,12 +18,17 @@ type Machine struct {
 	runs     runs     // who executes, and what: execution.go
 	evidence evidence // reports and what they prove: evidence.go
 	valid    []choice // the values this member may take now, best first
-	rounds   rounds   // voting: agreement.go
+
+	at     consensus.Height     // the present height: heights.go
+	seat   int                  // own, at this height; -1: none
+	chain  []consensus.Decision // the handovers before it
+	watch  watch                // who is silent: suspect.go
+	rounds rounds               // voting: agreement.go
 
 	decision *consensus.Decision
-	told     []int64 // by seat: when it was last answered with the decision
-	knows    []bool  // by seat: it has shown a decision
-	accused  []bool  // by seat: its equivocation was told
+	told     []int64 // by party: when it was last answered with a decision
+	knows    []bool  // by party: it has shown the outcome
+	accused  []bool  // by party: its equivocation was told
 
 	ready  Ready // of the step under way
 	wakeAt int64 // likewise
@@ -31,11 +37,12 @@ type Machine struct {
 // New returns the machine of a job of which nothing is durable yet.
 func New(cfg Config) *Machine {
 	t := cfg.Charter.Thresholds()
-	m := &Machine{cfg: cfg, t: t, told: make([]int64, t.N), knows: make([]bool, t.N), accused: make([]bool, t.N)}
-	m.entry = newEntry(t.N)
-	m.runs = runs{tracks: make([]track, t.N)}
-	m.evidence = evidence{reports: make([][]shown, t.N), commits: make([]*consensus.Hash, t.N)}
-	m.rounds = newRounds(t.N)
+	n := cfg.Charter.Parties()
+	m := &Machine{cfg: cfg, t: t, told: make([]int64, n), knows: make([]bool, n), accused: make([]bool, n)}
+	m.entry = newEntry(n)
+	m.runs = runs{tracks: make([]track, n)}
+	m.evidence = evidence{reports: make([][]shown, n), commits: make([]*consensus.Hash, n)}
+	m.begin(consensus.FirstHeight(cfg.Network, cfg.Job, cfg.Charter))
 	return m
 }
 
@@ -71,7 +78,7 @@ func (m *Machine) take(in Input) {
 	case AcceptJob:
 		m.acceptJob()
 	case Witnessed:
-		m.witness(in.Accepts)
+		m.witness(in)
 	case SubmitterVoid:
 		m.learnVoid(in.Void)
 		m.answerVoid()
@@ -94,9 +101,24 @@ func (m *Machine) take(in Input) {
 
 // advance draws every conclusion from what is known now.
 func (m *Machine) advance() {
-	m.start()
-	m.judge()
-	m.execute()
+	for height := m.at.Number; ; height = m.at.Number {
+		m.start()
+		m.look()
+		m.judge()
+		m.execute()
+		if m.agree(); m.decision != nil {
+			return
+		}
+		if m.at.Number == height {
+			break
+		}
+	}
+	m.fetch()
+}
+
+// agree votes until there is nothing left to say, or this height has its
+// decision.
+func (m *Machine) agree() {
 	for again := true; again; {
 		if m.certify(); m.decide() {
 			return
@@ -104,7 +126,6 @@ func (m *Machine) advance() {
 		m.vote()
 		again = m.leave()
 	}
-	m.fetch()
 }
 
 func (m *Machine) message(msg Message) {
@@ -112,15 +133,24 @@ func (m *Machine) message(msg Message) {
 		m.note(msg)
 		return
 	}
-	if msg.From < 0 || msg.From >= m.t.N {
+	if msg.From < 0 || msg.From >= len(m.knows) {
 		return
 	}
+	if msg.Kind == consensus.KindGone {
+		m.watch.parties[msg.From].gone, m.evidence.news = true, true
+		return
+	}
+	m.hear(msg.From)
 	if msg.Kind == consensus.KindStarted || msg.Kind >= consensus.KindReportCommit {
 		m.entry.shown[msg.From] = true
 	}
 	switch msg.Kind {
 	case consensus.KindAccept:
-		m.accept(msg.From, msg.Proof)
+		if msg.Height > 0 {
+			m.willing(msg)
+		} else {
+			m.accept(msg.From, msg.Proof)
+		}
 	case consensus.KindRefuse:
 		if msg.Payload != nil {
 			m.entry.refused[msg.From] = msg.Payload.Reason
@@ -131,63 +161,90 @@ func (m *Machine) message(msg Message) {
 		m.reportCommit(msg.From, msg.Value)
 	case consensus.KindReport:
 		m.report(consensus.SignedReport{Seat: uint64(msg.From), Report: *msg.Payload.Report, Proof: msg.Proof})
-	case consensus.KindPropose:
-		m.proposed(msg)
-	case consensus.KindPrepare, consensus.KindCommit:
-		m.voted(msg)
-	case consensus.KindRoundChange:
-		m.changed(msg)
+	default:
+		m.atHeight(msg)
+	}
+}
+
+// atHeight takes what belongs to a height: nothing counts but what a member of
+// this one says of it.
+func (m *Machine) atHeight(msg Message) {
+	seat := m.at.SeatOf(msg.From)
+	switch {
+	case msg.Height < m.at.Number:
+		m.answerOlder(msg.From)
+	case msg.Height > m.at.Number || seat < 0:
+	case msg.Kind == consensus.KindSuspect:
+		m.suspect(msg.From, msg.Value)
+	case msg.Kind == consensus.KindPropose:
+		m.proposed(seat, msg)
+	case msg.Kind == consensus.KindPrepare, msg.Kind == consensus.KindCommit:
+		m.voted(seat, msg)
+	case msg.Kind == consensus.KindRoundChange:
+		m.changed(seat, msg)
 	}
 }
 
 func (m *Machine) note(msg Message) {
+	if msg.From >= 0 {
+		m.hear(msg.From)
+	}
 	p := msg.Payload
 	switch msg.Note {
 	case consensus.NoteAccepts:
 		for _, v := range p.Accepts {
 			m.hold(int(v.Seat), v.Proof)
 		}
+		m.climb(p.Chain)
+	case consensus.NoteHandover:
+		m.climb(p.Chain)
 	case consensus.NoteRunning:
 		m.beat(msg.From, *p.Beat)
 	case consensus.NoteEvidence:
 		m.learnEvidence(p)
 	case consensus.NoteHighest:
-		m.heardCertificate(certificateOf(p))
+		if p.Height == m.at.Number {
+			m.heardCertificate(certificateOf(p))
+		}
 	case consensus.NoteDecided:
 		if msg.From >= 0 {
 			m.knows[msg.From] = true
 		}
-		if m.decision == nil {
-			m.heardSet(consensus.KindCommit, p.Decision.Commits)
-			m.conclude(*p.Decision)
-		}
+		m.climb(p.Chain)
+		m.climb([]consensus.Decision{*p.Decision})
 	case consensus.NoteAsk:
 		m.ready.Say = append(m.ready.Say, m.Current(msg.From)...)
 	}
 }
 
-// conclude takes a decision, from own votes or shown by somebody.
+// conclude takes the decision of this height, from own votes or shown by
+// somebody: a handover begins the next height, all else ends the job.
 func (m *Machine) conclude(d consensus.Decision) {
+	if d.Value.Kind == consensus.Handover {
+		m.handOver(d)
+		return
+	}
 	m.decision = &d
 	m.record(RecordDecided, d)
 	m.accuse(d.Value)
-	m.do(Decided{Decision: d})
-	var to []int
-	for _, seat := range m.others() {
-		if !m.knows[seat] {
-			to = append(to, seat)
-		}
-	}
+	m.tellDecided(func(party int) bool { return m.knows[party] })
+}
+
+// tellDecided tells the outcome here, and to all parties but those excepted.
+func (m *Machine) tellDecided(except func(party int) bool) {
+	m.do(Decided{consensus.Conclusion{Chain: m.chain, Outcome: *m.decision}})
+	to := slices.DeleteFunc(append(m.parts(), m.watch.asked...), func(party int) bool { return party == m.cfg.Self || except(party) })
 	if len(to) > 0 {
 		m.say(m.decided(to))
 	}
 }
 
 func (m *Machine) decided(to []int) Outgoing {
-	return Outgoing{To: to, Note: consensus.NoteDecided, Value: m.decision.Commits.Value, Payload: &consensus.Payload{Decision: m.decision}}
+	return Outgoing{To: to, Note: consensus.NoteDecided, Value: m.decision.Commits.Value,
+		Payload: &consensus.Payload{Chain: m.chain, Decision: m.decision}}
 }
 
-// answer tells whoever still votes what was decided: each seat at most once in
+// answer tells whoever still votes what was decided: each party at most once in
 // a round's time (protocol, section 16).
 func (m *Machine) answer(in Input) {
 	if _, ok := in.(SubmitterVoid); ok {
@@ -196,11 +253,12 @@ func (m *Machine) answer(in Input) {
 		m.say(out)
 	}
 	msg, ok := in.(Message)
-	if !ok || msg.From < 0 || msg.From >= m.t.N || msg.From == m.cfg.Self {
+	if !ok || msg.From < 0 || msg.From >= len(m.knows) || msg.From == m.cfg.Self {
 		return
 	}
-	if msg.Kind == consensus.KindPrepare || msg.Kind == consensus.KindCommit {
-		m.voted(msg) // it counts no more, but may contradict what its sender said before
+	vote := msg.Kind == consensus.KindPrepare || msg.Kind == consensus.KindCommit
+	if seat := m.at.SeatOf(msg.From); vote && seat >= 0 && msg.Height == m.at.Number {
+		m.voted(seat, msg) // it counts no more, but may contradict what its sender said before
 	}
 	switch {
 	case msg.Note == consensus.NoteDecided:
@@ -214,26 +272,32 @@ func (m *Machine) answer(in Input) {
 	}
 }
 
-// Current returns what this member would say now to a seat that has heard
+// Current returns what this member would say now to a party that has heard
 // nothing: the decision, or everything it stands for until there is one. The
-// caller says it again, with back-off, but for what the seat has acknowledged.
+// caller says it again, with back-off, but for what the party has acknowledged.
 // Of all this nothing may leave before the Records of earlier steps are durable.
 func (m *Machine) Current(to int) []Outgoing {
-	if to == m.cfg.Self || to < 0 || to >= m.t.N {
+	if to == m.cfg.Self || to < 0 || to >= len(m.knows) {
 		return nil
 	}
+	member := m.at.SeatOf(to) >= 0
 	if m.decision != nil {
-		if m.knows[to] {
+		if m.knows[to] || !member && !m.hadPart(to) {
 			return nil
 		}
 		return []Outgoing{m.decided([]int{to})}
 	}
 	var out []Outgoing
-	if m.entry.started != nil && !m.entry.shown[to] {
-		out = append(out, m.shareAccepts())
+	if len(m.chain) > 0 && (member || m.hadPart(to)) {
+		out = append(out, m.handedOver(nil))
 	}
-	out = append(out, m.statements()...)
-	out = append(out, m.hints()...)
+	if member {
+		if m.acts() && !m.entry.shown[to] {
+			out = append(out, m.shareAccepts())
+		}
+		out = append(out, m.statements()...)
+		out = append(out, m.hints()...)
+	}
 	for i := range out {
 		out[i].To, out[i].Submitter = []int{to}, false
 	}
@@ -242,10 +306,16 @@ func (m *Machine) Current(to int) []Outgoing {
 
 // statements are all that this member has signed and still stands for.
 func (m *Machine) statements() []Outgoing {
+	switch {
+	case m.isReserve() && m.entry.started != nil:
+		return []Outgoing{m.offerOneself()}
+	case m.seat < 0:
+		return nil
+	}
 	out := m.entryStatements()
 	out = append(out, m.runStatements()...)
 	for _, s := range m.rounds.own {
-		out = append(out, s.outgoing())
+		out = append(out, m.slot(s))
 	}
 	return out
 }
@@ -254,8 +324,10 @@ func (m *Machine) statements() []Outgoing {
 // change, the evidence for the value preferred, a cancellation.
 func (m *Machine) hints() []Outgoing {
 	var out []Outgoing
-	if h := m.rounds.highest; h != nil && m.entry.started != nil {
-		out = append(out, Outgoing{Note: consensus.NoteHighest, Round: h.set.Round, Value: h.set.Value, Payload: h.payload()})
+	if h := m.rounds.highest; h != nil && m.acts() {
+		p := h.payload()
+		p.Height = m.at.Number
+		out = append(out, Outgoing{Note: consensus.NoteHighest, Height: m.at.Number, Round: h.set.Round, Value: h.set.Value, Payload: p})
 	}
 	if len(m.valid) > 0 {
 		if reports := m.proof(m.valid[0]); len(reports) > 0 {
@@ -268,7 +340,20 @@ func (m *Machine) hints() []Outgoing {
 	return out
 }
 
-func (m *Machine) say(out Outgoing) { m.ready.Say = append(m.ready.Say, out) }
+// say says a message; to every member of this height, self included, where it
+// does not say to whom.
+func (m *Machine) say(out Outgoing) {
+	if out.To == nil && m.at.Number > 0 {
+		out.To = m.at.Members
+	}
+	m.ready.Say = append(m.ready.Say, out)
+}
+
+// bound binds a statement to this height.
+func (m *Machine) bound(out Outgoing) Outgoing {
+	out.Height, out.Previous = m.at.Number, m.at.Previous
+	return out
+}
 
 // sayAll says a statement without payload to every seat, self included.
 func (m *Machine) sayAll(kind consensus.Kind, value consensus.Hash) {
@@ -285,15 +370,15 @@ func (m *Machine) record(kind RecordKind, body any) {
 	m.ready.Records = append(m.ready.Records, Record{Kind: kind, Data: data})
 }
 
-// others are all seats but the own, in order; never nil.
+// others are all members of this height but this one, by seat; never nil.
 func (m *Machine) others() []int {
-	seats := make([]int, 0, m.t.N)
-	for seat := range m.t.N {
-		if seat != m.cfg.Self {
-			seats = append(seats, seat)
+	parties := make([]int, 0, m.t.N)
+	for _, party := range m.at.Members {
+		if party != m.cfg.Self {
+			parties = append(parties, party)
 		}
 	}
-	return seats
+	return parties
 }
 
 // wake returns the earliest time to come at which something follows from the
@@ -304,6 +389,7 @@ func (m *Machine) wake() int64 {
 		m.entryAlarms()
 		m.runAlarms()
 		m.roundAlarms()
+		m.alarm(m.watch.lookAt)
 	}
 	return m.wakeAt
 }

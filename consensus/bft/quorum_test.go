@@ -22,6 +22,8 @@ type quorum struct {
 	heard    []Outgoing // by the submitter
 	said     []Outgoing
 	speaker  []int // of said
+	charter  *consensus.Charter
+	patience int64
 }
 
 type delivery struct {
@@ -32,13 +34,20 @@ type delivery struct {
 func newQuorum(fault consensus.Fault, f uint64) *quorum {
 	q := &quorum{now: 1_000, lost: func(int, int, Outgoing) bool { return false },
 		value: func(int) consensus.Value { return result("truth") }}
-	charter := testCharter(fault, f, q.now)
-	for seat := range charter.Roster {
-		q.machines = append(q.machines, New(testConfig(charter, seat)))
-	}
-	q.journals = make([][]Record, len(q.machines))
-	q.effects = make([][]Effect, len(q.machines))
+	q.begin(testCharter(fault, f, q.now))
 	return q
+}
+
+// begin makes the machines of a charter's roster. A reserve gets one when it is
+// shown q accepts.
+func (q *quorum) begin(charter *consensus.Charter) {
+	q.charter = charter
+	q.machines = make([]*Machine, charter.Parties())
+	q.journals = make([][]Record, charter.Parties())
+	q.effects = make([][]Effect, charter.Parties())
+	for seat := range charter.Roster {
+		q.machines[seat] = New(q.config(seat))
+	}
 }
 
 func (q *quorum) inputAll(in Input) {
@@ -79,14 +88,14 @@ func (q *quorum) say(from int, out Outgoing) {
 		q.heard = append(q.heard, out)
 	}
 	for to := range q.machines {
-		if (out.To == nil || slices.Contains(out.To, to)) && !q.lost(from, to, out) {
+		if (out.To == nil && to < len(q.charter.Roster) || slices.Contains(out.To, to)) && !q.lost(from, to, out) {
 			q.queue = append(q.queue, delivery{to, message(from, out)})
 		}
 	}
 }
 
 func message(from int, out Outgoing) Message {
-	return Message{From: from, Kind: out.Kind, Note: out.Note, Round: out.Round, Value: out.Value, Payload: out.Payload,
+	return Message{From: from, Kind: out.Kind, Note: out.Note, Height: out.Height, Round: out.Round, Value: out.Value, Payload: out.Payload,
 		Proof: consensus.Proof{Count: 1, Index: uint64(from)}}
 }
 
@@ -95,9 +104,20 @@ func (q *quorum) settle() {
 	for len(q.queue) > 0 {
 		d := q.queue[0]
 		q.queue = q.queue[1:]
-		if q.machines[d.to] != nil {
+		if q.machines[d.to] == nil {
+			q.standBy(d)
+		} else {
 			q.input(d.to, d.in)
 		}
+	}
+}
+
+// standBy gives a reserve that is shown q accepts its machine, as a member does.
+func (q *quorum) standBy(d delivery) {
+	msg, ok := d.in.(Message)
+	if ok && d.to >= len(q.charter.Roster) && msg.Note == consensus.NoteAccepts && len(q.journals[d.to]) == 0 {
+		q.machines[d.to] = New(q.config(d.to))
+		q.input(d.to, Witnessed{Accepts: msg.Payload.Accepts, Chain: msg.Payload.Chain})
 	}
 }
 
@@ -112,11 +132,18 @@ func (q *quorum) pass(ms int64) {
 	q.settle()
 }
 
+// live lets time pass in small steps.
+func (q *quorum) live(ms int64) {
+	for end := q.now + ms; q.now < end; {
+		q.pass(250)
+	}
+}
+
 // resend queues what every machine would say now to every other.
 func (q *quorum) resend() {
 	for from, m := range q.machines {
 		for to := range q.machines {
-			if m != nil {
+			if m != nil && from != to {
 				for _, out := range m.Current(to) {
 					q.say(from, out)
 				}
@@ -136,12 +163,11 @@ func (q *quorum) restart(t *testing.T, seat int) {
 	q.take(seat, ready)
 }
 
-func (q *quorum) config(seat int) Config {
-	for _, m := range q.machines {
-		if m != nil {
-			cfg := m.cfg
-			return testConfig(cfg.Charter, seat)
-		}
+func (q *quorum) config(party int) Config {
+	cfg := testConfig(q.charter, party)
+	cfg.Timing.Patience = q.patience
+	for i := range q.charter.Reserves {
+		cfg.Spares = append(cfg.Spares, len(q.charter.Roster)+i)
 	}
-	panic("no machine is left")
+	return cfg
 }

@@ -20,7 +20,10 @@ const (
 	RecordHeld    RecordKind = 8  // the hash of a value whose blocks are durable
 	RecordLock    RecordKind = 9  // the certificate locked on
 	RecordSlot    RecordKind = 10 // an own statement, exactly
-	RecordDecided RecordKind = 11 // consensus.Decision
+	RecordDecided RecordKind = 11 // consensus.Decision: the outcome
+
+	RecordHandover RecordKind = 12 // consensus.Decision: what follows belongs to the next height
+	RecordSuspect  RecordKind = 13 // a party that this member suspects
 )
 
 // mark is the body of a record whose kind says all.
@@ -35,10 +38,6 @@ type slot struct {
 	Round   uint32
 	Value   consensus.Hash
 	Payload *consensus.Payload
-}
-
-func (s slot) outgoing() Outgoing {
-	return Outgoing{Kind: s.Kind, Round: s.Round, Value: s.Value, Payload: s.Payload}
 }
 
 type lockRecord struct {
@@ -86,13 +85,8 @@ func (m *Machine) replay(r Record) error {
 	case RecordCancel:
 		m.evidence.cancel = new(consensus.Cancel)
 		return dagcbor.Unmarshal(r.Data, m.evidence.cancel)
-	case RecordDecided:
-		var d consensus.Decision
-		if err := dagcbor.Unmarshal(r.Data, &d); err != nil {
-			return err
-		}
-		m.decision = &d
-		return d.Value.Validate()
+	case RecordDecided, RecordHandover, RecordSuspect:
+		return m.replayHeight(r)
 	}
 	return fmt.Errorf("kind %d: %w", r.Kind, consensus.ErrUnsupported)
 }
@@ -137,6 +131,38 @@ func (m *Machine) replayRun(r Record) error {
 	return nil
 }
 
+func (m *Machine) replayHeight(r Record) error {
+	if r.Kind == RecordSuspect {
+		var s suspicion
+		if err := dagcbor.Unmarshal(r.Data, &s); err != nil {
+			return err
+		}
+		if s.Height != m.at.Number || s.Party >= uint64(len(m.watch.parties)) {
+			return fmt.Errorf("suspicion of party %d at height %d: %w", s.Party, s.Height, errJournal)
+		}
+		m.watch.parties[s.Party].suspected, m.watch.parties[s.Party].noted = true, true
+		return nil
+	}
+	var d consensus.Decision
+	if err := dagcbor.Unmarshal(r.Data, &d); err != nil {
+		return err
+	}
+	if d.Height != m.at.Number {
+		return fmt.Errorf("decision of height %d at height %d: %w", d.Height, m.at.Number, errJournal)
+	}
+	if r.Kind == RecordDecided {
+		m.decision = &d
+		return d.Value.Validate()
+	}
+	next, err := m.at.Next(d.Value)
+	if err != nil {
+		return err
+	}
+	m.chain = append(m.chain, d)
+	m.begin(next)
+	return nil
+}
+
 func (m *Machine) replayVote(r Record) error {
 	if r.Kind == RecordLock {
 		var l lockRecord
@@ -170,18 +196,21 @@ func (m *Machine) replayVote(r Record) error {
 // report is gone: the next one begins.
 func (m *Machine) resume() {
 	if m.decision != nil {
-		m.do(Decided{Decision: *m.decision})
-		if others := m.others(); len(others) > 0 {
-			m.say(m.decided(others))
-		}
+		m.tellDecided(func(int) bool { return false })
 		return
 	}
 	m.evidence.news = true
+	if len(m.chain) > 0 {
+		m.do(Reached{Height: m.at})
+	}
 	m.ready.Say = m.statements()
 	if m.entry.voided {
 		m.say(Outgoing{To: []int{}, Submitter: true, Kind: consensus.KindVoided})
 	}
 	if m.entry.started != nil {
+		m.listen()
+	}
+	if m.acts() {
 		m.do(StartedJob{})
 		if m.isRunning() {
 			m.beginRun()

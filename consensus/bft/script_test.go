@@ -248,7 +248,7 @@ func effect(e Effect) string {
 	case Fetch:
 		return fmt.Sprintf("the blocks of %s from %v", plain(e.Value), e.From)
 	case Decided:
-		return fmt.Sprintf("the decision told: %s, in round %d", plain(e.Decision.Value), e.Decision.Commits.Round)
+		return fmt.Sprintf("the decision told: %s, in round %d", plain(e.Outcome.Value), e.Outcome.Commits.Round)
 	case StartedJob:
 		return "the start told"
 	case Abandon:

@@ -212,7 +212,7 @@ func (n *node) do(e Effect) {
 	case Fetch:
 		n.fetch(e, life)
 	case Decided:
-		n.w.decided(n, e.Decision)
+		n.w.decided(n, e.Outcome)
 	}
 }
 

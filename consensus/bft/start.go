@@ -4,17 +4,17 @@ import "github.com/muster-network/muster/consensus"
 
 // entry is how a job comes to life here (protocol, section 4).
 type entry struct {
-	accepted  bool            // durable
-	witnessed bool            // durable
-	void      *consensus.Void // the submitter's, durable
-	voided    bool            // it came before the start
-	abandoned bool            // the place in the queue was given up
-	expired   bool            // all of it was
-	accepts   []*consensus.Proof
-	started   []consensus.Vote // q accepts, durable; nil before the start
-	shown     []bool           // by seat: it has shown that it started
-	refused   []string         // by seat: its reason
-	gaveUp    []bool           // by seat: it said Voided
+	accepted  bool               // durable
+	witnessed bool               // durable
+	void      *consensus.Void    // the submitter's, durable
+	voided    bool               // it came before the start
+	abandoned bool               // the place in the queue was given up
+	expired   bool               // all of it was
+	accepts   []*consensus.Proof // by seat of the charter's roster
+	started   []consensus.Vote   // q accepts, durable; nil before the start
+	shown     []bool             // by party: it has shown that it started
+	refused   []string           // by party: its reason
+	gaveUp    []bool             // by party: it said Voided
 }
 
 func newEntry(n int) entry {
@@ -31,23 +31,25 @@ func (m *Machine) acceptJob() {
 	m.say(Outgoing{Submitter: true, Kind: consensus.KindAccept})
 }
 
-func (m *Machine) witness(accepts []consensus.Vote) {
-	for _, v := range accepts {
+func (m *Machine) witness(in Witnessed) {
+	for _, v := range in.Accepts {
 		m.hold(int(v.Seat), v.Proof)
 	}
 	if !m.entry.witnessed {
 		m.entry.witnessed = true
 		m.record(RecordWitness, mark{})
 	}
+	m.climb(in.Chain) // before the start: it may begin with a seat
 }
 
 // accept takes a member's accept. One that is sent again comes from a member
 // short of q: it is answered with all accepts held.
 func (m *Machine) accept(seat int, proof consensus.Proof) {
+	if seat >= m.t.N {
+		return
+	}
 	if m.entry.accepts[seat] != nil && seat != m.cfg.Self && !m.entry.shown[seat] {
-		out := m.shareAccepts()
-		out.To = []int{seat}
-		m.say(out)
+		m.say(m.shareAcceptsWith(seat))
 	}
 	m.hold(seat, proof)
 }
@@ -69,11 +71,19 @@ func (m *Machine) heldAccepts() []consensus.Vote {
 	return votes
 }
 
-// shareAccepts shows all accepts held: q of them make a witness of whoever sees
-// them. Round tells notes with more accepts from notes with fewer.
+// shareAccepts shows all accepts held, and the handovers so far: q accepts make a
+// witness of a member who sees them, and let a reserve stand by. Round and Height
+// tell notes with more of them from notes with fewer.
 func (m *Machine) shareAccepts() Outgoing {
 	votes := m.heldAccepts()
-	return Outgoing{Note: consensus.NoteAccepts, Round: uint32(len(votes)), Payload: &consensus.Payload{Accepts: votes}}
+	return Outgoing{Note: consensus.NoteAccepts, Height: m.at.Number, Round: uint32(len(votes)),
+		Payload: &consensus.Payload{Accepts: votes, Chain: m.chain}}
+}
+
+func (m *Machine) shareAcceptsWith(party int) Outgoing {
+	out := m.shareAccepts()
+	out.To = []int{party}
+	return out
 }
 
 // start starts the job when q accepts are held, even after accept_by. A member
@@ -86,17 +96,33 @@ func (m *Machine) start() {
 	if votes := m.heldAccepts(); len(votes) >= m.t.Quorum {
 		e.started = votes[:m.t.Quorum]
 		m.record(RecordStarted, e.started)
+		m.evidence.news = true
+		m.listen()
+		if m.isReserve() {
+			m.say(m.offerOneself())
+		}
+		if m.seat < 0 {
+			return
+		}
 		m.say(Outgoing{Submitter: true, Kind: consensus.KindStarted})
 		m.do(StartedJob{})
-		m.evidence.news = true
 		return
+	}
+	if m.cfg.Self >= m.t.N {
+		return // a reserve was shown q accepts: they follow
 	}
 	if m.now > m.cfg.Charter.AcceptBy && !e.abandoned {
 		e.abandoned = true
 		m.do(Abandon{})
 	}
-	if m.now > m.cfg.Charter.Deadline && !e.expired {
-		e.expired = true
+	if m.now > m.cfg.Charter.Deadline {
+		m.expire()
+	}
+}
+
+func (m *Machine) expire() {
+	if !m.entry.expired {
+		m.entry.expired = true
 		m.do(Expire{})
 	}
 }
@@ -142,14 +168,14 @@ func (m *Machine) entryStatements() []Outgoing {
 	if m.entry.accepted {
 		out = append(out, Outgoing{Submitter: true, Kind: consensus.KindAccept})
 	}
-	if m.entry.started != nil {
+	if m.acts() {
 		out = append(out, Outgoing{Submitter: true, Kind: consensus.KindStarted})
 	}
 	return out
 }
 
 func (m *Machine) entryAlarms() {
-	if m.entry.started == nil {
+	if m.entry.started == nil && m.cfg.Self < m.t.N {
 		m.alarm(m.cfg.Charter.AcceptBy + 1)
 		m.alarm(m.cfg.Charter.Deadline + 1)
 	}

@@ -32,6 +32,7 @@ const (
 // View is a snapshot of a machine for people. Times are Unix milliseconds.
 type View struct {
 	Phase    Phase
+	Height   consensus.Height
 	Round    uint32
 	Executed bool // this member's own report is durable
 	Seats    []SeatView
@@ -40,9 +41,10 @@ type View struct {
 	Decision *consensus.Decision
 }
 
-// SeatView is what this member knows of one seat.
+// SeatView is what this member knows of one seat and of who holds it.
 type SeatView struct {
 	Role      Role
+	Silent    bool   // suspected by this member
 	Activated bool   // called to execute
 	Why       string // a backup was called in
 	Accepted  bool
@@ -63,7 +65,7 @@ type SeatView struct {
 
 // View returns a snapshot for people. What it holds must not be changed.
 func (m *Machine) View() View {
-	v := View{Phase: m.phase(), Round: m.rounds.round, Executed: m.runs.report != nil, Decision: m.decision}
+	v := View{Phase: m.phase(), Height: m.at, Round: m.rounds.round, Executed: m.runs.report != nil, Decision: m.decision}
 	if len(m.valid) > 0 {
 		v.Valid = &m.valid[0].value
 	}
@@ -84,21 +86,22 @@ func (m *Machine) phase() Phase {
 		return PhaseVoided
 	case m.entry.started == nil:
 		return PhaseAccepting
-	case len(m.valid) == 0 && m.rounds.highest == nil:
+	case !m.hasOutcome() && m.rounds.highest == nil:
 		return PhaseRunning
 	}
-	if _, ok := m.best(); !ok && len(m.valid) > 0 {
+	if _, ok := m.best(); !ok && m.hasOutcome() {
 		return PhaseFetching
 	}
 	return PhaseAgreeing
 }
 
 func (m *Machine) viewSeat(seat int) SeatView {
-	e, t := &m.entry, m.runs.tracks[seat]
-	s := SeatView{Role: m.role(seat), Activated: m.isActive(seat), Why: t.why, Accepted: e.accepts[seat] != nil,
-		Refused: e.refused[seat], Voided: e.gaveUp[seat], Started: e.shown[seat], Running: t.running != 0,
-		Done: t.done, LastBeat: t.heard, Committed: m.evidence.commits[seat] != nil, Round: m.rounds.changes[seat].round}
-	if reports := m.evidence.reports[seat]; len(reports) > 0 {
+	e, t, party := &m.entry, m.track(seat), m.at.Members[seat]
+	s := SeatView{Role: m.role(seat), Silent: m.watch.parties[party].suspected, Activated: m.isActive(seat), Why: t.why,
+		Accepted: party >= m.t.N || e.accepts[party] != nil, Refused: e.refused[party], Voided: e.gaveUp[party],
+		Started: e.shown[party], Running: t.running != 0, Done: t.done, LastBeat: t.heard, Committed: m.evidence.commits[party] != nil,
+		Round: m.rounds.changes[seat].round}
+	if reports := m.reportsOf(seat); len(reports) > 0 {
 		s.Report = &reports[0].Report.Value
 		s.Use = reports[0].Report.Use
 		s.Disagrees = m.disagrees(reports)
@@ -140,12 +143,12 @@ func (m *Machine) disagrees(reports []shown) bool {
 func (m *Machine) awaits(seat int, phase Phase) bool {
 	switch phase {
 	case PhaseAccepting:
-		return m.entry.accepts[seat] == nil
+		return m.entry.accepts[seat] == nil // at height 0, where seats are parties
 	case PhaseRunning:
-		bound := m.evidence.commits[seat] != nil && m.runs.showFrom == 0 // it waits for others
-		return m.isActive(seat) && len(m.evidence.reports[seat]) == 0 && !bound
+		bound := m.evidence.commits[m.at.Members[seat]] != nil && m.runs.showFrom == 0 // it waits for others
+		return m.isActive(seat) && len(m.reportsOf(seat)) == 0 && !bound
 	case PhaseFetching:
-		return seat == m.cfg.Self
+		return seat == m.seat
 	case PhaseAgreeing:
 		return m.rounds.ballot(m.rounds.round).prepares[seat] == nil
 	}

@@ -95,14 +95,14 @@ func (m *Machine) quorum(round uint32, votes []*vote) (consensus.VoteSet, bool) 
 // proposed takes a proposal, if it comes from the leader of its round. The
 // evidence in it is added to what is known; without a certificate it may stay
 // pending until its value is valid here.
-func (m *Machine) proposed(msg Message) {
+func (m *Machine) proposed(seat int, msg Message) {
 	b := m.rounds.ballot(msg.Round)
-	if b == nil || msg.Round == 0 || msg.From != m.leader(msg.Round) {
+	if b == nil || msg.Round == 0 || seat != m.leader(msg.Round) {
 		return
 	}
 	v := vote{msg.Value, msg.Proof}
 	if b.proposal != nil {
-		m.compare(msg, b.proposal.vote)
+		m.compare(seat, msg, b.proposal.vote)
 		return
 	}
 	b.proposal = &proposal{choice: choice{*msg.Payload.Value, msg.Value}, vote: v, cert: certificateOf(msg.Payload)}
@@ -111,7 +111,7 @@ func (m *Machine) proposed(msg Message) {
 }
 
 // voted takes a prepare or a commit: the first in its slot counts.
-func (m *Machine) voted(msg Message) {
+func (m *Machine) voted(seat int, msg Message) {
 	b := m.rounds.ballot(msg.Round)
 	if b == nil {
 		return
@@ -120,11 +120,11 @@ func (m *Machine) voted(msg Message) {
 	if msg.Kind == consensus.KindCommit {
 		votes = b.commits
 	}
-	if votes[msg.From] != nil {
-		m.compare(msg, *votes[msg.From])
+	if votes[seat] != nil {
+		m.compare(seat, msg, *votes[seat])
 		return
 	}
-	votes[msg.From] = &vote{msg.Value, msg.Proof}
+	votes[seat] = &vote{msg.Value, msg.Proof}
 }
 
 // heardSet takes the votes that a certificate shows like those that their
@@ -132,23 +132,22 @@ func (m *Machine) voted(msg Message) {
 // is found out by what they show each other.
 func (m *Machine) heardSet(kind consensus.Kind, set consensus.VoteSet) {
 	for _, v := range set.Votes {
-		m.voted(Message{From: int(v.Seat), Kind: kind, Round: set.Round, Value: set.Value, Proof: v.Proof})
+		m.voted(int(v.Seat), Message{Kind: kind, Round: set.Round, Value: set.Value, Proof: v.Proof})
 	}
 }
 
 // compare tells of a sender that said two things in one slot.
-func (m *Machine) compare(msg Message, first vote) {
-	if first.value == msg.Value || m.accused[msg.From] {
+func (m *Machine) compare(seat int, msg Message, first vote) {
+	holder := m.at.Members[seat]
+	if first.value == msg.Value || m.accused[holder] {
 		return
 	}
-	m.accused[msg.From] = true
+	m.accused[holder] = true
 	second := vote{msg.Value, msg.Proof}
-	m.do(Equivocation{Seat: msg.From, First: m.signed(msg, first), Second: m.signed(msg, second)})
+	m.do(Equivocation{Seat: seat, First: m.signed(seat, msg, first), Second: m.signed(seat, msg, second)})
 }
 
 // signed is the statement that v is in the slot of msg.
-func (m *Machine) signed(msg Message, v vote) consensus.Signed {
-	seat := m.cfg.Charter.Roster[msg.From]
-	return consensus.Signed{Proof: v.proof, Statement: consensus.Statement{Kind: msg.Kind, Network: m.cfg.Network, Job: m.cfg.Job,
-		Previous: consensus.Hash(m.cfg.Job), Round: msg.Round, Sender: seat.Peer, Incarnation: seat.Incarnation, Value: v.value}}
+func (m *Machine) signed(seat int, msg Message, v vote) consensus.Signed {
+	return consensus.Signed{Proof: v.proof, Statement: m.at.Statement(msg.Kind, seat, msg.Round, v.value)}
 }

@@ -90,6 +90,7 @@ type Drawn struct {
 	Roster   []consensus.Seat // n, in draw order
 	Reserves []consensus.Seat // the next, up to f, as many as remain
 	Runners  []int            // the seats of the roster that meet RunNeeds, ascending
+	Spares   []int            // the reserves that do, as parties (see consensus.Height), ascending
 	Last     Place            // of the roster's last member
 }
 
@@ -173,6 +174,9 @@ func (w *walk) offer(c candidate) (Lack, bool) {
 	}
 	seat := consensus.Seat{Peer: c.entry.Peer, Incarnation: c.entry.Incarnation}
 	if w.full() {
+		if w.runs(c.entry) {
+			w.drawn.Spares = append(w.drawn.Spares, len(w.drawn.Roster)+len(w.drawn.Reserves))
+		}
 		w.drawn.Reserves = append(w.drawn.Reserves, seat)
 		w.taken = append(w.taken, c.entry)
 		return Lack{}, false

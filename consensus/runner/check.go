@@ -31,6 +31,7 @@ type Claim struct {
 	Note        consensus.Note
 	Job         consensus.JobID
 	Height      uint64
+	Previous    consensus.Hash // above height 0
 	Round       uint32
 	Value       consensus.Hash
 	Payload     *consensus.Payload
@@ -45,9 +46,13 @@ type Judge struct {
 }
 
 // NewJudge returns a judge of a valid charter's job.
-func NewJudge(network admission.Network, charter *consensus.Charter, verifier Verifier) *Judge {
-	return &Judge{checker{network, verifier}, newCharterInfo(charter)}
+func NewJudge(network admission.Network, job consensus.JobID, charter *consensus.Charter, verifier Verifier) *Judge {
+	return &Judge{checker{network, verifier}, newCharterInfo(network, job, charter)}
 }
+
+// Reach tells the judge that the job's members were replaced: it knows the
+// statements of this height from now on, too.
+func (j *Judge) Reach(h consensus.Height) { j.info = j.info.reach(h) }
 
 // Check returns what a claim is to a machine, or an error where it is not what
 // a member may say, or where anything in it does not prove itself.
@@ -58,8 +63,11 @@ func (j *Judge) Check(claim Claim) (bft.Input, error) {
 		return j.checker.check(j.info, s)
 	}
 	s.item = item{Kind: claim.Kind, Job: claim.Job, Height: claim.Height, Round: claim.Round, Value: claim.Value, Payload: claim.Payload}
-	if claim.Height != 0 {
-		return nil, fmt.Errorf("height %d: %w", claim.Height, consensus.ErrUnsupported)
+	if claim.Height > 0 {
+		s.item.Previous = &claim.Previous
+	}
+	if !j.info.reached(s.item) {
+		return nil, errAhead
 	}
 	if err := j.checker.Proof(claim.Proof, s.item.statement(j.checker.network, claim.From, claim.Incarnation)); err != nil {
 		return nil, err
@@ -70,26 +78,42 @@ func (j *Judge) Check(claim Claim) (bft.Input, error) {
 // maxReason bounds the reason of a refusal that is kept, in bytes.
 const maxReason = 512
 
-// check verifies that the sender has the seat, and everything that rides along.
+// errAhead is returned for a statement of a height that was not reached here.
+var errAhead = errors.New("of a height that is not known here yet")
+
+// check verifies that the sender may say this, and everything that rides along.
+// A statement is of a height that was reached.
 func (c *checker) check(info *charterInfo, s stashed) (bft.Input, error) {
-	seat, ok := info.seats[s.from]
+	party, ok := info.parties[s.from]
 	if !ok {
-		seat = -1 // anybody may relay what proves itself
+		party = -1 // anybody may relay what proves itself
 	}
+	present := ok && info.charter.Party(party).Incarnation == s.incarnation
 	if s.note != nil {
-		return c.checkNote(info, seat, *s.note)
+		if !present {
+			party = -1
+		}
+		return c.checkNote(info, party, *s.note)
 	}
 	it := s.item
-	if it.Kind == consensus.KindVoid {
+	switch {
+	case it.Kind == consensus.KindVoid && it.Height == 0:
 		if s.from != info.charter.Submitter {
 			return nil, errForeign
 		}
 		return bft.SubmitterVoid{Void: consensus.Void{Incarnation: s.incarnation, Proof: s.proof}}, nil
-	}
-	if seat < 0 || info.charter.Roster[seat].Incarnation != s.incarnation {
+	case it.Kind == consensus.KindGone && it.Height == 0:
+		if !ok || present {
+			return nil, errForeign
+		}
+		return bft.Message{From: party, Kind: it.Kind}, checkName(info.charter.Party(party), it.Value)
+	case !present:
 		return nil, errForeign
 	}
-	in := bft.Message{From: seat, Kind: it.Kind, Round: it.Round, Value: it.Value, Proof: s.proof, Payload: it.Payload}
+	if err := checkStanding(info, party, it); err != nil {
+		return nil, err
+	}
+	in := bft.Message{From: party, Kind: it.Kind, Height: it.Height, Round: it.Round, Value: it.Value, Proof: s.proof, Payload: it.Payload}
 	if it.Payload == nil {
 		if it.Kind == consensus.KindReport || it.Kind == consensus.KindPropose {
 			return in, errors.New("a report or proposal without its payload")
@@ -107,27 +131,58 @@ func (c *checker) check(info *charterInfo, s stashed) (bft.Input, error) {
 	return in, nil
 }
 
+// checkStanding wants a member of the height from whoever speaks at one, a
+// reserve from whoever accepts a seat at the next, and height 0 for all that
+// belongs to the job. A first accept is a member's of the charter's roster.
+func checkStanding(info *charterInfo, party int, it item) error {
+	reserve := party >= len(info.charter.Roster)
+	switch {
+	case it.Kind.Slot() || it.Kind == consensus.KindSuspect:
+		at := info.heights[it.Height]
+		if at.SeatOf(party) < 0 || it.previous() != at.Previous {
+			return errForeign
+		}
+	case it.Kind == consensus.KindAccept && it.Height > 0:
+		if !reserve || it.previous() != info.heights[it.Height-1].Previous {
+			return errForeign
+		}
+	case it.Height > 0 || it.Kind == consensus.KindAccept && reserve:
+		return errForeign
+	}
+	return nil
+}
+
+// checkName verifies that a hash names a seat's holder.
+func checkName(seat consensus.Seat, name consensus.Hash) error {
+	if want, err := seat.Hash(); err != nil || want != name {
+		return errForeign
+	}
+	return nil
+}
+
 func (c *checker) checkPayload(info *charterInfo, it item) error {
 	p := it.Payload
-	switch it.Kind {
-	case consensus.KindReport:
+	if it.Kind == consensus.KindReport {
 		if p.Report == nil {
 			return errors.New("a report without its payload")
 		}
 		return c.checkReport(*p.Report, it.Value)
+	}
+	at := info.heights[it.Height]
+	switch it.Kind {
 	case consensus.KindPropose:
 		if p.Value == nil {
 			return errors.New("a proposal without its value")
 		}
-		if err := c.checkValue(*p.Value, it.Value); err != nil {
+		if err := c.checkValue(at, *p.Value, it.Value); err != nil {
 			return err
 		}
 		if p.Set != nil {
 			if p.Set.Value != it.Value {
 				return errors.New("a proposal whose certificate is for another value")
 			}
-			if err := c.checkSet(info, it.Job, *p.Set); err != nil {
-				return err
+			if err := p.Set.Check(at, consensus.KindPrepare, c.Proof); err != nil {
+				return proved(err)
 			}
 		}
 		return c.checkEvidence(info, it.Job, p)
@@ -139,32 +194,31 @@ func (c *checker) checkPayload(info *charterInfo, it item) error {
 		if err != nil || want != it.Value {
 			return errors.New("a round change that shows another certificate than it signs")
 		}
-		return c.checkHighest(info, it.Job, p)
+		return c.checkHighest(at, p)
 	}
 	return nil
 }
 
-func (c *checker) checkNote(info *charterInfo, seat int, n note) (bft.Message, error) {
-	in := bft.Message{From: seat, Note: n.Note, Payload: n.Payload}
+// checkNote checks what nobody signed. From is the party that brings it, or -1.
+func (c *checker) checkNote(info *charterInfo, from int, n note) (bft.Message, error) {
+	in := bft.Message{From: from, Note: n.Note, Payload: n.Payload}
 	p := n.Payload
-	if n.Note == consensus.NoteAsk {
-		if seat < 0 {
+	switch n.Note {
+	case consensus.NoteAsk, consensus.NoteAlive, consensus.NoteRunning:
+		if from < 0 || n.Note == consensus.NoteRunning && (p == nil || p.Beat == nil) {
 			return in, errForeign
 		}
 		return in, nil
-	}
-	if n.Note == consensus.NoteDecided && p == nil && seat >= 0 {
-		return in, nil // it has decided, and needs nothing
+	case consensus.NoteDecided:
+		if p == nil && from >= 0 {
+			return in, nil // it has decided, and needs nothing
+		}
 	}
 	if p == nil {
 		return in, errFrame
 	}
+	first := info.heights[0]
 	switch n.Note {
-	case consensus.NoteRunning:
-		if seat < 0 || p.Beat == nil {
-			return in, errForeign
-		}
-		return in, nil
 	case consensus.NoteAccepts:
 		if len(p.Accepts) > len(info.charter.Roster) {
 			return in, errFrame
@@ -174,19 +228,27 @@ func (c *checker) checkNote(info *charterInfo, seat int, n note) (bft.Message, e
 				return in, err
 			}
 		}
-		return in, nil
+		_, err := first.Climb(p.Chain, c.Proof)
+		return in, proved(err)
+	case consensus.NoteHandover:
+		_, err := first.Climb(p.Chain, c.Proof)
+		return in, proved(err)
 	case consensus.NoteEvidence:
 		return in, c.checkEvidence(info, n.Job, p)
 	case consensus.NoteHighest:
 		if p.Set == nil {
 			return in, errFrame
 		}
-		return in, c.checkHighest(info, n.Job, p)
+		if p.Height >= uint64(len(info.heights)) {
+			return in, errAhead
+		}
+		return in, c.checkHighest(info.heights[p.Height], p)
 	case consensus.NoteDecided:
 		if p.Decision == nil {
 			return in, errFrame
 		}
-		return in, c.checkDecision(info, n.Job, *p.Decision)
+		_, err := consensus.Conclusion{Chain: p.Chain, Outcome: *p.Decision}.Check(first, c.Proof)
+		return in, proved(err)
 	}
 	return in, fmt.Errorf("note %d: %w", n.Note, consensus.ErrUnsupported)
 }
@@ -195,9 +257,7 @@ func (c *checker) checkAccept(info *charterInfo, job consensus.JobID, v consensu
 	if v.Seat >= uint64(len(info.charter.Roster)) {
 		return errForeign
 	}
-	seat := info.charter.Roster[v.Seat]
-	return proved(c.Proof(v.Proof, consensus.Statement{Kind: consensus.KindAccept, Network: c.network, Job: job,
-		Previous: consensus.Hash(job), Sender: seat.Peer, Incarnation: seat.Incarnation}))
+	return proved(c.Proof(v.Proof, info.heights[0].Statement(consensus.KindAccept, int(v.Seat), 0, consensus.Hash{})))
 }
 
 func (c *checker) checkReport(report consensus.Report, hash consensus.Hash) error {
@@ -214,7 +274,8 @@ func (c *checker) checkReport(report consensus.Report, hash consensus.Hash) erro
 	return nil
 }
 
-func (c *checker) checkValue(v consensus.Value, hash consensus.Hash) error {
+// checkValue verifies that a hash is a value's, and that the height can decide it.
+func (c *checker) checkValue(at consensus.Height, v consensus.Value, hash consensus.Hash) error {
 	if err := v.Validate(); err != nil {
 		return err
 	}
@@ -225,15 +286,18 @@ func (c *checker) checkValue(v consensus.Value, hash consensus.Hash) error {
 	if want != hash {
 		return errors.New("a value that does not have the hash voted for")
 	}
-	return nil
+	if v.Kind == consensus.Handover {
+		_, err = at.Next(v)
+	}
+	return err
 }
 
 func (c *checker) checkEvidence(info *charterInfo, job consensus.JobID, p *consensus.Payload) error {
-	if len(p.Reports) > 2*len(info.charter.Roster) {
+	if len(p.Reports) > 2*info.charter.Parties() {
 		return errFrame
 	}
 	for _, signed := range p.Reports {
-		if signed.Seat >= uint64(len(info.charter.Roster)) {
+		if signed.Seat >= uint64(info.charter.Parties()) {
 			return errForeign
 		}
 		if err := signed.Report.Validate(); err != nil {
@@ -243,7 +307,7 @@ func (c *checker) checkEvidence(info *charterInfo, job consensus.JobID, p *conse
 		if err != nil {
 			return err
 		}
-		seat := info.charter.Roster[signed.Seat]
+		seat := info.charter.Party(int(signed.Seat))
 		err = c.Proof(signed.Proof, consensus.Statement{Kind: consensus.KindReport, Network: c.network, Job: job,
 			Previous: consensus.Hash(job), Sender: seat.Peer, Incarnation: seat.Incarnation, Value: hash})
 		if err != nil {
@@ -261,23 +325,12 @@ func (c *checker) checkEvidence(info *charterInfo, job consensus.JobID, p *conse
 	return nil
 }
 
-func (c *checker) checkSet(info *charterInfo, job consensus.JobID, set consensus.VoteSet) error {
-	return proved(set.Check(consensus.FirstHeight(c.network, job, info.charter), consensus.KindPrepare, c.Proof))
-}
-
-func (c *checker) checkHighest(info *charterInfo, job consensus.JobID, p *consensus.Payload) error {
+func (c *checker) checkHighest(at consensus.Height, p *consensus.Payload) error {
 	if p.Value == nil {
 		return errors.New("a certificate without its value")
 	}
-	if err := c.checkValue(*p.Value, p.Set.Value); err != nil {
+	if err := c.checkValue(at, *p.Value, p.Set.Value); err != nil {
 		return err
 	}
-	return c.checkSet(info, job, *p.Set)
-}
-
-func (c *checker) checkDecision(info *charterInfo, job consensus.JobID, d consensus.Decision) error {
-	if d.Value.Kind == consensus.Handover {
-		return fmt.Errorf("decision: a handover: %w", consensus.ErrUnsupported)
-	}
-	return proved(d.Check(consensus.FirstHeight(c.network, job, info.charter), c.Proof))
+	return proved(p.Set.Check(at, consensus.KindPrepare, c.Proof))
 }

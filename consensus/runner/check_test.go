@@ -28,7 +28,7 @@ func newCourt(t *testing.T) *court {
 	c := &court{t: t, n: n, job: n.Job(consensus.Byzantine, 1), value: consensustest.Result("hello")}
 	c.r = New(Config{Network: n.ID, Genesis: n.Genesis, Signer: n.Nodes[0], Incarnation: n.Nodes[0].Incarnation, Policy: n.Genesis.Policy, Host: noHost{},
 		Clock: func() int64 { return consensustest.Now }})
-	c.info, c.hash = newCharterInfo(c.job.Charter), c.hashOf(c.value)
+	c.info, c.hash = newCharterInfo(c.n.ID, c.job.ID, c.job.Charter), c.hashOf(c.value)
 	return c
 }
 
@@ -215,9 +215,9 @@ func TestOnlyWhatAMachineMayBelieveReachesIt(t *testing.T) {
 		{"an accept with a forged signature", accepts(*change(ptr(c.accept(0)), func(v *consensus.Vote) { v.Proof.Signature[3] ^= 1 })), false},
 
 		{"evidence", evidence(c.report(0), c.report(1)), true},
-		{"evidence in full", evidence(many(8)...), true},
-		{"more evidence than members can give", evidence(many(9)...), false},
-		{"evidence of no seat", evidence(*change(&report, func(r *consensus.SignedReport) { r.Seat = 4 })), false},
+		{"evidence in full", evidence(many(10)...), true},
+		{"more evidence than members can give", evidence(many(11)...), false},
+		{"evidence of no seat", evidence(*change(&report, func(r *consensus.SignedReport) { r.Seat = 5 })), false},
 		{"evidence of another seat", evidence(*change(&report, func(r *consensus.SignedReport) { r.Seat = 2 })), false},
 		{"evidence that was changed", evidence(*change(&report, func(r *consensus.SignedReport) { r.Report.Value = other })), false},
 		{"evidence out of form", evidence(*change(&report, func(r *consensus.SignedReport) { r.Report.Run = 0 })), false},
@@ -276,7 +276,7 @@ func TestACheckedMessageSaysWhoseSeatItIs(t *testing.T) {
 // frame has the signature over all of its statements.
 func TestAJudgeWantsTheProofAndThenTheRules(t *testing.T) {
 	c := newCourt(t)
-	judge := NewJudge(c.n.ID, c.job.Charter, c.r.checker.Verifier)
+	judge := NewJudge(c.n.ID, c.job.ID, c.job.Charter, c.r.checker.Verifier)
 	said := c.n.Statement(c.job, 1, consensus.KindPrepare, 2, c.hash)
 	claim := Claim{From: c.key(1), Incarnation: said.Incarnation, Kind: said.Kind, Job: c.job.ID, Round: 2, Value: c.hash,
 		Proof: consensustest.Prove(c.n.Nodes[c.n.Index(c.key(1))], said)[0]}
@@ -329,7 +329,7 @@ func TestAWatcherHearsOnlyWhatIsProved(t *testing.T) {
 		c.r.tellWatcher(w, s)
 	}
 	if len(heard) != 4 || heard[0].Kind != consensus.KindAccept || heard[0].Seat != 1 || heard[1].Reason != reason ||
-		heard[2].Seat != 2 || heard[2].From != c.key(2) || heard[3].Decision == nil {
+		heard[2].Seat != 2 || heard[2].From != c.key(2) || heard[3].Ended == nil {
 		t.Errorf("heard %+v", heard)
 	}
 	c.r.Forget(c.job.ID)
@@ -342,7 +342,7 @@ func TestAFrameOfAForgerIsABreach(t *testing.T) {
 	c := newCourt(t)
 	out, signed := sealed(t, c.n, []consensus.Kind{consensus.KindAccept}, make([]*consensus.Payload, 1))
 	b := body{Incarnation: c.n.Nodes[0].Incarnation, Count: 1, Siblings: []consensus.Hash{}, Signature: signed.signature, Notes: []note{},
-		Items: []item{{Kind: consensus.KindAccept, Job: out[0].job, Value: out[0].value}}}
+		Items: []item{{Kind: consensus.KindAccept, Job: out[0].job, Value: out[0].key.value}}}
 	b.Signature[0] ^= 1
 	data, err := dagcbor.Marshal(b)
 	if err != nil {

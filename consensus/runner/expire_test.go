@@ -98,7 +98,7 @@ func forSubmitter(t *testing.T, f *fleet, c *Core) []Say {
 		t.Errorf("more than words: %+v", b)
 	}
 	for _, s := range b.Says {
-		if !s.Out.Submitter || s.Seats == nil || len(s.Seats) != 0 || s.Own {
+		if !s.Out.Submitter || s.To == nil || len(s.To) != 0 || s.Own {
 			t.Errorf("not to the submitter alone: %+v", s)
 		}
 	}
@@ -155,4 +155,6 @@ type offers struct {
 	seen bool
 }
 
-func (o *offers) Offered(_ admission.Key, _ consensus.Offer, _ []consensus.Vote) { o.seen = true }
+func (o *offers) Offered(_ admission.Key, _ consensus.Offer, _ []consensus.Vote, _ []consensus.Decision) {
+	o.seen = true
+}

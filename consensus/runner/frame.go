@@ -54,17 +54,26 @@ type body struct {
 	Notes       []note
 }
 
-// item is a statement. Network, sender and incarnation stand in the frame; the
-// previous decision follows from the height.
+// item is a statement. Network, sender and incarnation stand in the frame. The
+// previous decision is the job id at height 0, and is said above it: a receiver
+// that has not heard of it verifies the batch all the same.
 type item struct {
-	_       struct{} `cbor:",toarray"`
-	Index   uint64
-	Kind    consensus.Kind
-	Job     consensus.JobID
-	Height  uint64
-	Round   uint32
-	Value   consensus.Hash
-	Payload *consensus.Payload
+	_        struct{} `cbor:",toarray"`
+	Index    uint64
+	Kind     consensus.Kind
+	Job      consensus.JobID
+	Height   uint64
+	Previous *consensus.Hash // nil at height 0, and only there
+	Round    uint32
+	Value    consensus.Hash
+	Payload  *consensus.Payload
+}
+
+func (i item) previous() consensus.Hash {
+	if i.Previous == nil {
+		return consensus.Hash(i.Job)
+	}
+	return *i.Previous
 }
 
 type note struct {
@@ -119,7 +128,7 @@ const (
 
 // statement rebuilds what the sender signed.
 func (i item) statement(network admission.Network, from admission.Key, incarnation admission.Incarnation) consensus.Statement {
-	return consensus.Statement{Kind: i.Kind, Network: network, Job: i.Job, Height: i.Height, Previous: consensus.Hash(i.Job),
+	return consensus.Statement{Kind: i.Kind, Network: network, Job: i.Job, Height: i.Height, Previous: i.previous(),
 		Round: i.Round, Sender: from, Incarnation: incarnation, Value: i.Value}
 }
 
@@ -132,8 +141,8 @@ func (b body) proofs(network admission.Network, from admission.Key, roots *rootC
 	indexes := make([]int, len(b.Items))
 	leaves := make([][]byte, len(b.Items))
 	for i, it := range b.Items {
-		if it.Height != 0 {
-			return nil, fmt.Errorf("frame: height %d: %w", it.Height, consensus.ErrUnsupported)
+		if (it.Height > 0) != (it.Previous != nil) {
+			return nil, errFrame
 		}
 		leaf, err := it.statement(network, from, b.Incarnation).Leaf()
 		if err != nil {

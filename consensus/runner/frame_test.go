@@ -11,6 +11,7 @@ import (
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/consensus/bft"
 	"github.com/muster-network/muster/consensus/consensustest"
 	"github.com/muster-network/muster/store/dagcbor"
 )
@@ -31,7 +32,7 @@ func sealed(t testing.TB, n *consensustest.Network, kinds []consensus.Kind, payl
 		}
 		out[i].statement = consensus.Statement{Kind: kind, Network: n.ID, Job: job, Previous: consensus.Hash(job), Sender: me.Key(),
 			Incarnation: me.Incarnation, Value: consensus.Hash{byte(i)}}
-		out[i].value = out[i].statement.Value
+		out[i].key = KeyOf(bft.Outgoing{Kind: kind, Value: out[i].statement.Value})
 		leaf, err := out[i].statement.Leaf()
 		if err != nil {
 			t.Fatal(err)

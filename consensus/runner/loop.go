@@ -37,9 +37,9 @@ type peer struct {
 }
 
 type sentKey struct {
-	job  consensus.JobID
-	seat int
-	key  SayKey
+	job   consensus.JobID
+	party int // -1 for somebody whom the charter does not name
+	key   SayKey
 }
 
 // acknowledge is how long an acknowledgement waits for a frame to ride on.
@@ -154,22 +154,42 @@ func (l *loop) open(now int64, ev event) {
 		ev.done <- err
 		return
 	}
-	info := newCharterInfo(ev.open.Config.Charter)
+	info := newCharterInfo(l.r.cfg.Network, id, ev.open.Config.Charter)
+	heights := l.core.Heights(id)
+	for _, h := range heights {
+		info = info.reach(h)
+	}
 	l.r.known.Store(id, info)
 	l.opened = append(l.opened, ev.done)
-	for _, s := range l.stash.take(id) {
-		if in, err := l.r.believe(info, s); err == nil {
-			l.core.Input(now, id, in)
-		}
-	}
+	l.unstash(info, id)
 	if len(ev.open.Records) > 0 {
-		for seat := range ev.open.Config.Charter.Roster {
-			if seat != ev.open.Config.Self {
-				ask := Speech{To: ev.open.Config.Charter.Roster[seat].Peer, Job: id, Note: consensus.NoteAsk}
-				l.spoken = append(l.spoken, ask)
+		last := heights[len(heights)-1]
+		for seat, party := range last.Members {
+			if party != ev.open.Config.Self {
+				l.spoken = append(l.spoken, Speech{To: last.Holder(seat).Peer, Job: id, Note: consensus.NoteAsk})
 			}
 		}
 	}
+}
+
+// unstash takes what came before it could be judged.
+func (l *loop) unstash(info *charterInfo, id consensus.JobID) {
+	for _, s := range l.stash.take(id) {
+		l.judge(info, s)
+	}
+}
+
+// judge hands a message that was kept to its machine and reports whether it did:
+// one of a height to come is kept again.
+func (l *loop) judge(info *charterInfo, s stashed) bool {
+	if s.note == nil && !info.reached(s.item) {
+		l.stash.add(s)
+		return false
+	}
+	if in, err := l.r.believe(info, s); err == nil {
+		l.core.Input(l.r.cfg.Clock(), s.job(), in)
+	}
+	return true
 }
 
 func (l *loop) frame(f frameEvent) {
@@ -191,14 +211,12 @@ func (l *loop) frame(f frameEvent) {
 	}
 	missed := f.unheard
 	for i, s := range f.unknown {
-		if info, ok := l.r.info(s.job()); ok { // opened meanwhile
-			if in, err := l.r.believe(info, s); err == nil {
-				l.core.Input(now, s.job(), in)
-			}
-		} else {
-			// What waits for its charter may be gone before that comes: the
-			// machine does not have it yet.
+		// What waits to be judged may be gone before that: the machine does not
+		// have it yet.
+		if info, ok := l.r.info(s.job()); !ok {
 			l.stash.add(s)
+			missed = append(missed, f.missed[i])
+		} else if !l.judge(info, s) { // opened meanwhile, or a height behind
 			missed = append(missed, f.missed[i])
 		}
 	}
@@ -221,8 +239,8 @@ func (l *loop) heard(p *peer, h have) {
 		missed[at] = true
 	}
 	for i, k := range keys {
-		if k.seat >= 0 && !missed[uint64(i)] {
-			l.core.Acknowledged(k.job, k.seat, k.key)
+		if k.party >= 0 && !missed[uint64(i)] {
+			l.core.Acknowledged(k.job, k.party, k.key)
 		}
 	}
 }
@@ -268,16 +286,23 @@ func (l *loop) do(d Do) {
 		host.Execute(d.Job, e.Run)
 	case bft.Fetch:
 		from := make([]admission.Key, 0, len(e.From))
-		for _, seat := range e.From {
-			from = append(from, d.Charter.Roster[seat].Peer)
+		for _, party := range e.From {
+			from = append(from, d.Charter.Party(party).Peer)
 		}
 		host.Fetch(d.Job, e.Value, e.Hash, from)
 	case bft.StartedJob:
 		host.Started(d.Job)
 	case bft.Decided:
-		host.Decided(d.Job, e.Decision, d.View, recordKeys(d))
+		host.Decided(d.Job, e.Conclusion, d.View, recordKeys(d))
 		if w, ok := l.r.watcher(d.Job); ok {
-			w.heard(Heard{From: l.r.cfg.Signer.Key(), Decision: &e.Decision})
+			w.heard(Heard{From: l.r.cfg.Signer.Key(), Ended: &e.Conclusion})
+		}
+	case bft.Reached:
+		host.Reached(d.Job, e.Height)
+		if info, ok := l.r.info(d.Job); ok {
+			info = info.reach(e.Height)
+			l.r.known.Store(d.Job, info)
+			l.unstash(info, d.Job)
 		}
 	case bft.Equivocation:
 		host.Equivocated(d.Job, d.Charter, e.First, e.Second)

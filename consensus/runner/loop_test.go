@@ -43,7 +43,7 @@ type wired struct {
 	broken  error // of the journal
 	records map[string][]byte
 	sent    int
-	closed  *consensus.Decision // what it knows of a job that ended
+	closed  *consensus.Conclusion // what it knows of a job that ended
 	decided []consensus.Decision
 	gone    [][]byte // the keys it was told with the decision
 	heard   []Heard
@@ -178,7 +178,7 @@ func (n *wired) input(job consensus.JobID, in bft.Input) {
 
 // What follows implements Host.
 
-func (n *wired) Offered(admission.Key, consensus.Offer, []consensus.Vote) {}
+func (n *wired) Offered(admission.Key, consensus.Offer, []consensus.Vote, []consensus.Decision) {}
 
 func (n *wired) Execute(job consensus.JobID, run uint64) {
 	n.input(job, bft.Ran{Run: run, Value: n.outcome()})
@@ -190,13 +190,15 @@ func (n *wired) Fetch(job consensus.JobID, _ consensus.Value, hash consensus.Has
 
 func (n *wired) Started(consensus.JobID) {}
 
-func (n *wired) Decided(_ consensus.JobID, d consensus.Decision, _ bft.View, records [][]byte) {
+func (n *wired) Reached(consensus.JobID, consensus.Height) {}
+
+func (n *wired) Decided(_ consensus.JobID, ended consensus.Conclusion, _ bft.View, records [][]byte) {
 	n.w.mutex.Lock()
 	defer n.w.mutex.Unlock()
 	if !n.durable(bft.RecordDecided, nil) {
 		n.w.t.Error("the outcome is told before it is durable")
 	}
-	n.decided, n.gone = append(n.decided, d), records
+	n.decided, n.gone = append(n.decided, ended.Outcome), records
 }
 
 func (n *wired) Abandoned(consensus.JobID) {}
@@ -205,9 +207,9 @@ func (n *wired) Blocks(consensus.JobID, []consensus.Block) {}
 
 func (n *wired) Inline(context.Context, consensus.Value) []consensus.Block { return nil }
 
-func (n *wired) Closed(consensus.JobID) (consensus.Decision, bool) {
+func (n *wired) Closed(consensus.JobID) (consensus.Conclusion, bool) {
 	if n.closed == nil {
-		return consensus.Decision{}, false
+		return consensus.Conclusion{}, false
 	}
 	return *n.closed, true
 }
@@ -280,7 +282,7 @@ func TestFourRunnersDecideTheSameWhateverIsLost(t *testing.T) {
 			w.settle(10 * time.Minute)
 			w.checkDecided(0, 1, 2, 3)
 			w.mutex.Lock()
-			if loss == 0 && !slices.ContainsFunc(submitter.heard, func(h Heard) bool { return h.Decision != nil }) {
+			if loss == 0 && !slices.ContainsFunc(submitter.heard, func(h Heard) bool { return h.Ended != nil }) {
 				t.Errorf("the submitter heard %d words, and no decision", len(submitter.heard))
 			}
 			w.mutex.Unlock()
@@ -407,7 +409,7 @@ func TestWhoAsksAboutAJobThatEndedIsAnswered(t *testing.T) {
 		ctx, cancel := context.WithCancel(ctx)
 		w := newWires(t, ctx, 1, 0)
 		d := w.n.Decide(w.job, consensustest.Result("hello"))
-		w.seat(1).closed = &d
+		w.seat(1).closed = &consensus.Conclusion{Outcome: d}
 		asker := w.seat(0)
 		asker.runner.Watch(w.job.ID, w.job.Charter, func(h Heard) {
 			w.mutex.Lock()
@@ -421,7 +423,7 @@ func TestWhoAsksAboutAJobThatEndedIsAnswered(t *testing.T) {
 		}
 		w.settle(time.Second)
 		w.mutex.Lock()
-		if len(asker.heard) != 1 || asker.heard[0].Decision == nil || asker.heard[0].From != w.job.Roster[1].Peer {
+		if len(asker.heard) != 1 || asker.heard[0].Ended == nil || asker.heard[0].From != w.job.Roster[1].Peer {
 			t.Errorf("heard %+v", asker.heard)
 		}
 		w.mutex.Unlock()

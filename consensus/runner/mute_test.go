@@ -21,7 +21,7 @@ func newDocket(t *testing.T) *docket {
 	d := &docket{court: newCourt(t), now: consensustest.Now, other: consensus.JobID{9}}
 	d.r.cfg.Clock = func() int64 { return d.now }
 	d.r.known.Store(d.job.ID, d.info)
-	d.r.known.Store(d.other, d.info)
+	d.r.known.Store(d.other, newCharterInfo(d.n.ID, d.other, d.job.Charter))
 	return d
 }
 
@@ -119,10 +119,10 @@ func TestAForgeryShownToASubmitterMutes(t *testing.T) {
 // closedTo is a host that knows no job that ended.
 type closedTo struct{ noHost }
 
-func (closedTo) Decided(consensus.JobID, consensus.Decision, bft.View, [][]byte) {}
+func (closedTo) Decided(consensus.JobID, consensus.Conclusion, bft.View, [][]byte) {}
 
-func (closedTo) Closed(consensus.JobID) (consensus.Decision, bool) {
-	return consensus.Decision{}, false
+func (closedTo) Closed(consensus.JobID) (consensus.Conclusion, bool) {
+	return consensus.Conclusion{}, false
 }
 
 func TestAForgeryInWhatWasKeptForAJobMutesWhenTheJobOpens(t *testing.T) {

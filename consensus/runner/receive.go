@@ -91,7 +91,7 @@ func (r *Runner) offered(from admission.Key, n *note) {
 		r.answer(event{job: n.Job, again: true})
 		return
 	}
-	r.cfg.Host.Offered(from, *n.Payload.Offer, nil)
+	r.cfg.Host.Offered(from, *n.Payload.Offer, nil, nil)
 }
 
 // receiveOne sorts one message: to a watcher, to the loop, or among the
@@ -106,8 +106,8 @@ func (r *Runner) receiveOne(ev *frameEvent, s stashed, position uint64) {
 		r.tellWatcher(w, s)
 	}
 	info, ok := r.info(s.job())
-	if !ok {
-		if r.expects(s) {
+	if !ok || s.note == nil && !info.reached(s.item) {
+		if ok || r.expects(s) {
 			ev.unknown = append(ev.unknown, s)
 			ev.missed = append(ev.missed, position)
 		}
@@ -129,18 +129,18 @@ func (r *Runner) expects(s stashed) bool {
 	if s.note != nil && s.note.Note == consensus.NoteDecided && s.note.Payload == nil {
 		return false // most of these come when the job has ended here, too
 	}
-	if d, ok := r.cfg.Host.Closed(s.job()); ok {
+	if ended, ok := r.cfg.Host.Closed(s.job()); ok {
 		now := r.cfg.Clock()
 		if (s.note == nil || s.note.Note == consensus.NoteAsk) && !r.told.within(s.from, s.job(), now, r.cfg.Policy.Resend) {
 			r.told.note(s.from, s.job(), now)
-			r.answer(event{speak: &Speech{To: s.from, Job: s.job(), Note: consensus.NoteDecided, Payload: &consensus.Payload{Decision: &d}}})
+			r.answer(event{speak: &Speech{To: s.from, Job: s.job(), Note: consensus.NoteDecided, Payload: &consensus.Payload{Chain: ended.Chain, Decision: &ended.Outcome}}})
 		}
 		return false
 	}
 	if s.note != nil && s.note.Note == consensus.NoteAccepts && s.note.Payload != nil && s.note.Payload.Offer != nil {
-		r.cfg.Host.Offered(s.from, *s.note.Payload.Offer, s.note.Payload.Accepts)
+		r.cfg.Host.Offered(s.from, *s.note.Payload.Offer, s.note.Payload.Accepts, s.note.Payload.Chain)
 	}
-	return s.note == nil || s.note.Note != consensus.NoteAsk
+	return s.note == nil || s.note.Note != consensus.NoteAsk && s.note.Note != consensus.NoteAlive
 }
 
 func (r *Runner) tellWatcher(w watcher, s stashed) {
@@ -148,9 +148,10 @@ func (r *Runner) tellWatcher(w watcher, s stashed) {
 		switch p := s.note.Payload; {
 		case p == nil:
 		case s.note.Note == consensus.NoteDecided && p.Decision != nil:
-			err := r.checker.checkDecision(w.info, s.job(), *p.Decision)
-			if r.accuse(s, err); err == nil {
-				w.heard(Heard{From: s.from, Decision: p.Decision})
+			ended := consensus.Conclusion{Chain: p.Chain, Outcome: *p.Decision}
+			_, err := ended.Check(w.info.heights[0], r.checker.Proof)
+			if r.accuse(s, proved(err)); err == nil {
+				w.heard(Heard{From: s.from, Ended: &ended})
 			}
 		case s.note.Note == consensus.NoteAccepts && len(p.Accepts) <= len(w.info.charter.Roster):
 			for _, v := range p.Accepts {
@@ -163,8 +164,8 @@ func (r *Runner) tellWatcher(w watcher, s stashed) {
 		}
 		return
 	}
-	seat, ok := w.info.seats[s.from]
-	if !ok || w.info.charter.Roster[seat].Incarnation != s.incarnation && s.item.Kind != consensus.KindRefuse {
+	seat, ok := w.info.parties[s.from]
+	if !ok || seat >= len(w.info.charter.Roster) || s.item.Height > 0 || w.info.charter.Roster[seat].Incarnation != s.incarnation && s.item.Kind != consensus.KindRefuse {
 		return
 	}
 	h := Heard{From: s.from, Kind: s.item.Kind, Seat: seat, Proof: s.proof}

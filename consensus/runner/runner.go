@@ -36,41 +36,45 @@ type Transport interface {
 // Host is the member's side: what is done when agreement asks for it. No method
 // blocks.
 type Host interface {
-	// Offered brings a charter; accepts are shown by a witness, unchecked.
-	Offered(from admission.Key, offer consensus.Offer, accepts []consensus.Vote)
+	// Offered brings a charter; a witness shows accepts and the handovers so far,
+	// unchecked.
+	Offered(from admission.Key, offer consensus.Offer, accepts []consensus.Vote, chain []consensus.Decision)
 	Execute(job consensus.JobID, run uint64)
 	// Fetch makes the blocks of value durable, then Held must be told.
 	Fetch(job consensus.JobID, value consensus.Value, hash consensus.Hash, from []admission.Key)
 	Started(job consensus.JobID)
-	// Decided tells the outcome, durable here, how the job then stood, and the
+	// Reached tells that members were replaced, and who they are now.
+	Reached(job consensus.JobID, height consensus.Height)
+	// Decided tells how the job ended, durable here, how it then stood, and the
 	// keys of its records, which may go when the outcome is archived.
-	Decided(job consensus.JobID, decision consensus.Decision, standing bft.View, records [][]byte)
+	Decided(job consensus.JobID, ended consensus.Conclusion, standing bft.View, records [][]byte)
 	// Equivocated tells that a peer signed two things in one slot; also of a job
 	// that was decided a moment ago.
 	Equivocated(job consensus.JobID, charter *consensus.Charter, first, second consensus.Signed)
 	// Disagreed tells, before Decided, of a report that the outcome contradicts.
 	Disagreed(job consensus.JobID, report consensus.SignedReport)
 	Abandoned(job consensus.JobID)
-	// Expired tells that a job never started, and that nothing is to be kept of
-	// it: records are the keys of what agreement kept.
+	// Expired tells that a job never started here, or has no need of this node,
+	// and that nothing is to be kept of it: records are the keys of what agreement
+	// kept.
 	Expired(job consensus.JobID, records [][]byte)
 	// Blocks hands over small blocks that came along with a report.
 	Blocks(job consensus.JobID, blocks []consensus.Block)
 	// Inline returns the blocks of a value's tree if they are small, or none.
 	Inline(ctx context.Context, value consensus.Value) []consensus.Block
-	// Closed returns the decision of a job that ended, if it is known.
-	Closed(job consensus.JobID) (consensus.Decision, bool)
+	// Closed returns how a job ended, if it is known.
+	Closed(job consensus.JobID) (consensus.Conclusion, bool)
 }
 
 // Heard is what a submitter is told: a checked statement about its job.
 type Heard struct {
-	From     admission.Key
-	Kind     consensus.Kind // 0 for a decision
-	Seat     int
-	Proof    consensus.Proof
-	Reason   string // of a refusal
-	Accepts  []consensus.Vote
-	Decision *consensus.Decision
+	From    admission.Key
+	Kind    consensus.Kind // 0 for the job's end
+	Seat    int
+	Proof   consensus.Proof
+	Reason  string // of a refusal
+	Accepts []consensus.Vote
+	Ended   *consensus.Conclusion
 }
 
 // Config is what a runner needs.
@@ -105,10 +109,12 @@ type Runner struct {
 	checker checker
 }
 
-// charterInfo is what checking a job's messages takes.
+// charterInfo is what checking a job's messages takes. It does not change: see
+// reach.
 type charterInfo struct {
 	charter *consensus.Charter
-	seats   map[admission.Key]int
+	parties map[admission.Key]int
+	heights []consensus.Height // those reached here, from height 0
 }
 
 type watcher struct {
@@ -162,7 +168,7 @@ func (c *Config) checkCancel(cancel consensus.Cancel, job consensus.JobID, chart
 func (r *Runner) Watch(job consensus.JobID, charter *consensus.Charter, heard func(Heard)) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	r.watch[job] = watcher{info: newCharterInfo(charter), heard: heard}
+	r.watch[job] = watcher{info: newCharterInfo(r.cfg.Network, job, charter), heard: heard}
 }
 
 // Forget ends a Watch.
@@ -186,10 +192,31 @@ func (r *Runner) info(job consensus.JobID) (*charterInfo, bool) {
 	return nil, false
 }
 
-func newCharterInfo(c *consensus.Charter) *charterInfo {
-	info := &charterInfo{charter: c, seats: make(map[admission.Key]int, len(c.Roster))}
-	for i, seat := range c.Roster {
-		info.seats[seat.Peer] = i
+func newCharterInfo(network admission.Network, job consensus.JobID, c *consensus.Charter) *charterInfo {
+	info := &charterInfo{charter: c, parties: make(map[admission.Key]int, c.Parties()),
+		heights: []consensus.Height{consensus.FirstHeight(network, job, c)}}
+	for party := range c.Parties() {
+		info.parties[c.Party(party).Peer] = party
 	}
 	return info
+}
+
+// reach returns info with a height more, if h is the next one.
+func (info *charterInfo) reach(h consensus.Height) *charterInfo {
+	if h.Number != uint64(len(info.heights)) {
+		return info
+	}
+	next := *info
+	next.heights = append(info.heights[:len(info.heights):len(info.heights)], h)
+	return &next
+}
+
+// reached reports whether the height that a statement belongs to was reached
+// here: what is ahead can be judged when its height is known.
+func (info *charterInfo) reached(it item) bool {
+	height := it.Height
+	if it.Kind == consensus.KindAccept && height > 0 {
+		height-- // a reserve's accept precedes its height
+	}
+	return height < uint64(len(info.heights))
 }

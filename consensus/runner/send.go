@@ -15,17 +15,16 @@ type outgoing struct {
 	note      consensus.Note
 	job       consensus.JobID
 	payload   *consensus.Payload
-	self      int // own seat to tell, or -1
+	self      int // own party to tell, or -1
 	to        []destination
-	round     uint32
-	value     consensus.Hash
+	key       SayKey
 	size      int // about, in bytes
 	index     int // among the statements of its batch
 }
 
 type destination struct {
-	peer admission.Key
-	seat int // -1 for somebody without one
+	peer  admission.Key
+	party int // -1 for somebody whom the charter does not name
 }
 
 // send signs the statements among says, and what was spoken, in batches, tells
@@ -59,9 +58,9 @@ func (l *loop) send(says []Say) {
 }
 
 func (l *loop) prepare(s Say) outgoing {
-	o := outgoing{note: s.Out.Note, job: s.Job, round: s.Out.Round, value: s.Out.Value, payload: s.Out.Payload, self: -1, size: 256}
+	o := outgoing{note: s.Out.Note, job: s.Job, key: KeyOf(s.Out), payload: s.Out.Payload, self: -1, size: 256}
 	if s.Out.Kind != 0 {
-		o.statement = l.statement(s.Out.Kind, s.Job, s.Out.Round, s.Out.Value)
+		o.statement = l.statement(s.Job, s.Out)
 		if s.Own {
 			o.self = s.Self
 		}
@@ -84,33 +83,34 @@ func (l *loop) prepare(s Say) outgoing {
 			o.size += 4 << 10
 		}
 	}
-	seats := s.Seats
-	if seats == nil {
-		seats = allSeats[:len(s.Charter.Roster)]
+	parties := s.To
+	if parties == nil {
+		parties = roster[:len(s.Charter.Roster)]
 	}
-	for _, seat := range seats {
-		if seat != s.Self {
-			o.to = append(o.to, destination{s.Charter.Roster[seat].Peer, seat})
+	for _, party := range parties {
+		if party != s.Self {
+			o.to = append(o.to, destination{s.Charter.Party(party).Peer, party})
 		}
 	}
-	if place := s.Charter.Place(s.Charter.Submitter); s.Out.Submitter && (place < 0 || !slices.Contains(seats, place)) {
+	if s.Out.Submitter && !slices.Contains(parties, s.Charter.PartyOf(s.Charter.Submitter)) {
 		o.to = append(o.to, destination{s.Charter.Submitter, -1})
 	}
 	return o
 }
 
-var allSeats = func() []int {
-	seats := make([]int, consensus.MaxRoster)
-	for i := range seats {
-		seats[i] = i
+// roster is the parties of the largest charter's roster.
+var roster = func() []int {
+	parties := make([]int, consensus.MaxRoster)
+	for i := range parties {
+		parties[i] = i
 	}
-	return seats
+	return parties
 }()
 
 func (l *loop) prepareSpeech(s Speech) outgoing {
 	o := outgoing{note: s.Note, job: s.Job, payload: s.Payload, self: -1, size: 1 << 10, to: []destination{{s.To, -1}}}
 	if s.Kind != 0 {
-		o.statement = l.statement(s.Kind, s.Job, 0, s.Value)
+		o.statement = l.statement(s.Job, bft.Outgoing{Kind: s.Kind, Value: s.Value})
 	}
 	if s.Payload != nil && s.Payload.Offer != nil {
 		o.size += consensus.MaxCharter + consensus.MaxInline
@@ -118,10 +118,14 @@ func (l *loop) prepareSpeech(s Speech) outgoing {
 	return o
 }
 
-func (l *loop) statement(kind consensus.Kind, job consensus.JobID, round uint32, value consensus.Hash) consensus.Statement {
+func (l *loop) statement(job consensus.JobID, out bft.Outgoing) consensus.Statement {
 	cfg := &l.r.cfg
-	return consensus.Statement{Kind: kind, Network: cfg.Network, Job: job, Previous: consensus.Hash(job), Round: round,
-		Sender: cfg.Signer.Key(), Incarnation: cfg.Incarnation, Value: value}
+	s := consensus.Statement{Kind: out.Kind, Network: cfg.Network, Job: job, Height: out.Height, Previous: out.Previous, Round: out.Round,
+		Sender: cfg.Signer.Key(), Incarnation: cfg.Incarnation, Value: out.Value}
+	if out.Height == 0 {
+		s.Previous = consensus.Hash(job)
+	}
+	return s
 }
 
 // sendBatch signs up to MaxBatch statements together and sends them with the
@@ -179,11 +183,12 @@ func (l *loop) tellOwn(out []outgoing, signed batchSigned) {
 		proof := signed.proof(o.index)
 		if w, ok := l.r.watcher(o.job); ok {
 			l.r.tellWatcher(w, stashed{from: o.statement.Sender, incarnation: o.statement.Incarnation,
-				item: item{Kind: o.statement.Kind, Job: o.job, Round: o.statement.Round, Value: o.statement.Value, Payload: o.payload}, proof: proof})
+				item: item{Kind: o.statement.Kind, Job: o.job, Height: o.statement.Height, Round: o.statement.Round,
+					Value: o.statement.Value, Payload: o.payload}, proof: proof})
 		}
 		if o.self >= 0 {
-			l.core.Input(now, o.job, bft.Message{From: o.self, Kind: o.statement.Kind, Round: o.statement.Round,
-				Value: o.statement.Value, Proof: proof, Payload: o.payload})
+			l.core.Input(now, o.job, bft.Message{From: o.self, Kind: o.statement.Kind, Height: o.statement.Height,
+				Round: o.statement.Round, Value: o.statement.Value, Proof: proof, Payload: o.payload})
 		}
 	}
 }
@@ -192,9 +197,9 @@ func (l *loop) tellOwn(out []outgoing, signed batchSigned) {
 // one encoding of the body.
 func (l *loop) sendFrames(out []outgoing, signed batchSigned) {
 	type parcel struct {
-		peer  admission.Key
-		which []int
-		seats []int
+		peer    admission.Key
+		which   []int
+		parties []int
 	}
 	var parcels []parcel
 	place := map[admission.Key]int{}
@@ -211,7 +216,7 @@ func (l *loop) sendFrames(out []outgoing, signed batchSigned) {
 				parcels = append(parcels, parcel{peer: d.peer})
 			}
 			parcels[at].which = append(parcels[at].which, i)
-			parcels[at].seats = append(parcels[at].seats, d.seat)
+			parcels[at].parties = append(parcels[at].parties, d.party)
 		}
 	}
 	var shared []int
@@ -224,26 +229,26 @@ func (l *loop) sendFrames(out []outgoing, signed batchSigned) {
 			keys := make([]sentKey, len(piece.order))
 			for i, at := range piece.order {
 				o := &out[p.which[at]]
-				keys[i] = o.key(p.seats[at])
+				keys[i] = o.sent(p.parties[at])
 			}
 			l.sendFrame(p.peer, piece.data, keys)
 		}
 	}
 }
 
-// key is what an acknowledgement of the message by a seat stands for: nothing
+// sent is what an acknowledgement of the message by a party stands for: nothing
 // where the message was only a hint.
-func (o *outgoing) key(seat int) sentKey {
+func (o *outgoing) sent(party int) sentKey {
 	if o.note == consensus.NoteDecided && o.payload == nil {
-		seat = -1
+		party = -1
 	}
-	return sentKey{o.job, seat, SayKey{o.statement.Kind, o.note, o.round, o.value}}
+	return sentKey{o.job, party, o.key}
 }
 
 // toSelf delivers a speech to this very node: an offer to itself.
 func (l *loop) toSelf(o outgoing, signed batchSigned) {
 	if o.note == consensus.NoteOffer && o.payload != nil && o.payload.Offer != nil {
-		l.r.cfg.Host.Offered(l.r.cfg.Signer.Key(), *o.payload.Offer, nil)
+		l.r.cfg.Host.Offered(l.r.cfg.Signer.Key(), *o.payload.Offer, nil, nil)
 	}
 	if o.statement.Kind == consensus.KindVoid {
 		l.core.Input(l.r.cfg.Clock(), o.job, bft.SubmitterVoid{Void: consensus.Void{Incarnation: o.statement.Incarnation, Proof: signed.proof(o.index)}})
@@ -299,8 +304,12 @@ func (l *loop) encodeBody(out []outgoing, which []int, base int, signed batchSig
 			notes = append(notes, base+i)
 			continue
 		}
-		b.Items = append(b.Items, item{Index: uint64(o.index), Kind: o.statement.Kind, Job: o.job,
-			Round: o.statement.Round, Value: o.statement.Value, Payload: o.payload})
+		it := item{Index: uint64(o.index), Kind: o.statement.Kind, Job: o.job, Height: o.statement.Height,
+			Round: o.statement.Round, Value: o.statement.Value, Payload: o.payload}
+		if it.Height > 0 {
+			it.Previous = &o.statement.Previous
+		}
+		b.Items = append(b.Items, it)
 		indexes = append(indexes, o.index)
 		order = append(order, base+i)
 	}

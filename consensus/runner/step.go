@@ -31,7 +31,7 @@ type job struct {
 	self    int
 	nextSeq uint64
 	said    []said
-	decided uint32 // seats that say that they have the decision
+	decided uint64 // parties that say that they have the outcome
 	backoff int64
 	nudge   int64 // when to say again what was not acknowledged
 	ask     int64 // when to ask the others what became of the job
@@ -45,19 +45,20 @@ type job struct {
 // said remembers who acknowledged one message.
 type said struct {
 	key SayKey
-	had uint32 // seats
+	had uint64 // parties
 }
 
 // SayKey names a message within a job.
 type SayKey struct {
-	kind  consensus.Kind
-	note  consensus.Note
-	round uint32
-	value consensus.Hash
+	kind   consensus.Kind
+	note   consensus.Note
+	height uint64
+	round  uint32
+	value  consensus.Hash
 }
 
 // KeyOf returns the name of what is said.
-func KeyOf(o bft.Outgoing) SayKey { return SayKey{o.Kind, o.Note, o.Round, o.Value} }
+func KeyOf(o bft.Outgoing) SayKey { return SayKey{o.Kind, o.Note, o.Height, o.Round, o.Value} }
 
 // Entry is one record of one job.
 type Entry struct {
@@ -66,13 +67,14 @@ type Entry struct {
 	Record bft.Record
 }
 
-// Say is one message to send: to seats of the job's roster, and to its
-// submitter. Own says that it is new: the machine itself is told, too.
+// Say is one message to send: to parties of the job, nil for its charter's
+// roster, and to its submitter. Own says that it is new: the machine itself is
+// told, too.
 type Say struct {
 	Job     consensus.JobID
 	Charter *consensus.Charter
 	Out     bft.Outgoing
-	Seats   []int
+	To      []int
 	Self    int
 	Own     bool
 	Offer   *consensus.Offer // to ride along with a witness's accepts
@@ -145,6 +147,15 @@ func (c *Core) Open(now int64, o Open) error {
 	return nil
 }
 
+// Heights returns the heights that a job reached here, from height 0.
+func (c *Core) Heights(id consensus.JobID) []consensus.Height {
+	j, ok := c.jobs[id]
+	if !ok {
+		return nil
+	}
+	return j.machine.Heights()
+}
+
 // Input steps one job's machine. Inputs for jobs that are not open are dropped.
 func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
 	j, ok := c.jobs[id]
@@ -191,10 +202,10 @@ func (c *Core) View(id consensus.JobID) (bft.View, bool) {
 	return j.machine.View(), true
 }
 
-// Acknowledged notes that a seat has a message.
-func (c *Core) Acknowledged(id consensus.JobID, seat int, key SayKey) {
+// Acknowledged notes that a party has a message.
+func (c *Core) Acknowledged(id consensus.JobID, party int, key SayKey) {
 	if j, ok := c.jobs[id]; ok {
-		j.mark(key, seat)
+		j.mark(key, party)
 		c.dropHeard(j)
 	}
 }
@@ -203,37 +214,37 @@ func (c *Core) Acknowledged(id consensus.JobID, seat int, key SayKey) {
 // acknowledged, and had not on its disk, it has forgotten.
 func (c *Core) Renewed(peer admission.Key) {
 	for _, j := range c.jobs {
-		if seat := j.charter.Place(peer); seat >= 0 {
+		if party := j.charter.PartyOf(peer); party >= 0 {
 			for i := range j.said {
-				j.said[i].had &^= 1 << seat
+				j.said[i].had &^= 1 << party
 			}
 		}
 	}
 }
 
-func (j *job) mark(key SayKey, seat int) {
+func (j *job) mark(key SayKey, party int) {
 	for i := range j.said {
 		if j.said[i].key == key {
-			j.said[i].had |= 1 << seat
+			j.said[i].had |= 1 << party
 			return
 		}
 	}
-	j.said = append(j.said, said{key, 1 << seat})
+	j.said = append(j.said, said{key, 1 << party})
 }
 
-// has reports whether a seat has a message. What shows a member that it has to
+// has reports whether a party has a message. What shows a member that it has to
 // start is said until it shows that it did: an acknowledgement proves only that
 // its process knew (protocol, section 4).
-func (j *job) has(key SayKey, seat int) bool {
+func (j *job) has(key SayKey, party int) bool {
 	if key.note == consensus.NoteAccepts {
 		return false
 	}
-	if key.note == consensus.NoteDecided && j.decided&(1<<seat) != 0 {
+	if key.note == consensus.NoteDecided && j.decided&(1<<party) != 0 {
 		return true
 	}
 	for i := range j.said {
 		if j.said[i].key == key {
-			return j.said[i].had&(1<<seat) != 0
+			return j.said[i].had&(1<<party) != 0
 		}
 	}
 	return false
@@ -258,7 +269,7 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 		if d, ok := effect.(bft.Decided); ok {
 			decided = true
 			do.View, do.Records = j.machine.View(), j.nextSeq
-			c.sayDecided(j, d.Decision)
+			c.sayDecided(j, d.Conclusion)
 		}
 		c.batch.Dos = append(c.batch.Dos, do)
 	}
@@ -291,18 +302,18 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 // them have come to it at the same time. Who does not say the same before the
 // back-off is sent the whole (decision 008). A submitter without a seat gets it
 // at once.
-func (c *Core) sayDecided(j *job, d consensus.Decision) {
-	hint := bft.Outgoing{Note: consensus.NoteDecided, Value: d.Commits.Value}
-	c.batch.Says = append(c.batch.Says, c.say(j, hint, nil, true))
+func (c *Core) sayDecided(j *job, d consensus.Conclusion) {
+	hint := bft.Outgoing{Note: consensus.NoteDecided, Value: d.Outcome.Commits.Value}
+	c.batch.Says = append(c.batch.Says, c.say(j, hint, j.machine.Audience(), true))
 	if j.charter.Place(j.charter.Submitter) < 0 {
 		whole := hint
-		whole.Payload, whole.Submitter = &consensus.Payload{Decision: &d}, true
+		whole.Payload, whole.Submitter = &consensus.Payload{Chain: d.Chain, Decision: &d.Outcome}, true
 		c.batch.Says = append(c.batch.Says, c.say(j, whole, []int{}, true))
 	}
 }
 
-func (c *Core) say(j *job, out bft.Outgoing, seats []int, own bool) Say {
-	s := Say{Job: j.id, Charter: j.charter, Out: out, Seats: seats, Self: j.self, Own: own}
+func (c *Core) say(j *job, out bft.Outgoing, to []int, own bool) Say {
+	s := Say{Job: j.id, Charter: j.charter, Out: out, To: to, Self: j.self, Own: own}
 	if out.Note == consensus.NoteAccepts {
 		s.Offer = &j.offer
 	}
@@ -343,12 +354,12 @@ func (c *Core) Tick(now int64) {
 	}
 }
 
-// nudge says again, to each seat, what it has not acknowledged. A job that
+// nudge says again, to each party, what it has not acknowledged. A job that
 // ended is dropped when all have its decision, or after linger.
 func (c *Core) nudge(now int64, j *job) {
 	again := false
-	for seat := range j.charter.Roster {
-		if seat != j.self && c.sayCurrent(j, seat) {
+	for party := range j.charter.Parties() {
+		if party != j.self && c.sayCurrent(j, party) {
 			again = true
 		}
 	}
@@ -360,20 +371,20 @@ func (c *Core) nudge(now int64, j *job) {
 		j.quiet = min(j.quiet+j.quiet/2, maxSilence)
 		j.ask = now + j.quiet
 		ask := bft.Outgoing{Note: consensus.NoteAsk}
-		c.batch.Says = append(c.batch.Says, c.say(j, ask, nil, false))
+		c.batch.Says = append(c.batch.Says, c.say(j, ask, j.machine.Members(), false))
 	}
 	j.backoff = min(j.backoff+j.backoff/2, maxBackoff)
 	j.nudge = now + j.backoff + jitter(j.id, now)%(j.backoff/4+1)
 }
 
-func (c *Core) sayCurrent(j *job, seat int) bool {
+func (c *Core) sayCurrent(j *job, party int) bool {
 	again := false
-	for _, out := range j.machine.Current(seat) {
-		if j.has(KeyOf(out), seat) {
+	for _, out := range j.machine.Current(party) {
+		if j.has(KeyOf(out), party) {
 			continue
 		}
 		out.Submitter = false
-		c.batch.Says = append(c.batch.Says, c.say(j, out, []int{seat}, false))
+		c.batch.Says = append(c.batch.Says, c.say(j, out, []int{party}, false))
 		again = true
 	}
 	return again
@@ -419,18 +430,18 @@ func (c *Core) Jobs() []consensus.JobID {
 	return ids
 }
 
-// dropHeard drops a job that ended as soon as all seats have its decision, and
-// reports whether it did.
+// dropHeard drops a job that ended as soon as all parties that had a part in it
+// have its outcome, and reports whether it did.
 func (c *Core) dropHeard(j *job) bool {
 	if j.ended == 0 {
 		return false
 	}
-	for seat := range j.charter.Roster {
-		if seat == j.self || j.decided&(1<<seat) != 0 {
+	for party := range j.charter.Parties() {
+		if party == j.self || j.decided&(1<<party) != 0 {
 			continue
 		}
-		for _, out := range j.machine.Current(seat) {
-			if !j.has(KeyOf(out), seat) {
+		for _, out := range j.machine.Current(party) {
+			if !j.has(KeyOf(out), party) {
 				return false
 			}
 		}

@@ -144,12 +144,12 @@ func (f *fleet) deliver(m *memberCore, s Say) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	fmt.Fprintf(&f.trace, " say %v %d %d %x %v %x", s.Out.Kind, s.Out.Note, s.Out.Round, s.Out.Value, s.Seats, payload)
+	fmt.Fprintf(&f.trace, " say %v %d %d %x %v %x", s.Out.Kind, s.Out.Note, s.Out.Round, s.Out.Value, s.To, payload)
 	message := bft.Message{From: m.seat, Kind: s.Out.Kind, Note: s.Out.Note, Round: s.Out.Round, Value: s.Out.Value, Payload: s.Out.Payload}
 	if s.Own && s.Out.Kind != 0 {
 		m.queue = append(m.queue, func() { m.core.Input(f.now, f.job.ID, message) })
 	}
-	seats := s.Seats
+	seats := s.To
 	if seats == nil {
 		seats = []int{0, 1, 2, 3}
 	}
@@ -182,7 +182,7 @@ func (f *fleet) do(m *memberCore, d Do) {
 		record, m.started = bft.RecordStarted, true
 	case bft.Decided:
 		record = bft.RecordDecided
-		m.decided = append(m.decided, e.Decision)
+		m.decided = append(m.decided, e.Outcome)
 		if d.View.Phase != bft.PhaseDecided || d.Records != uint64(len(m.journal)) {
 			f.t.Errorf("seat %d: the decision comes with phase %s and %d of %d records", m.seat, d.View.Phase, d.Records, len(m.journal))
 		}
@@ -321,7 +321,7 @@ func (f *fleet) again(c *Core) []int {
 	seats := []int{}
 	for _, s := range c.Flush().Says {
 		if s.Out.Kind == consensus.KindAccept {
-			seats = append(seats, s.Seats...)
+			seats = append(seats, s.To...)
 		}
 	}
 	return seats
@@ -381,7 +381,7 @@ func TestWhoAsksIsToldEverythingAgain(t *testing.T) {
 	}
 	c.Input(f.now, f.job.ID, bft.Message{From: 3, Note: consensus.NoteAsk})
 	says := c.Flush().Says
-	if len(says) != 1 || says[0].Out.Kind != consensus.KindAccept || !slices.Equal(says[0].Seats, []int{3}) || says[0].Own {
+	if len(says) != 1 || says[0].Out.Kind != consensus.KindAccept || !slices.Equal(says[0].To, []int{3}) || says[0].Own {
 		t.Fatalf("seat 3 asked, and was told %+v", says)
 	}
 	if seats := f.again(c); !slices.Equal(seats, []int{3}) {
@@ -417,7 +417,7 @@ func TestAWitnessGoesOnUntilTheMemberHasStarted(t *testing.T) {
 			f.now = c.Wake()
 			c.Tick(f.now)
 			shown = shown || slices.ContainsFunc(c.Flush().Says, func(s Say) bool {
-				return s.Out.Note == consensus.NoteAccepts && slices.Equal(s.Seats, []int{3})
+				return s.Out.Note == consensus.NoteAccepts && slices.Equal(s.To, []int{3})
 			})
 		}
 		return shown
@@ -447,7 +447,7 @@ func TestWhoComesNoStepForwardForLongAsksWhatBecameOfTheJob(t *testing.T) {
 			f.now = c.Wake()
 			c.Tick(f.now)
 			for _, s := range c.Flush().Says {
-				if s.Out.Note == consensus.NoteAsk && s.Seats == nil {
+				if s.Out.Note == consensus.NoteAsk && len(s.To) == 4 {
 					return f.now
 				}
 			}
@@ -538,7 +538,7 @@ func TestADecisionIsSentWholeToWhoDoesNotSayThatItHasIt(t *testing.T) {
 	var to []int
 	for _, s := range c.Flush().Says {
 		if s.Out.Note == consensus.NoteDecided && s.Out.Payload != nil && s.Out.Payload.Decision != nil {
-			to = append(to, s.Seats...)
+			to = append(to, s.To...)
 		}
 	}
 	if !slices.Equal(to, []int{2, 3}) {

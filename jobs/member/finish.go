@@ -17,24 +17,43 @@ func (m *Member) Started(id consensus.JobID) {
 	m.cfg.Events.Tell(Event{Type: "started", Job: id})
 }
 
+// Reached is told when members were replaced: a node that lost its seat runs
+// nothing any more.
+func (m *Member) Reached(id consensus.JobID, at consensus.Height) {
+	j, ok := m.job(id)
+	if !ok {
+		return
+	}
+	seated := at.SeatOf(j.self) >= 0
+	m.mutex.Lock()
+	j.at, j.idle = at, !seated
+	m.mutex.Unlock()
+	if !seated {
+		m.stopRuns(j)
+	}
+	last := at.Replaced[len(at.Replaced)-1]
+	m.cfg.Events.Tell(Event{Type: "replaced", Job: id, Data: map[string]any{"height": at.Number,
+		"member": at.Charter.Party(last.Out).Peer.String(), "by": at.Charter.Party(last.In).Peer.String()}})
+}
+
 // Decided puts an outcome away: the certificate and what the seats did take the
 // place of everything that was kept while the job was open: records are the keys
 // under which agreement kept what is not needed any more.
-func (m *Member) Decided(id consensus.JobID, decision consensus.Decision, standing Standing, records [][]byte) {
+func (m *Member) Decided(id consensus.JobID, ended consensus.Conclusion, standing Standing, records [][]byte) {
 	m.work.add(func(ctx context.Context) {
-		if err := m.finish(ctx, id, decision, standing, records); err != nil && ctx.Err() == nil {
+		if err := m.finish(ctx, id, ended, standing, records); err != nil && ctx.Err() == nil {
 			m.cfg.Log.Error("outcome not archived", "job", id, "error", err)
 		}
 	})
 }
 
-func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consensus.Decision, standing Standing, records [][]byte) error {
+func (m *Member) finish(ctx context.Context, id consensus.JobID, ended consensus.Conclusion, standing Standing, records [][]byte) error {
 	j, ok := m.job(id)
 	if !ok {
 		return nil
 	}
 	m.stopRuns(j)
-	certificate, err := m.certificate(ctx, j, decision)
+	certificate, err := m.certificate(ctx, j, ended)
 	if err != nil {
 		return err
 	}
@@ -44,7 +63,8 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 		closed.Seats = append(closed.Seats, Seat{Role: seat.Role, Activated: seat.Activated, Accepted: seat.Accepted,
 			Started: seat.Started, Report: seat.Report, Disagrees: seat.Disagrees, Prepared: seat.Prepared, Use: seat.Use})
 	}
-	state := StateOf(decision.Value)
+	value := ended.Outcome.Value
+	state := StateOf(value)
 	entries, err := closed.entries(id, j.charter, state)
 	if err != nil {
 		return err
@@ -54,8 +74,11 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 	for _, key := range records {
 		entries = append(entries, journal.Entry{Key: key, Delete: true})
 	}
-	kept, settled := m.cfg.Events.Keep(Event{Type: string(state), Job: id, Data: map[string]any{"outcome": decision.Value.String(), "name": j.spec.Name},
-		End: &End{Charter: j.charter, Decision: decision, Closed: closed}})
+	m.mutex.Lock()
+	at := j.at
+	m.mutex.Unlock()
+	kept, settled := m.cfg.Events.Keep(Event{Type: string(state), Job: id, Data: map[string]any{"outcome": value.String(), "name": j.spec.Name},
+		End: &End{Height: at, Outcome: ended.Outcome, Closed: closed}})
 	if err := m.cfg.Journal.Append(ctx, append(entries, kept...)...); err != nil {
 		settled(err)
 		return err
@@ -66,7 +89,7 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, decision consen
 	m.ended(id)
 	j.logs.Close()
 	settled(nil)
-	m.replicate(ctx, j, decision.Value)
+	m.replicate(ctx, j, value)
 	m.accuse(ctx, j, certificate)
 	return nil
 }
@@ -80,17 +103,21 @@ func (m *Member) replicate(ctx context.Context, j *job, v consensus.Value) {
 	if has, err := m.cfg.Store.Has(ctx, v.Tree.Cid); err == nil && has {
 		return
 	}
+	others := m.others(j)
 	m.tasks.add(func(ctx context.Context) {
-		if err := m.cfg.Fetcher.Fetch(ctx, v.Tree.Cid, j.others(m.cfg.Self), int64(j.charter.Limits.Output)); err != nil && ctx.Err() == nil {
+		if err := m.cfg.Fetcher.Fetch(ctx, v.Tree.Cid, others, int64(j.charter.Limits.Output)); err != nil && ctx.Err() == nil {
 			m.cfg.Log.Warn("result not replicated", "job", j.id, "error", err)
 		}
 	})
 }
 
-func (j *job) others(self admission.Key) []admission.Key {
+func (m *Member) others(j *job) []admission.Key {
+	m.mutex.Lock()
+	at := j.at
+	m.mutex.Unlock()
 	var out []admission.Key
-	for _, seat := range j.charter.Roster {
-		if seat.Peer != self {
+	for _, seat := range at.Roster() {
+		if seat.Peer != m.cfg.Self {
 			out = append(out, seat.Peer)
 		}
 	}
@@ -99,41 +126,41 @@ func (j *job) others(self admission.Key) []admission.Key {
 
 // certificate assembles the file that anyone can check: the signers'
 // credentials are those of the roll that the roster was drawn from.
-func (m *Member) certificate(ctx context.Context, j *job, decision consensus.Decision) ([]byte, error) {
+func (m *Member) certificate(ctx context.Context, j *job, ended consensus.Conclusion) ([]byte, error) {
 	roll, err := m.roll(ctx, j.charter.Roll, offered{from: j.charter.Submitter})
 	if err != nil {
 		return nil, err
 	}
-	c, err := consensus.Assemble(j.offer.Charter, j.charter, j.offer.Known(roll), nil, decision)
+	c, err := consensus.Assemble(j.offer.Charter, j.charter, j.offer.Known(roll), ended.Chain, ended.Outcome)
 	if err != nil {
 		return nil, err
 	}
 	return c.Encode()
 }
 
-// Closed returns the decision of a job that ended, if it is known here. A job
+// Closed returns how a job ended, if it is known here. A job
 // that is just being looked at is not: the archive is asked once for it, there.
-func (m *Member) Closed(id consensus.JobID) (consensus.Decision, bool) {
+func (m *Member) Closed(id consensus.JobID) (consensus.Conclusion, bool) {
 	m.mutex.Lock()
 	coming := m.intake[id]
 	m.mutex.Unlock()
 	if coming {
-		return consensus.Decision{}, false
+		return consensus.Conclusion{}, false
 	}
 	return m.archived(id)
 }
 
-func (m *Member) archived(id consensus.JobID) (consensus.Decision, bool) {
+func (m *Member) archived(id consensus.JobID) (consensus.Conclusion, bool) {
 	closed, ok, err := (Archive{m.cfg.Journal}).Closed(id)
 	if err != nil || !ok {
-		return consensus.Decision{}, false
+		return consensus.Conclusion{}, false
 	}
 	var c consensus.Certificate
 	if err := dagcbor.Unmarshal(closed.Certificate, &c); err != nil {
 		m.cfg.Log.Error("archive is damaged", "job", id, "error", err)
-		return consensus.Decision{}, false
+		return consensus.Conclusion{}, false
 	}
-	return c.Outcome, true
+	return consensus.Conclusion{Chain: c.Chain, Outcome: c.Outcome}, true
 }
 
 // Keep archives what is kept of a job that ended elsewhere: its submitter, and
@@ -203,13 +230,14 @@ func (m *Member) Open() []OpenJob {
 type OpenJob struct {
 	ID      consensus.JobID
 	Charter *consensus.Charter
+	Height  consensus.Height // who the members are
 	Spec    *jobs.Spec
 	Task    *jobs.Task
 	Logs    *Logs
 }
 
 func (j *job) show() OpenJob {
-	return OpenJob{ID: j.id, Charter: j.charter, Spec: j.spec, Task: j.task, Logs: j.logs}
+	return OpenJob{ID: j.id, Charter: j.charter, Height: j.at, Spec: j.spec, Task: j.task, Logs: j.logs}
 }
 
 // Job returns one open job that has its place.

@@ -50,18 +50,19 @@ const skew = 60_000
 type offered struct {
 	from    admission.Key
 	offer   consensus.Offer
-	accepts []consensus.Vote // shown by a witness, unchecked
-	waited  bool             // for the job that it supersedes
+	accepts []consensus.Vote     // shown by a witness, unchecked
+	chain   []consensus.Decision // likewise: the handovers so far
+	waited  bool                 // for the job that it supersedes
 }
 
 // Offered takes a charter from its submitter or from a witness. It does not
 // block; what becomes of it is told by an accept or a refusal.
-func (m *Member) Offered(from admission.Key, offer consensus.Offer, accepts []consensus.Vote) {
+func (m *Member) Offered(from admission.Key, offer consensus.Offer, accepts []consensus.Vote, chain []consensus.Decision) {
 	if m.offers.Add(1) > maxOffers {
 		m.offers.Add(-1)
 		return // whoever offers does so again, with back-off
 	}
-	o := offered{from: from, offer: offer, accepts: accepts}
+	o := offered{from: from, offer: offer, accepts: accepts, chain: chain}
 	m.work.add(func(ctx context.Context) {
 		defer m.offers.Add(-1)
 		m.consider(ctx, o)
@@ -84,9 +85,9 @@ func (m *Member) consider(ctx context.Context, o offered) {
 			m.end(id)
 		}
 	}()
-	if decision, closed := m.archived(id); closed {
-		if err := m.cfg.Quorum.Decided(ctx, o.from, id, decision); err != nil {
-			m.cfg.Log.Debug("decision not sent", "job", id, "reason", err)
+	if ended, closed := m.archived(id); closed {
+		if err := m.cfg.Quorum.Decided(ctx, o.from, id, ended); err != nil {
+			m.cfg.Log.Debug("outcome not sent", "job", id, "reason", err)
 		}
 		return
 	}
@@ -107,7 +108,18 @@ func (m *Member) consider(ctx context.Context, o offered) {
 	if err := m.cfg.Quorum.Refuse(ctx, o.from, id, reason); err != nil {
 		m.cfg.Log.Debug("refusal not sent", "job", id, "reason", err)
 	}
+	if g := new(gone); errors.As(err, &g) {
+		if err := m.cfg.Quorum.Gone(ctx, o.from, id, g.older); err != nil {
+			m.cfg.Log.Debug("word not sent", "job", id, "reason", err)
+		}
+	}
 }
+
+// gone says that a charter names this node in an incarnation that is no more:
+// the members may replace it at once (protocol, section 7).
+type gone struct{ older consensus.Hash }
+
+func (*gone) Error() string { return "the charter names an incarnation of this node that is no more" }
 
 func (m *Member) begin(id consensus.JobID) bool {
 	m.mutex.Lock()
@@ -141,7 +153,14 @@ func (m *Member) take(ctx context.Context, o offered) error {
 			return err
 		}
 	}
-	if err := m.checkCharter(charter, o.offer, witness); err != nil {
+	at, err := consensus.FirstHeight(m.cfg.Network, id, charter).Climb(o.chain, consensus.Proof.Check)
+	if err != nil {
+		return err
+	}
+	if err := m.checkPart(at, witness); err != nil {
+		return err
+	}
+	if err := m.checkCharter(at, o.offer, witness); err != nil {
 		return err
 	}
 	if !witness {
@@ -151,26 +170,32 @@ func (m *Member) take(ctx context.Context, o offered) error {
 	}
 	patient, cancel := context.WithTimeout(ctx, m.patience(charter, witness))
 	defer cancel()
-	runners, err := m.checkDraw(patient, charter, o)
+	drawn, err := m.checkDraw(patient, charter, o)
 	if err != nil {
 		return err
 	}
 	if err := m.keepBlocks(patient, o.offer.Blocks); err != nil {
 		return err
 	}
-	j := &job{id: id, charter: charter, self: charter.Place(m.cfg.Self), logs: newLogs(int(charter.Limits.Stream)),
-		inline: map[cid.Cid][]byte{}, fetching: map[consensus.Hash]bool{}, cancel: map[uint64]context.CancelFunc{}}
-	j.offer = consensus.Offer{Charter: o.offer.Charter, Credentials: o.offer.Credentials, Blocks: []consensus.Block{}}
+	j := m.newJob(at, consensus.Offer{Charter: o.offer.Charter, Credentials: o.offer.Credentials, Blocks: []consensus.Block{}})
 	if err := m.loadJob(patient, j, o.from); err != nil {
 		return err
 	}
 	if err := m.cfg.Store.Sync(ctx); err != nil {
 		return err
 	}
-	return m.openJob(ctx, j, runners, witness, o.accepts)
+	return m.openJob(ctx, j, drawn, o)
 }
 
-func (m *Member) openJob(ctx context.Context, j *job, runners []int, witness bool, accepts []consensus.Vote) error {
+func (m *Member) newJob(at consensus.Height, offer consensus.Offer) *job {
+	c := at.Charter
+	self := c.PartyOf(m.cfg.Self)
+	return &job{id: at.Job, charter: c, offer: offer, self: self, at: at, idle: at.SeatOf(self) < 0, logs: newLogs(int(c.Limits.Stream)),
+		inline: map[cid.Cid][]byte{}, fetching: map[consensus.Hash]bool{}, cancel: map[uint64]context.CancelFunc{}}
+}
+
+func (m *Member) openJob(ctx context.Context, j *job, drawn election.Drawn, o offered) error {
+	witness := len(o.accepts) > 0
 	record, err := dagcbor.Marshal(openRecord{Offer: j.offer, Witness: witness})
 	if err != nil {
 		return err
@@ -180,7 +205,8 @@ func (m *Member) openJob(ctx context.Context, j *job, runners []int, witness boo
 	m.mutex.Unlock()
 	kept, settled := m.cfg.Events.Keep(Event{Type: "accepted", Job: j.id, Data: map[string]any{"name": j.spec.Name}})
 	err = m.cfg.Agreement.Open(ctx, Opening{
-		Job: j.id, Charter: j.charter, Offer: j.offer, Self: j.self, Runners: runners, Witness: witness, Accepts: accepts,
+		Job: j.id, Charter: j.charter, Offer: j.offer, Self: j.self, Runners: drawn.Runners, Spares: drawn.Spares,
+		Witness: witness, Accepts: o.accepts, Chain: o.chain,
 		Entries: append(kept,
 			journal.Entry{Key: keyOf(prefixOpen, j.id), Value: record},
 			journal.Entry{Key: requestKey(j.charter, j.id), Value: []byte{}}),
@@ -204,15 +230,30 @@ func (m *Member) patience(c *consensus.Charter, witness bool) time.Duration {
 	return time.Duration(max(until-m.cfg.Clock(), 1)) * time.Millisecond
 }
 
-// checkCharter checks what needs a clock, credentials and this node's state.
-func (m *Member) checkCharter(c *consensus.Charter, offer consensus.Offer, witness bool) error {
-	now := m.cfg.Clock()
-	place := c.Place(m.cfg.Self)
-	switch {
-	case place < 0:
+// checkPart checks that this node has a part in the job: a seat, or a place among
+// the reserves that were not seated yet, who stand by when they are shown that
+// the job has started.
+func (m *Member) checkPart(at consensus.Height, witness bool) error {
+	c := at.Charter
+	party := c.PartyOf(m.cfg.Self)
+	if party >= 0 && c.Party(party).Incarnation != m.cfg.Incarnation {
+		older, err := c.Party(party).Hash()
+		if err != nil {
+			return err
+		}
+		return refuse(RefuseGone, "%w", &gone{older})
+	}
+	reserve := party >= len(c.Roster) && witness && !at.Used(party-len(c.Roster))
+	if party < 0 || at.SeatOf(party) < 0 && !reserve {
 		return refuse(RefuseInvalid, "this node has no seat")
-	case c.Roster[place].Incarnation != m.cfg.Incarnation:
-		return refuse(RefuseGone, "the roster names an incarnation of this node that is no more")
+	}
+	return nil
+}
+
+// checkCharter checks what needs a clock, credentials and this node's state.
+func (m *Member) checkCharter(at consensus.Height, offer consensus.Offer, witness bool) error {
+	now, c := m.cfg.Clock(), at.Charter
+	switch {
 	case c.Policy != m.policy:
 		return refuse(RefuseUnsupported, "another policy than the one in force")
 	case c.Issued > now+skew:
@@ -223,7 +264,7 @@ func (m *Member) checkCharter(c *consensus.Charter, offer consensus.Offer, witne
 	if err := m.checkCredentials(c, offer.Credentials); err != nil {
 		return err
 	}
-	if witness {
+	if witness && at.SeatOf(c.PartyOf(m.cfg.Self)) >= 0 {
 		return nil // q members have accepted: there is no choice left
 	}
 	m.mutex.Lock()
@@ -268,14 +309,12 @@ func (m *Member) checkAccepts(id consensus.JobID, c *consensus.Charter, accepts 
 	if len(accepts) < c.Thresholds().Quorum || len(accepts) > len(c.Roster) {
 		return fmt.Errorf("a witness shows %d accepts, it takes %d", len(accepts), c.Thresholds().Quorum)
 	}
+	first := consensus.FirstHeight(m.cfg.Network, id, c)
 	for i, v := range accepts {
 		if v.Seat >= uint64(len(c.Roster)) || i > 0 && accepts[i-1].Seat >= v.Seat {
 			return errors.New("a witness shows accepts that are not of distinct seats")
 		}
-		seat := c.Roster[v.Seat]
-		err := v.Proof.Check(consensus.Statement{Kind: consensus.KindAccept, Network: m.cfg.Network, Job: id,
-			Previous: consensus.Hash(id), Sender: seat.Peer, Incarnation: seat.Incarnation})
-		if err != nil {
+		if err := v.Proof.Check(first.Statement(consensus.KindAccept, int(v.Seat), 0, consensus.Hash{})); err != nil {
 			return err
 		}
 	}
@@ -284,23 +323,23 @@ func (m *Member) checkAccepts(id consensus.JobID, c *consensus.Charter, accepts 
 
 // checkDraw fetches and keeps the roll, and checks that the roster follows from
 // it and that it hides nobody this member knows well (protocol, section 9).
-func (m *Member) checkDraw(ctx context.Context, c *consensus.Charter, o offered) ([]int, error) {
+func (m *Member) checkDraw(ctx context.Context, c *consensus.Charter, o offered) (election.Drawn, error) {
 	roll, err := m.roll(ctx, c.Roll, o)
 	if err != nil {
-		return nil, err
+		return election.Drawn{}, err
 	}
 	drawn, err := election.Check(roll, c.Roll, c, m.cfg.Network, m.cfg.Policy)
 	if err != nil {
-		return nil, refuse(RefuseDraw, "%w", err)
+		return election.Drawn{}, refuse(RefuseDraw, "%w", err)
 	}
 	if len(o.accepts) > 0 {
-		return drawn.Runners, nil
+		return drawn, nil
 	}
 	missed := election.MissedBy(roll, c, drawn, m.cfg.Network, m.cfg.Policy, m.cfg.Seen())
 	if missed > election.Tolerated(len(c.Roster)) {
-		return nil, refuse(RefuseDraw, "the roll leaves out or misdescribes %d nodes that this one knows", missed)
+		return election.Drawn{}, refuse(RefuseDraw, "the roll leaves out or misdescribes %d nodes that this one knows", missed)
 	}
-	return drawn.Runners, nil
+	return drawn, nil
 }
 
 func (m *Member) roll(ctx context.Context, link dagcbor.Link, o offered) (*consensus.Roll, error) {

@@ -53,8 +53,10 @@ type RunState struct {
 type Quorum interface {
 	// Refuse answers an offer with a signed reason.
 	Refuse(ctx context.Context, to admission.Key, job consensus.JobID, reason string) error
+	// Gone answers an offer by the name of this node in an older incarnation.
+	Gone(ctx context.Context, to admission.Key, job consensus.JobID, older consensus.Hash) error
 	// Decided answers an offer of a job that has ended.
-	Decided(ctx context.Context, to admission.Key, job consensus.JobID, decision consensus.Decision) error
+	Decided(ctx context.Context, to admission.Key, job consensus.JobID, ended consensus.Conclusion) error
 }
 
 // Standing is an open job for people.
@@ -77,13 +79,15 @@ type Fetcher interface {
 type Opening struct {
 	Job     consensus.JobID
 	Charter *consensus.Charter
-	Offer   consensus.Offer // without blocks
-	Self    int
-	Runners []int
-	Resume  bool             // from the journal's records
-	Witness bool             // not accepted, but shown q accepts
-	Accepts []consensus.Vote // those, checked
-	Entries []journal.Entry  // durable together with the first records
+	Offer   consensus.Offer      // without blocks
+	Self    int                  // own party
+	Runners []int                // seats that may execute
+	Spares  []int                // reserves that may execute, as parties
+	Resume  bool                 // from the journal's records
+	Witness bool                 // not accepted, but shown q accepts
+	Accepts []consensus.Vote     // those, checked
+	Chain   []consensus.Decision // and the handovers so far, likewise
+	Entries []journal.Entry      // durable together with the first records
 }
 
 // Journal keeps what must survive.
@@ -116,7 +120,8 @@ type Config struct {
 
 // Events hears what happens to jobs on this node.
 type Events interface {
-	// Tell is for how jobs get on: refused, started, abandoned, running, reported.
+	// Tell is for how jobs get on: refused, started,
+	// replaced, abandoned, running, reported.
 	Tell(Event)
 	// Keep is for what becomes of jobs: accepted, expired, and the terminal
 	// states. The entries, which only add to the journal when a job is accepted, go into the append of what the event tells of, and
@@ -135,9 +140,9 @@ type Event struct {
 
 // End is what is told of a job that ended.
 type End struct {
-	Charter  *consensus.Charter
-	Decision consensus.Decision
-	Closed   *Closed
+	Height  consensus.Height // of the outcome
+	Outcome consensus.Decision
+	Closed  *Closed
 }
 
 // Member is the quorum side of one node.
@@ -224,7 +229,8 @@ type job struct {
 	offer     consensus.Offer
 	spec      *jobs.Spec
 	task      *jobs.Task
-	self      int
+	self      int                // own party
+	at        consensus.Height   // who the members are
 	inline    map[cid.Cid][]byte // small blocks that came with reports
 	inlined   int
 	logs      *Logs
@@ -232,5 +238,5 @@ type job struct {
 	cancel    map[uint64]context.CancelFunc // of own runs
 	disagreed []consensus.SignedReport      // reports that the outcome contradicts
 	done      bool
-	idle      bool // it did not start in time, and gave up its place: see Abandoned
+	idle      bool // it has no place here: it did not start in time (see Abandoned), or this node has no seat
 }

@@ -59,7 +59,7 @@ func (m *Member) accuse(ctx context.Context, j *job, certificate []byte) {
 	reports := j.disagreed
 	m.mutex.Unlock()
 	for _, r := range reports {
-		seat := j.charter.Roster[r.Seat]
+		seat := j.charter.Party(int(r.Seat))
 		credential, err := m.credentialOf(ctx, j.charter, seat.Peer)
 		if err != nil {
 			m.cfg.Log.Error("disagreement not kept", "job", j.id, "peer", seat.Peer.Name(), "error", err)

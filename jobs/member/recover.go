@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/ipfs/go-cid"
-
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/store/dagcbor"
 )
@@ -42,14 +40,13 @@ func (m *Member) resume(ctx context.Context, id consensus.JobID, record openReco
 	if err != nil {
 		return err
 	}
-	self := charter.Place(m.cfg.Self)
-	if self < 0 || charter.Roster[self].Incarnation != m.cfg.Incarnation {
+	self := charter.PartyOf(m.cfg.Self)
+	if self < 0 || charter.Party(self).Incarnation != m.cfg.Incarnation {
 		return nil // another life's job: this one may not vote in it
 	}
-	j := &job{id: id, charter: charter, offer: record.Offer, self: self, logs: newLogs(int(charter.Limits.Stream)),
-		inline: map[cid.Cid][]byte{}, fetching: map[consensus.Hash]bool{}, cancel: map[uint64]context.CancelFunc{}}
+	j := m.newJob(consensus.FirstHeight(m.cfg.Network, id, charter), record.Offer) // agreement tells of later heights
 	// Everything was durable before the accept, so nothing is asked of peers.
-	runners, err := m.checkDraw(ctx, charter, offered{from: charter.Submitter, accepts: []consensus.Vote{{}}})
+	drawn, err := m.checkDraw(ctx, charter, offered{from: charter.Submitter, accepts: []consensus.Vote{{}}})
 	if err != nil {
 		return err
 	}
@@ -59,6 +56,6 @@ func (m *Member) resume(ctx context.Context, id consensus.JobID, record openReco
 	m.mutex.Lock()
 	m.open[id] = j
 	m.mutex.Unlock()
-	return m.cfg.Agreement.Open(ctx, Opening{Job: id, Charter: charter, Offer: record.Offer, Self: self, Runners: runners,
-		Resume: true, Witness: record.Witness})
+	return m.cfg.Agreement.Open(ctx, Opening{Job: id, Charter: charter, Offer: record.Offer, Self: self, Runners: drawn.Runners,
+		Spares: drawn.Spares, Resume: true, Witness: record.Witness})
 }

@@ -14,7 +14,7 @@ type tally struct {
 	started  []*consensus.Proof
 	refused  []string
 	voided   []bool
-	decision *consensus.Decision
+	ended    bool
 }
 
 func newTally(n int) *tally {
@@ -33,8 +33,8 @@ func (t *tally) hear(h Heard) {
 	case consensus.KindVoided:
 		t.voided[h.Seat] = true
 	case 0:
-		if h.Decision != nil {
-			t.decision = h.Decision
+		if h.Ended != nil {
+			t.ended = true
 		}
 	}
 }
@@ -51,7 +51,7 @@ func (t *tally) starts() []consensus.Vote {
 
 // answered reports whether a seat needs the offer no more.
 func (t *tally) answered(seat int) bool {
-	return t.accepted[seat] || t.refused[seat] != "" || t.decision != nil
+	return t.accepted[seat] || t.refused[seat] != "" || t.ended
 }
 
 func (t *tally) refusals() int {
@@ -139,7 +139,7 @@ func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (fate, 
 		case <-ctx.Done():
 			return fate{}, ctx.Err()
 		}
-		if starts := t.starts(); len(starts) >= thresholds.Suspicion || t.decision != nil {
+		if starts := t.starts(); len(starts) >= thresholds.Suspicion || t.ended {
 			return fate{acknowledged: true}, s.acknowledge(ctx, sub, a, starts)
 		}
 		if t.refusals() > thresholds.N-thresholds.Quorum {
@@ -156,9 +156,9 @@ func (s *Submitter) watch(a drawn, sub *submission, heard chan<- Heard) {
 		case heard <- h:
 		default: // nobody listens any more, or enough was heard: it will be said again
 		}
-		if h.Decision != nil {
+		if h.Ended != nil {
 			s.cfg.Quorum.Forget(a.job)
-			s.cfg.Decided(a.record.Offer, a.charter, a.job, *h.Decision)
+			s.cfg.Decided(a.record.Offer, a.charter, a.job, *h.Ended)
 		}
 	})
 }
@@ -210,7 +210,7 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 				wait.Stop()
 				return fate{}, ctx.Err()
 			}
-			if starts := t.starts(); len(starts) >= thresholds.Suspicion || t.decision != nil {
+			if starts := t.starts(); len(starts) >= thresholds.Suspicion || t.ended {
 				wait.Stop()
 				return fate{acknowledged: true}, s.acknowledge(ctx, sub, a, starts)
 			}

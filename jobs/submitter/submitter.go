@@ -39,11 +39,11 @@ type Quorum interface {
 
 // Heard is a checked word of a member about a job.
 type Heard struct {
-	Seat     int
-	Kind     consensus.Kind // accept, started, refuse, voided; 0 with a decision
-	Proof    consensus.Proof
-	Reason   string
-	Decision *consensus.Decision
+	Seat   int
+	Kind   consensus.Kind // accept, started, refuse, voided; 0 with the job's end
+	Proof  consensus.Proof
+	Reason string
+	Ended  *consensus.Conclusion
 }
 
 // Journal keeps what must survive.
@@ -68,7 +68,7 @@ type Config struct {
 	// submission's own record goes when the outcome is archived.
 	Known func(request consensus.RequestID) (Acknowledged, bool, error)
 	// Decided is told the outcome of a job submitted here; it does not block.
-	Decided func(offer consensus.Offer, charter *consensus.Charter, job consensus.JobID, decision consensus.Decision)
+	Decided func(offer consensus.Offer, charter *consensus.Charter, job consensus.JobID, ended consensus.Conclusion)
 	Random  io.Reader
 	Clock   func() int64 // Unix milliseconds
 	Log     *slog.Logger

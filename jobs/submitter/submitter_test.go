@@ -78,7 +78,7 @@ func (st *stage) start() {
 			a, ok := st.known[id]
 			return a, ok, nil
 		},
-		Decided: func(_ consensus.Offer, _ *consensus.Charter, job consensus.JobID, _ consensus.Decision) {
+		Decided: func(_ consensus.Offer, _ *consensus.Charter, job consensus.JobID, _ consensus.Conclusion) {
 			st.mutex.Lock()
 			defer st.mutex.Unlock()
 			st.decided = append(st.decided, job)
@@ -359,7 +359,7 @@ func TestADecisionAcknowledges(t *testing.T) {
 	play(t, func(t *testing.T, st *stage) {
 		st.answers = func(_ string, seat int) *Heard {
 			if seat == 1 {
-				return &Heard{Decision: &consensus.Decision{}}
+				return &Heard{Ended: &consensus.Conclusion{}}
 			}
 			return nil
 		}
