@@ -18,6 +18,9 @@ func jobView(a *app, job api.Job) view {
 		if job.Stalled != nil {
 			fmt.Fprintln(w, s.bad("stalled")+": "+stalledWords(job.Job))
 		}
+		for _, r := range job.Replaced {
+			fmt.Fprintln(w, replacedWords(r))
+		}
 		if wide {
 			for _, part := range [][2]string{{"job", job.ID}, {"request", job.Request}, {"supersedes", job.Supersedes}, {"task", job.Task}, {"result", resultOf(job.Job)},
 				{"class", job.Class}, {"owner", job.Owner}, {"submitter", job.Submitter}} {
@@ -84,6 +87,11 @@ func progressWords(job jobs.Job) string {
 		return plural(reported, "report")
 	}
 	return fmt.Sprintf("%d of %d accepted", accepted, job.Size)
+}
+
+// replacedWords say who took whose seat.
+func replacedWords(r jobs.Replaced) string {
+	return fmt.Sprintf("replaced: %s by %s (seat %d, decided at height %d)", r.Name, r.ByName, r.Seat, r.Height)
 }
 
 func stalledWords(job jobs.Job) string {

@@ -36,7 +36,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	c.Flags().StringVar(&genesis, "network", "", "the network's genesis (muster network genesis)")
 	c.Flags().StringVar(&result, "result", "", "folder of the result; default: the certificate's, if one is there")
 	c.RunE = func(command *cobra.Command, args []string) error {
-		v := verification{Schema: "muster.verification/v1", Draw: "not checked", Limits: limits()}
+		v := verification{Schema: "muster.verification/v1", Draw: "not checked"}
 		data, offline, err := a.certificate(command.Context(), args[0])
 		if err != nil {
 			return err
@@ -90,6 +90,8 @@ type verification struct {
 	Task    *provenTask `json:"task,omitempty"`   // of the proof of one task of an array
 	Signers []string    `json:"signers"`
 	Limits  []string    `json:"not_proved"`
+
+	Replaced []jobs.Replaced `json:"replaced,omitempty"` // members that lost their seats before the end
 }
 
 // provenTask is what the proof of a task says beside the certificate in it.
@@ -102,12 +104,16 @@ type provenTask struct {
 }
 
 // limits are what no certificate proves.
-func limits() []string {
-	return []string{
+func limits(replaced bool) []string {
+	list := []string{
 		"that members are independently owned",
 		"that no credential was revoked since",
 		"that the submitter tried no other draw",
 	}
+	if replaced {
+		list = append(list, "that a reserve passed over had refused")
+	}
+	return list
 }
 
 // certificate reads the file, or fetches it when the name is a job's.
@@ -208,6 +214,8 @@ func (v *verification) fill(verdict consensus.Verdict) {
 	for _, seat := range verdict.Signers {
 		v.Signers = append(v.Signers, verdict.Height.Holder(seat).Peer.String())
 	}
+	v.Replaced = node.ReplacedBefore(verdict.Height)
+	v.Limits = limits(len(v.Replaced) > 0)
 }
 
 // checkResult compares a folder with the certified result tree, byte for byte.
@@ -242,6 +250,9 @@ func (v *verification) view(a *app) view {
 		fmt.Fprintln(w, strings.Join(words, "   "))
 		if v.Task != nil {
 			fmt.Fprintf(w, "task %s (%d of %d): %s\n", v.Task.Name, v.Task.Index, v.Task.Of, v.Task.Outcome)
+		}
+		for _, r := range v.Replaced {
+			fmt.Fprintln(w, replacedWords(r))
 		}
 		if wide {
 			for _, part := range [][2]string{{"job", v.Job}, {"network", v.Network}, {"outcome", v.Outcome}, {"class", v.Class}} {
