@@ -13,7 +13,7 @@ help: ## say what each target does
 build: ## build bin/muster
 	$(GO) build -o $(BIN) ./cmd/muster
 
-demo: build ## seven nodes, one of which lies: a job certified, verified offline
+demo: build ## seven nodes: a liar outvoted, a dead member replaced, certificates verified offline
 	sh testnet/demo.sh $(BIN)
 
 test: build ## all tests, with the race detector, on real processes too

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Seven nodes, one of which lies: the same job is run anew until the liar was
-# one of those who executed it and was outvoted. Then the certificate is checked
-# with every node down. Usage: sh testnet/demo.sh path/to/muster
+# one of those who executed it and was outvoted. A job is cancelled; a member of
+# another is killed for good while it runs, and replaced. Then the certificates
+# are checked with every node down. Usage: sh testnet/demo.sh path/to/muster
 #
 # It fails when any step does, and leaves nothing behind: no process, no file.
 set -eu
@@ -95,6 +96,39 @@ show --socket "$socket" result "$job" -o out
 head -c 200 out/out/counts.json
 echo " ..."
 
+step "A job cancelled: that, too, ends in a certificate"
+cp "$root/examples/primes/job.yaml" primes.yaml
+(cd "$root/examples/primes" && GOOS=wasip1 GOARCH=wasm GOFLAGS= $go build -o "$dir/primes.wasm" .)
+job=$("$muster" --testnet submit -q primes.yaml)
+show --testnet cancel "$job"
+refused 10 --testnet wait "$job"
+show --testnet result "$job" --bundle cancelled.bundle
+
+step "A long job; a member of it is killed, and does not come back"
+field() { "$muster" --testnet status "$job" -o json --jq "$1" 2>/dev/null || true; }
+first=$("$muster" testnet status | awk '$1 == "n1" { print $2 }') # who is asked all this
+try=1
+while :; do # a quorum without the liar: one fault is what four members stand
+	job=$("$muster" --testnet submit -q primes.yaml)
+	members=$(field '.members[].name')
+	case "$members" in *"$liar"*) ;; *) break ;; esac
+	"$muster" --testnet cancel "$job" >/dev/null
+	[ "$try" -lt "$tries" ] || fail "$liar was drawn $tries times"
+	try=$((try + 1))
+done
+until [ "$(field '.state')" = running ]; do sleep 0.1; done
+victim=$(echo "$members" | grep -v "^$first\$" | tail -n 1)
+show testnet kill "$("$muster" testnet status | awk -v name="$victim" '$2 == name { print $1 }')"
+until [ -n "$(field '.replaced[]?.by_name')" ]; do
+	case "$(field '.state')" in succeeded | failed | cancelled) fail "the job ended before $victim was replaced" ;; esac
+	sleep 0.2
+done
+echo "$(field '.replaced[0].by_name') holds the seat of $victim"
+show --testnet status "$job"
+show --testnet wait "$job"
+show --testnet result "$job" -o primes
+cat primes/stdout
+
 step "All nodes down"
 show testnet down
 up=false
@@ -102,6 +136,9 @@ refused 3 --socket "$socket" node status
 
 step "The certificate, checked offline: one file, and the network's genesis"
 show verify out/job.cert --network lab.genesis --result out
+show verify cancelled.bundle --network lab.genesis
+show verify primes/job.cert --network lab.genesis --result primes
+"$muster" verify primes/job.cert --network lab.genesis | grep -q "^replaced: $victim" || fail "the certificate names nobody who was replaced"
 
 step "One bit of the certificate flipped"
 at=$(($(wc -c <out/job.cert) / 2))
@@ -115,4 +152,4 @@ step "One byte of the result changed"
 echo >>out/out/counts.json
 refused 8 verify out/job.cert --network lab.genesis --result out
 
-printf '\ndemo: %s lied, the quorum did not believe it, and the certificate says what was decided\n' "$liar"
+printf '\ndemo: %s lied, the quorum did not believe it, %s was lost and replaced, and the certificates say what was decided\n' "$liar" "$victim"
