@@ -3,6 +3,7 @@ package runner
 import (
 	"errors"
 
+	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/bft"
 )
 
@@ -14,12 +15,13 @@ const mute = 60_000
 // passes on never sends one.
 type forgery struct{ error }
 
-// proved makes a forgery of what did not pass its check.
+// proved makes a forgery of what did not pass its check. What belongs to another
+// height is none: its sender may be ahead, or behind.
 func proved(err error) error {
-	if err != nil {
+	if err != nil && !errors.Is(err, consensus.ErrChain) {
 		return forgery{err}
 	}
-	return nil
+	return err
 }
 
 // believe is the checker's check, with its consequence for whoever shows a forgery.

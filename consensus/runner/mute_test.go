@@ -88,6 +88,7 @@ func TestOnlyForgeriesMute(t *testing.T) {
 		"ok: no seat":          as(d.vote(1, d.job.ID), func(s *stashed) { s.from = d.stranger() }),
 		"ok: an unknown note":  d.told(99, &consensus.Payload{}),
 		"ok: a missing value":  d.told(consensus.NoteHighest, &consensus.Payload{}),
+		"ok: another height":   d.told(consensus.NoteDecided, &consensus.Payload{Decision: change(d.decision(0, 1, 2), func(d *consensus.Decision) { d.Height = 1 })}),
 		"ok: the word decided": d.told(consensus.NoteDecided, nil),
 	} {
 		d.r.muted = newRecent()
