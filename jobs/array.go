@@ -152,15 +152,13 @@ func (i *Items) checkInputs() error {
 // Task returns one task of an array, of which i are the items; nil for an array
 // without any.
 func (t *Task) Task(i *Items, index uint64) ArrayTask {
-	one := ArrayTask{Index: index, Name: TaskName(index, t.Array.Count), Args: t.Args}
+	one := ArrayTask{Index: index, Name: t.NameOf(i, index), Args: t.Args}
 	switch {
 	case t.Array.Items == nil:
 	case t.Array.Input == "":
 		one.Args = slices.Concat(t.Args, i.Args[index])
 	default:
-		in := i.Inputs[index]
-		one.Name = in.Name
-		one.Input, _ = cid.Cast(in.CID) // checked when they were opened
+		one.Input, _ = cid.Cast(i.Inputs[index].CID) // checked when they were opened
 	}
 	own := []string{
 		fmt.Sprintf("%s=%d", envTaskCount, t.Array.Count),
@@ -173,6 +171,14 @@ func (t *Task) Task(i *Items, index uint64) ArrayTask {
 	}
 	one.Env = slices.Concat(t.Env[:at], own, t.Env[at:])
 	return one
+}
+
+// NameOf returns the name of one task of an array.
+func (t *Task) NameOf(i *Items, index uint64) string {
+	if t.Array.Input != "" {
+		return i.Inputs[index].Name
+	}
+	return TaskName(index, t.Array.Count)
 }
 
 // TaskName names a task by its index, with zeros in front: names sort as their

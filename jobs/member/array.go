@@ -201,8 +201,7 @@ func (r *arrayRun) write(ctx context.Context, at int, res exec.Result) (int, err
 		if !ok {
 			break
 		}
-		one := r.job.task.Task(r.items, uint64(r.written))
-		if err := r.writer.add(ctx, one.Name, next); err != nil {
+		if err := r.writer.add(ctx, r.job.task.NameOf(r.items, uint64(r.written)), next); err != nil {
 			return 0, err
 		}
 		_, _ = r.job.logs.writer(0).Write(next.Stdout) // never fails

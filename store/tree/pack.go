@@ -80,11 +80,12 @@ func (p *Packer) Skip() { p.since++ }
 // Result adds the result tree of the next entry.
 func (p *Packer) Result(ctx context.Context, name string, r Result) (cid.Cid, error) {
 	made := Heap{}
-	t, err := writeResult(ctx, newWriter(made), r)
+	t, l, err := writeResult(ctx, newWriter(made), r)
 	if err != nil {
 		return cid.Undef, err
 	}
-	return t.Root, p.add(ctx, name, t, made)
+	l.name = name
+	return t.Root, p.add(ctx, l, t, made)
 }
 
 // Tree adds a file or directory that src holds as the next entry.
@@ -99,23 +100,23 @@ func (p *Packer) Tree(ctx context.Context, name string, src Source, root cid.Cid
 	if err != nil {
 		return err
 	}
-	return p.add(ctx, name, t, found)
+	l, err := linkTo(name, root, found[root])
+	if err != nil {
+		return err
+	}
+	return p.add(ctx, l, t, found)
 }
 
-func (p *Packer) add(ctx context.Context, name string, t Tree, from Heap) error {
+func (p *Packer) add(ctx context.Context, l link, t Tree, from Heap) error {
 	if t.Bytes > MaxPacked {
 		return p.addLarge(ctx, t, from)
 	}
-	need := p.need(name, t, from)
+	need := p.need(l.name, t, from)
 	if len(p.links) > 0 && p.bytes+need > maxPack-packHead {
 		if err := p.cut(ctx); err != nil {
 			return err
 		}
-		need = p.need(name, t, from)
-	}
-	l, err := linkTo(name, t.Root, from[t.Root])
-	if err != nil {
-		return err
+		need = p.need(l.name, t, from)
 	}
 	for _, c := range t.Blocks {
 		p.open[c] = from[c]

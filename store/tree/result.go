@@ -29,13 +29,15 @@ const (
 // WriteResult stores a result tree. Equal results are equal trees. It does not
 // sync.
 func WriteResult(ctx context.Context, b store.Blocks, r Result) (Tree, error) {
-	return writeResult(ctx, newWriter(b), r)
+	t, _, err := writeResult(ctx, newWriter(b), r)
+	return t, err
 }
 
-func writeResult(ctx context.Context, w *writer, r Result) (Tree, error) {
+// writeResult also returns the link to the tree.
+func writeResult(ctx context.Context, w *writer, r Result) (Tree, link, error) {
 	out, err := w.directory(ctx, r.Out)
 	if err != nil {
-		return Tree{}, fmt.Errorf("out: %w", err)
+		return Tree{}, link{}, fmt.Errorf("out: %w", err)
 	}
 	out.name = entryOut
 	root := &node{kind: kindDirectory, links: []link{out}}
@@ -46,15 +48,17 @@ func writeResult(ctx context.Context, w *writer, r Result) (Tree, error) {
 	} {
 		l, err := w.file(ctx, chunksIn(f.Data))
 		if err != nil {
-			return Tree{}, fmt.Errorf("%s: %w", f.Path, err)
+			return Tree{}, link{}, fmt.Errorf("%s: %w", f.Path, err)
 		}
 		l.name = f.Path
 		root.links = append(root.links, l)
 	}
-	if _, err := w.addDirectory(ctx, root); err != nil {
-		return Tree{}, err
+	whole, err := w.addDirectory(ctx, root)
+	if err != nil {
+		return Tree{}, link{}, err
 	}
-	return w.finish(ctx)
+	t, err := w.finish(ctx)
+	return t, whole, err
 }
 
 // ReadResult reads a result tree whole, and refuses any other tree with
