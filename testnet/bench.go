@@ -27,6 +27,7 @@ type BenchOptions struct {
 	Jobs       int // in the burst
 	Submitters int // in flight at once in the burst
 	Single     int // jobs for latency, one at a time
+	Array      int // tasks of one array job; 0: none is run
 	Binary     string
 	Progress   io.Writer // nil: none
 }
@@ -40,12 +41,16 @@ type Figures struct {
 	Submitters   int     `json:"submitters"`
 	LatencyP50   float64 `json:"latency_p50_ms"` // one in flight, from request to certificate
 	LatencyP99   float64 `json:"latency_p99_ms"`
-	JobsPerSec   float64 `json:"jobs_per_second"`      // of the burst
-	CPUPerJob    float64 `json:"cpu_ms_per_job"`       // of the burst, all node processes and their workers
-	MemoryPerJob float64 `json:"memory_bytes_per_job"` // growth of resident memory for each finished job, summed over nodes, divided by nodes
-	DiskPerJob   float64 `json:"disk_bytes_per_job"`   // growth of the data directories, divided by nodes
-	IdleRSS      int64   `json:"idle_rss_bytes"`       // of one node, before any job, without workers: median
-	Ready        float64 `json:"ready_ms"`             // from start of a process to ready: median
+	JobsPerSec   float64 `json:"jobs_per_second"`           // of the burst
+	CPUPerJob    float64 `json:"cpu_ms_per_job"`            // of the burst, all node processes and their workers
+	MemoryPerJob float64 `json:"memory_bytes_per_job"`      // growth of resident memory for each finished job, summed over nodes, divided by nodes
+	DiskPerJob   float64 `json:"disk_bytes_per_job"`        // growth of the data directories, divided by nodes
+	IdleRSS      int64   `json:"idle_rss_bytes"`            // of one node, before any job, without workers: median
+	Ready        float64 `json:"ready_ms"`                  // from start of a process to ready: median
+	ArrayTasks   int     `json:"array_tasks"`               // in one job; 0: not measured
+	TasksPerSec  float64 `json:"array_tasks_per_second"`    // of that job, from request to certificate: the median of arrayRuns
+	CPUPerTask   float64 `json:"cpu_ms_per_array_task"`     // all node processes and their workers
+	DiskPerTask  float64 `json:"disk_bytes_per_array_task"` // growth of the data directories, divided by nodes
 }
 
 // SchemaBench names the figures' JSON.
@@ -81,7 +86,11 @@ func Bench(ctx context.Context, o BenchOptions) (f Figures, err error) {
 		return f, err
 	}
 	say("one in flight: p50 %.1f ms, p99 %.1f ms", f.LatencyP50, f.LatencyP99)
-	return f, b.burst(ctx, &f)
+	if err := b.burst(ctx, &f); err != nil || o.Array == 0 {
+		return f, err
+	}
+	say("burst: %.0f jobs/s", f.JobsPerSec)
+	return f, b.array(ctx, &f)
 }
 
 type bench struct {
@@ -208,6 +217,38 @@ func (b *bench) burst(ctx context.Context, f *Figures) error {
 	f.CPUPerJob = (after.cpu - before.cpu).Seconds() * 1000 / count
 	f.MemoryPerJob = float64(after.memory-before.memory) / count / nodes
 	f.DiskPerJob = float64(after.disk-before.disk) / count / nodes
+	return nil
+}
+
+// arrayRuns is how many array jobs are run, one after the other.
+const arrayRuns = 5
+
+// array measures one array job at a time.
+func (b *bench) array(ctx context.Context, f *Figures) error {
+	count := uint64(b.options.Array)
+	b.file.Run.Array = &jobs.RunArray{Count: &count}
+	before, err := b.measure()
+	if err != nil {
+		return err
+	}
+	var rates []float64
+	for i := range arrayRuns {
+		b.file.Run.Args = []string{fmt.Sprint("run ", i)} // another task: another result
+		begin := time.Now()
+		if err := b.one(ctx, b.clients[i%len(b.clients)]); err != nil {
+			return err
+		}
+		rates = append(rates, float64(count)/time.Since(begin).Seconds())
+	}
+	after, err := b.measure()
+	if err != nil {
+		return err
+	}
+	slices.Sort(rates)
+	tasks := float64(count * arrayRuns)
+	f.ArrayTasks, f.TasksPerSec = b.options.Array, rates[len(rates)/2]
+	f.CPUPerTask = (after.cpu - before.cpu).Seconds() * 1000 / tasks
+	f.DiskPerTask = float64(after.disk-before.disk) / tasks / float64(len(b.network.Nodes))
 	return nil
 }
 

@@ -22,6 +22,7 @@ func (a *app) benchCommand() *cobra.Command {
 	c.Flags().IntVar(&o.Jobs, "jobs", 1000, "jobs in the burst")
 	c.Flags().IntVar(&o.Submitters, "submitters", 16, "jobs in flight at once in the burst")
 	c.Flags().IntVar(&o.Single, "single", 200, "jobs for latency, one at a time")
+	c.Flags().IntVar(&o.Array, "array", 10_000, "tasks of an array job; 0: none")
 	c.RunE = func(command *cobra.Command, _ []string) error {
 		o.Progress = a.err
 		f, err := testnet.Bench(command.Context(), o)
@@ -38,6 +39,13 @@ func (a *app) benchCommand() *cobra.Command {
 				{"idle node", fmt.Sprintf("%.1f MiB", float64(f.IdleRSS)/(1<<20))},
 				{"ready after", fmt.Sprintf("%.0f ms", f.Ready)},
 			}}
+			if f.ArrayTasks > 0 {
+				t.rows = append(t.rows, [][]string{
+					{"array of " + plural(f.ArrayTasks, "task"), fmt.Sprintf("%.0f tasks/s", f.TasksPerSec)},
+					{"CPU", fmt.Sprintf("%.3f ms for each task, all processes", f.CPUPerTask)},
+					{"disk kept", fmt.Sprintf("%.0f bytes for each task and node", f.DiskPerTask)},
+				}...)
+			}
 			t.write(w, a.style(w))
 		}})
 	}

@@ -77,3 +77,26 @@ func BenchmarkInspect(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkHelloForEachTask is one trivial task of many: a round trip less than
+// alone, and nothing found out again.
+func BenchmarkHelloForEachTask(b *testing.B) {
+	e := newExecutor(b, Config{})
+	req := request(asm.Hello().Module(), "Ada")
+	run(b, e, req)
+	var cpu int64
+	left := b.N
+	b.ReportAllocs()
+	b.ResetTimer()
+	err := e.RunEach(context.Background(), req, func() (exec.Task, bool, error) {
+		left--
+		return exec.Task{Args: req.Args}, left >= 0, nil
+	}, func(res exec.Result) error {
+		cpu += int64(res.Use.CPU)
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(cpu)/float64(b.N), "worker-cpu-ns/op")
+}
