@@ -81,17 +81,7 @@ func (c *Client) putEach(ctx context.Context, pattern string) (blob api.Blob, er
 	}
 	return c.putTar(ctx, func(t *tar.Writer) error {
 		for _, path := range found {
-			info, err := os.Stat(path)
-			if err != nil {
-				return err
-			}
-			name := filepath.Base(path)
-			if info.IsDir() {
-				err = addFolder(t, path, name)
-			} else {
-				err = writeTarFile(t, path, name)
-			}
-			if err != nil {
+			if err := addEach(t, path); err != nil {
 				return err
 			}
 		}
@@ -114,6 +104,36 @@ func located(ref jobs.Ref, err error) error {
 		p.What, p.Try = strings.TrimSuffix(p.What, " is not there")+" may not be read", ""
 	}
 	return p
+}
+
+// addEach writes one of the inputs of an array. An empty folder would be lost on
+// the way, and its task with it.
+func addEach(t *tar.Writer, path string) error {
+	info, err := os.Stat(path)
+	name := filepath.Base(path)
+	switch {
+	case err != nil:
+		return err
+	case info.Mode().IsRegular():
+		return writeTarFile(t, path, name)
+	case !info.IsDir():
+		return &jobs.Problem{Code: jobs.CodeSpecFile, What: path + " is neither a file nor a folder"}
+	}
+	files := 0
+	err = filepath.WalkDir(path, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			files++
+		}
+		return err
+	})
+	if err == nil && files == 0 {
+		err = &jobs.Problem{Code: jobs.CodeSpecFile, What: path + " holds no file", Why: "each input of an array is a task",
+			Try: "a file in it, or a pattern that leaves it out"}
+	}
+	if err != nil {
+		return err
+	}
+	return addFolder(t, path, name)
 }
 
 // Put stores a file or folder of this machine.
