@@ -17,6 +17,7 @@ type rounds struct {
 	ballots []ballot     // the rounds before, at and after this one
 	changes []change     // by seat: the highest round change
 	leaders []int        // seats, in the order in which they lead; nil until wanted
+	since   int64        // when this round was entered
 	endsAt  int64        // when this round's time is over; 0: its timer does not run
 	quorate int64        // when q members were known to have reached this round; 0: not yet
 }
@@ -245,7 +246,7 @@ func (m *Machine) duration(round uint32) int64 {
 func (m *Machine) enter(round uint32) {
 	r := &m.rounds
 	r.move(round, m.t.N)
-	r.own, r.endsAt, r.quorate = nil, 0, 0
+	r.own, r.since, r.endsAt, r.quorate = nil, m.now, 0, 0
 	if r.highest == nil {
 		m.cast(consensus.KindRoundChange, consensus.Hash{}, nil)
 		return

@@ -320,6 +320,29 @@ func TestWhenLeadersFailForWantOfEvidenceEveryMemberRuns(t *testing.T) {
 	}
 }
 
+// Timers wait for q members, and members without a valid value enter no round:
+// one that a liar alone has convinced would wait for the others, and they for it.
+func TestWhoIsAloneWithAValidValueRunsForTheOthers(t *testing.T) {
+	m := New(testConfig(testCharter(consensus.Byzantine, 1, 1_000), 2))
+	m.Step(1_000, AcceptJob{})
+	for seat := range m.t.Quorum {
+		m.Step(1_000, Message{From: seat, Kind: consensus.KindAccept})
+	}
+	m.Step(1_000, reportMessage(0, failed(consensus.FailedTimeout)))
+	m.Step(1_000, reportMessage(1, failed(consensus.FailedTimeout)))
+	r := m.Step(1_000+m.cfg.Timing.Round, Tick{})
+	if m.rounds.round != 1 {
+		t.Fatalf("in round %d", m.rounds.round)
+	}
+	entered := m.now
+	for r.Wake != 0 && !slices.Contains(r.Do, Effect(Execute{Run: 1})) {
+		r = m.Step(r.Wake, Tick{})
+	}
+	if ran := m.now; r.Wake == 0 || ran != entered+patience*m.cfg.Timing.Beat {
+		t.Errorf("it entered round 1 at %d and runs at %d", entered, ran)
+	}
+}
+
 func TestADecisionShownEndsTheJobAtAnyTime(t *testing.T) {
 	m := New(testConfig(testCharter(consensus.Byzantine, 1, 1_000), 0))
 	m.Step(1_000, AcceptJob{})

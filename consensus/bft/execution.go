@@ -122,14 +122,26 @@ func (m *Machine) wantsBackup() (why string, wanted bool) {
 }
 
 // isDisputed reports whether f+1 leaders had their turn with nothing certified,
-// and fewer members were called than rounds were entered. An executor that binds
-// itself to different reports before different members makes a value valid for
-// some and never for others: then every correct member has to run. A member
-// that waits for blocks knows a better reason for the delay.
+// and fewer members were called than rounds were entered; or whether q members do
+// not even follow this one into its round. An executor that binds itself to
+// different reports before different members makes a value valid for some and
+// never for others: then every correct member has to run. A member that waits
+// for blocks knows a better reason for the delay.
 func (m *Machine) isDisputed() bool {
 	_, held := m.best()
-	return m.rounds.round > uint32(m.t.Suspicion) && uint32(m.runs.active) < m.rounds.round &&
-		m.rounds.highest == nil && (held || !m.hasOutcome())
+	failed := m.rounds.round > uint32(m.t.Suspicion) && uint32(m.runs.active) < m.rounds.round
+	alone := m.isAlone() && m.now >= m.aloneUntil()
+	return (failed || alone) && m.rounds.highest == nil && (held || !m.hasOutcome())
+}
+
+// isAlone reports whether this member is ahead of so many that its round cannot
+// come to an end.
+func (m *Machine) isAlone() bool {
+	return m.blind() && m.rounds.round > 0 && m.reached(m.rounds.round) < m.t.Quorum
+}
+
+func (m *Machine) aloneUntil() int64 {
+	return max(m.rounds.since, m.runs.called) + patience*m.cfg.Timing.Beat
 }
 
 // canBecomeValid reports whether so many reports more could make any value valid.
@@ -288,6 +300,9 @@ func (m *Machine) runAlarms() {
 				m.alarm(until)
 			}
 		}
+	}
+	if m.isAlone() {
+		m.alarm(m.aloneUntil())
 	}
 	for _, f := range m.evidence.fetches {
 		if !m.holds(f.choice) {

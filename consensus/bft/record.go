@@ -199,7 +199,7 @@ func (m *Machine) resume() {
 		m.tellDecided(func(int) bool { return false })
 		return
 	}
-	m.evidence.news = true
+	m.evidence.news, m.rounds.since = true, m.now
 	if len(m.chain) > 0 {
 		m.do(Reached{Height: m.at})
 	}
