@@ -5,7 +5,10 @@ BIN := bin/muster
 # How many certificates both verifiers are shown.
 CERTIFICATES ?= 3000000
 
-.PHONY: help build demo test check differential model testnet bench clean
+# How many schedules the simulator plays.
+SEEDS ?= 1000000
+
+.PHONY: help build demo test check differential model sim testnet bench clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -16,8 +19,9 @@ build: ## build bin/muster
 demo: build ## seven nodes: a liar outvoted, a dead member replaced, certificates verified offline
 	sh testnet/demo.sh $(BIN)
 
-test: build ## all tests, with the race detector, on real processes too
+test: build ## all tests, with the race detector, on real processes too; 20,000 simulated schedules without it
 	MUSTER_BIN=$(CURDIR)/$(BIN) $(GO) test -race -timeout 20m ./...
+	$(GO) test -timeout 10m ./consensus/sim
 
 check: ## formatting, vet, the rules of the house, the linter
 	@test -z "$$(gofmt -l . )" || { gofmt -l .; echo "gofmt these"; exit 1; }
@@ -27,6 +31,9 @@ check: ## formatting, vet, the rules of the house, the linter
 
 differential: ## millions of certificates before two verifiers (CERTIFICATES=n)
 	GOMAXPROCS=1 nice -n 19 $(GO) test -count=1 -timeout 0 -v ./consensus/naivetest -args -certificates $(CERTIFICATES)
+
+sim: ## quorums in virtual time under faults and lies (SEEDS=n)
+	GOMAXPROCS=1 GOGC=400 nice -n 19 $(GO) run ./cmd/sim -seeds $(SEEDS)
 
 model: ## search the models of agreement exhaustively, with spin (docs/model.md)
 	sh consensus/model/check

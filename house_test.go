@@ -41,6 +41,7 @@ var (
 )
 
 var rules = []rule{
+	{"cmd/sim", []string{"consensus/sim"}},
 	{"cmd/...", slices.Concat(agreement, []string{"testnet/...", "node/...", "api", "api/client", "jobs"})},
 	{"testnet/sim/...", slices.Concat(storage, []string{"consensus/...", "jobs/...", "p2p/..."})},
 	{"testnet/...", []string{"testnet/...", "node/...", "api", "api/client", "jobs", "consensus/admission"}},
@@ -58,7 +59,7 @@ var rules = []rule{
 	{"jobs/...", work},
 	{"consensus/admission", codec},
 	{"consensus/runner/...", slices.Concat(agreement, codec, []string{"consensus/bft"})},
-	{"consensus/sim/...", slices.Concat(agreement, codec, []string{"consensus/bft"})},
+	{"consensus/sim/...", slices.Concat(agreement, codec, []string{"consensus/bft", "consensus/runner"})},
 	{"consensus/...", slices.Concat(agreement, codec)},
 	{"p2p/...", slices.Concat(codec, []string{"p2p/...", "consensus/admission"})},
 	{"store/...", []string{"store/..."}},
@@ -68,7 +69,7 @@ var rules = []rule{
 // pure lists the rooms, and the files of mixed rooms, that are given time and
 // return events: they touch nothing outside themselves.
 var pure = []string{
-	"consensus", "consensus/admission", "consensus/election", "consensus/bft", "jobs", "jobs/sched",
+	"consensus", "consensus/admission", "consensus/election", "consensus/bft", "consensus/sim", "jobs", "jobs/sched",
 	"consensus/runner/check.go", "consensus/runner/step.go", "consensus/runner/stash.go",
 }
 

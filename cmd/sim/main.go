@@ -1,0 +1,82 @@
+// Command sim plays schedules of consensus/sim for as long as it is told to, says
+// how many broke an invariant, and counts what they showed.
+//
+//	go run ./cmd/sim -seeds 1000000                    every scenario in turn
+//	go run ./cmd/sim -scenario 1 -replay 4711          one schedule, with its trace
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/muster-network/muster/consensus/sim"
+)
+
+func main() {
+	scenario := flag.Int("scenario", -1, "number of the scenario; -1: all in turn")
+	seeds := flag.Uint64("seeds", 20_000, "schedules in all")
+	from := flag.Uint64("from", 1, "the first seed")
+	replay := flag.Uint64("replay", 0, "play this one seed, and print its trace")
+	every := flag.Duration("every", time.Minute, "how often to say how far it is")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	chosen := sim.Scenarios()
+	if *scenario >= 0 {
+		chosen = chosen[*scenario : *scenario+1]
+	}
+	if *replay != 0 {
+		os.Exit(show(chosen[0], *replay))
+	}
+	os.Exit(play(ctx, chosen, *from, *seeds, *every))
+}
+
+// show plays one schedule with its trace.
+func show(sc sim.Scenario, seed uint64) int {
+	r := sim.Run(sim.Settle(sc, seed), nil, true)
+	fmt.Printf("%s\n\n%s", r.Schedule, r.Trace)
+	if r.Failure != nil {
+		fmt.Println(r.Failure)
+		return 1
+	}
+	return 0
+}
+
+// play plays schedules, each scenario in turn, and prints those that fail, shrunk.
+func play(ctx context.Context, chosen []sim.Scenario, from, seeds uint64, every time.Duration) int {
+	var seen sim.Coverage
+	counts, failures := make([]uint64, len(chosen)), 0
+	begun := time.Now()
+	told := begun
+	for i := uint64(0); i < seeds && ctx.Err() == nil; i++ {
+		at := int(i % uint64(len(chosen)))
+		s := sim.Settle(chosen[at], from+i/uint64(len(chosen)))
+		counts[at]++
+		if r := sim.Run(s, &seen, false); r.Failure != nil {
+			failures++
+			small := sim.ShrinkFailure(s, r.Failure.Invariant)
+			fmt.Printf("FAILED: %v\n%s\nshrunk to\n%s\n", r.Failure, s, small)
+		}
+		if i%256 == 0 && time.Since(told) >= every {
+			told = time.Now()
+			fmt.Printf("%d schedules, %d failed, %.0f a second\n", seen.Runs, failures, float64(seen.Runs)/time.Since(begun).Seconds())
+		}
+	}
+	took := time.Since(begun)
+	fmt.Printf("%d schedules in %s (%.0f a second), %d steps of machines, %d failed\n", seen.Runs, took.Round(time.Second),
+		float64(seen.Runs)/took.Seconds(), seen.Steps, failures)
+	for i, sc := range chosen {
+		fmt.Printf("%12d  %s\n", counts[i], sc.Name)
+	}
+	fmt.Print(seen.String())
+	name, least := seen.Least()
+	fmt.Printf("least often: %s, %d times\n", name, least)
+	if failures > 0 {
+		return 1
+	}
+	return 0
+}

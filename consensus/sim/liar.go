@@ -1,0 +1,228 @@
+package sim
+
+import (
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/bft"
+	"github.com/muster-network/muster/consensus/runner"
+)
+
+// Lie is a kind of lie. Each has a file of its own.
+type Lie int
+
+// The lies.
+const (
+	LieSilence     Lie = iota // liar_silence.go
+	LieEquivocate             // liar_equivocate.go
+	LieDoubleVote             // liar_doublevote.go
+	LieStale                  // liar_stale.go
+	LieWithhold               // liar_withhold.go
+	LiePartial                // liar_partial.go
+	LieFalseReport            // liar_falsereport.go
+	LieCopy                   // liar_copy.go
+	LieAccepts                // liar_accepts.go
+	LieReplay                 // liar_replay.go
+	LieBabble                 // liar_babble.go
+	lies
+)
+
+var lieNames = [lies]string{"silence at the worst moment", "an equivocating leader", "votes for everything", "stale certificates",
+	"a result withheld", "a report to one member only", "a false result", "a copied report", "accepts to some, and none that are real",
+	"words from another job, height, network or incarnation", "anything to anybody"}
+
+// String names the lie.
+func (l Lie) String() string { return lieNames[l] }
+
+// liar is a member with a correct machine, which may bend what that says, may say
+// anything else, and can sign only as itself. It hears all that is said by anybody.
+type liar struct {
+	w     *world
+	n     *node
+	kind  Lie
+	src   source
+	mask  uint32 // an audience, for lies that tell it otherwise
+	quiet bool   // it has fallen silent
+	turns int
+}
+
+func newLiar(w *world, n *node, kind Lie) *liar {
+	l := &liar{w: w, n: n, kind: kind, src: newSource(w.plan.Seed, 80+n.id)}
+	l.mask = uint32(1 + l.src.below(1<<w.t.N-1))
+	w.cover.Lies[kind]++
+	return l
+}
+
+// turnsMost bounds how often a liar acts of its own accord.
+const turnsMost = 60
+
+// begin makes the liar act now and then.
+func (l *liar) begin() {
+	switch l.kind {
+	case LieSilence, LieWithhold, LiePartial, LieFalseReport, LieCopy:
+		return // these only bend
+	}
+	l.w.after(l.src.until(400), l.act)
+}
+
+func (l *liar) act() {
+	if l.turns++; l.turns > turnsMost {
+		return
+	}
+	if l.n.up && !l.n.gone {
+		switch l.kind {
+		case LieEquivocate:
+			l.equivocate()
+		case LieDoubleVote:
+			l.voteForAll()
+		case LieStale:
+			l.showStale()
+		case LieAccepts:
+			l.inventAccepts()
+		case LieReplay:
+			l.replay()
+		case LieBabble:
+			l.babble()
+		}
+	}
+	l.w.after(20+l.src.until(250), l.act)
+}
+
+// bend is what the liar tells a seat in place of what a correct member says.
+func (l *liar) bend(to int, m mail) mail {
+	if l.quiet {
+		return nil
+	}
+	switch l.kind {
+	case LieSilence:
+		return l.fallSilent(m)
+	case LiePartial:
+		return l.reportToOne(to, m)
+	case LieCopy:
+		return l.copyReport(m)
+	case LieAccepts:
+		return l.acceptToSome(to, m)
+	}
+	return m
+}
+
+// runs is what the liar's runs end in.
+func (l *liar) runs(honest *stock) *stock {
+	if l.kind == LieFalseReport || l.kind == LieBabble && l.src.chance(50) {
+		return &lie
+	}
+	return honest
+}
+
+// serves reports whether the liar hands out blocks that it claims to hold.
+func (l *liar) serves() bool { return l.kind != LieWithhold && l.src.chance(50) }
+
+// sign signs a statement as the liar, about this job.
+func (l *liar) sign(kind consensus.Kind, round uint32, value consensus.Hash, payload *consensus.Payload) *mailed {
+	return l.signed(l.n.claim(bft.Outgoing{Kind: kind, Round: round, Value: value, Payload: payload}))
+}
+
+func (l *liar) signed(c runner.Claim) *mailed {
+	c.Proof = l.w.ledger.sign(l.n.key, statementOf(&c))
+	l.w.checks.count(l.n.id, &c)
+	return l.w.address(c)
+}
+
+func (l *liar) note(note consensus.Note, value consensus.Hash, payload *consensus.Payload) *mailed {
+	return l.w.address(l.n.claim(bft.Outgoing{Note: note, Value: value, Payload: payload}))
+}
+
+// tell tells one node something, and counts whether it can be believed.
+func (l *liar) tell(to int, m *mailed) {
+	if to == l.n.id {
+		return
+	}
+	if m.in == nil {
+		l.w.cover.Refused[l.kind]++
+	} else {
+		l.w.cover.Believed[l.kind]++
+	}
+	if l.w.trace.words {
+		l.w.logf("%d lies to %d: %s, believed %v", l.n.id, to, describe(m), m.in != nil)
+	}
+	l.w.post(l.n.id, to, l.n.life, mail{m})
+}
+
+// tellSome tells each other node, in so many of a hundred cases.
+func (l *liar) tellSome(percent int, m *mailed) {
+	for to := range l.w.nodes {
+		if l.src.chance(percent) {
+			l.tell(to, m)
+		}
+	}
+}
+
+// top is the highest round that an honest member has reached.
+func (l *liar) top() uint32 {
+	top := uint32(0)
+	for seat, r := range l.w.checks.reached {
+		if l.w.nodes[seat].liar == nil {
+			top = max(top, r)
+		}
+	}
+	return top
+}
+
+// anything is one of the values of a run.
+func (l *liar) anything() *stock {
+	if l.w.plan.Contested {
+		return []*stock{l.w.plan.endOf(l.n.id), &cancelled, &deadline}[l.src.below(3)]
+	}
+	all := plain()
+	if l.src.chance(40) {
+		return l.w.plan.endOf(l.src.below(l.w.t.N))
+	}
+	return all[l.src.below(len(all))]
+}
+
+// evidence is all that was reported, and the owner's wish if there is one.
+func (l *liar) evidence() *consensus.Payload {
+	p := &consensus.Payload{Reports: l.w.checks.reports()}
+	if l.w.ledger.wished {
+		c := l.w.cancel()
+		p.Cancel = &c
+	}
+	return p
+}
+
+// buildSet builds a set of votes of a kind from what was really signed, with the
+// liar's own vote if that is missing.
+func (l *liar) buildSet(kind consensus.Kind) (consensus.VoteSet, *stock, bool) {
+	tallies := l.w.checks.tallies
+	for range 4 {
+		if len(tallies) == 0 {
+			break
+		}
+		t := tallies[l.src.below(len(tallies))]
+		s, known := stockOf(t.value)
+		if !t.kind.Slot() || !known {
+			continue
+		}
+		if l.w.checks.voters(kind, t.round, t.value)>>l.n.id&1 == 0 {
+			l.sign(kind, t.round, t.value, nil)
+		}
+		if set, ok := l.w.ledger.set(kind, t.round, t.value, l.w); ok {
+			return set, s, true
+		}
+	}
+	return consensus.VoteSet{}, nil, false
+}
+
+// set collects q votes that were signed.
+func (l *ledger) set(kind consensus.Kind, round uint32, value consensus.Hash, w *world) (consensus.VoteSet, bool) {
+	set := consensus.VoteSet{Round: round, Value: value}
+	for seat := range w.t.N {
+		want := consensus.Statement{Kind: kind, Network: network, Job: w.job, Previous: consensus.Hash(w.job), Round: round,
+			Sender: keyOf(seat), Incarnation: firstLife(seat), Value: value}
+		for at := range l.signed {
+			if l.signed[at] == want && len(set.Votes) < w.t.Quorum {
+				set.Votes = append(set.Votes, consensus.Vote{Seat: uint64(seat), Proof: proofOf(at)})
+				break
+			}
+		}
+	}
+	return set, len(set.Votes) == w.t.Quorum
+}

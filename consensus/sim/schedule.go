@@ -1,0 +1,261 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/muster-network/muster/consensus"
+)
+
+// Schedule is everything that is settled before a run: who lies and how, what
+// fails and when. Times are virtual milliseconds since the start. What is left
+// open, each frame's delay and loss, follows from the seed.
+type Schedule struct {
+	Scenario Scenario
+	Seed     uint64
+
+	Loss  int // per cent of the frames that are lost, until the network behaves
+	Twice int // likewise that arrive twice
+	Slow  int // likewise that take seconds
+
+	// Contested makes several values valid at once, rounds short and decisions
+	// slow to spread: what locks are for.
+	Contested bool
+	Round     int64 // T0
+	Deadline  int64
+	Truth     ending  // what an honest run ends in
+	Skew      []int64 // of each node's clock
+	Liars     []Liar  // who lies, and how
+	Faults    []Fault // by time
+	Seats     int     // of the roster
+	Submitter int     // the seat that submits, or -1: somebody without one
+}
+
+// Liar is a member that lies.
+type Liar struct {
+	Node int
+	Kind Lie
+}
+
+// ending says what honest runs end in.
+type ending uint8
+
+const (
+	endsWell    ending = iota
+	endsExit           // a deterministic failure
+	endsTimeout        // all time out
+	endsDiverse        // each otherwise: the task is not deterministic
+	endsHost           // otherwise, and some hosts fail
+)
+
+// FaultKind is a kind of fault or event.
+type FaultKind uint8
+
+// The kinds of faults.
+const (
+	Crash      FaultKind = iota // the process ends at Point, and comes back after For
+	Die                         // likewise, and never comes back
+	LoseDisk                    // likewise, and comes back with nothing, as another incarnation
+	FailSync                    // the next sync fails: the node stops, and comes back after For
+	Partition                   // the nodes of Mask hear nobody else, and nobody hears them, for For
+	SlowBlocks                  // no blocks arrive at the node for For
+	SlowRuns                    // runs at the node take For longer
+	StepClock                   // the node's clock jumps by For
+	Busy                        // the node refuses the job
+	Wish                        // the owner's wish to cancel reaches the node
+	Withdraw                    // the submitter withdraws the job, unless it was acknowledged
+	Vanish                      // the submitter ends for good
+)
+
+var faultNames = [...]string{"crash", "die", "lose the disk", "fail to sync", "partition", "slow blocks", "slow runs",
+	"step the clock", "busy", "cancel", "withdraw", "submitter vanishes"}
+
+// String names the kind.
+func (k FaultKind) String() string { return faultNames[k] }
+
+// Point says where in a step a process ends.
+type Point uint8
+
+// The points.
+const (
+	AtOnce       Point = iota // whatever it does
+	BeforeSync                // with an append under way, of which nothing is on disk
+	TornSync                  // likewise, and all of it is on disk
+	BeforeSend                // its next append is durable, and nothing of it was said
+	BetweenSends              // likewise, and some were told
+)
+
+var pointNames = [...]string{"at once", "before a sync", "in a sync", "before a send", "between sends"}
+
+// String names the point.
+func (p Point) String() string { return pointNames[p] }
+
+// Fault is one thing that happens to one node, or to all.
+type Fault struct {
+	At    int64
+	Kind  FaultKind
+	Node  int
+	For   int64
+	Point Point
+	Mask  uint32
+}
+
+// String says the fault in words.
+func (f Fault) String() string {
+	switch f.Kind {
+	case Partition:
+		return fmt.Sprintf("%5d partition %b for %d ms", f.At, f.Mask, f.For)
+	case Crash, Die, LoseDisk:
+		return fmt.Sprintf("%5d node %d: %s %s, %d ms", f.At, f.Node, f.Kind, f.Point, f.For)
+	case Withdraw, Vanish:
+		return fmt.Sprintf("%5d %s", f.At, f.Kind)
+	}
+	return fmt.Sprintf("%5d node %d: %s, %d ms", f.At, f.Node, f.Kind, f.For)
+}
+
+// String says the whole schedule, one line for each fault.
+func (s *Schedule) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, seed %d: loss %d%%, twice %d%%, slow %d%%, T0 %d ms, deadline %d ms, submitter %d, clocks %v, ends %d",
+		s.Scenario.Name, s.Seed, s.Loss, s.Twice, s.Slow, s.Round, s.Deadline, s.Submitter, s.Skew, s.Truth)
+	if s.Contested {
+		b.WriteString(", contested")
+	}
+	for _, l := range s.Liars {
+		fmt.Fprintf(&b, "\n      node %d lies: %s", l.Node, l.Kind)
+	}
+	for _, f := range s.Faults {
+		fmt.Fprintf(&b, "\n%s", f)
+	}
+	return b.String()
+}
+
+const (
+	calm   = 10_000  // from here on the network behaves, and nothing fails any more
+	bound  = 180_000 // within so much after calm every honest member decides
+	within = 24      // and within so many rounds
+)
+
+// Settle derives a schedule from a seed.
+func Settle(sc Scenario, seed uint64) *Schedule {
+	rng := newSource(seed, 0)
+	t, err := sc.Fault.For(sc.F)
+	if err != nil {
+		panic(err) // scenarios are written here
+	}
+	s := &Schedule{Scenario: sc, Seed: seed, Seats: t.N, Round: 1_000, Deadline: 3_600_000, Submitter: -1}
+	if rng.chance(50) {
+		s.Loss, s.Twice, s.Slow = rng.below(35), rng.below(15), rng.below(12)
+	}
+	if s.Contested = t.N > 1 && rng.chance(35); s.Contested {
+		s.Round = 200
+	}
+	switch {
+	case s.Contested && rng.chance(50):
+		s.Deadline = 1_500 + rng.until(5_000)
+	case rng.chance(5):
+		s.Deadline = 3_000 + rng.until(15_000)
+	}
+	s.Truth = s.pickEnding(&rng)
+	s.Skew = make([]int64, t.N)
+	if rng.chance(30) {
+		for i := range s.Skew {
+			s.Skew[i] = rng.until(4_000) - 2_000
+		}
+	}
+	if rng.chance(25) {
+		s.Submitter = rng.below(t.N)
+	}
+	s.settleFaulty(&rng)
+	s.settleFaults(&rng)
+	return s
+}
+
+func (s *Schedule) pickEnding(rng *source) ending {
+	switch at := rng.below(100); {
+	case at < 80:
+		return endsWell
+	case at < 88:
+		return endsExit
+	case at < 92:
+		return endsTimeout
+	case at < 96:
+		return endsDiverse
+	}
+	return endsHost
+}
+
+// settleFaulty spends the fault budget: f members that lie, die or lose their
+// disks.
+func (s *Schedule) settleFaulty(rng *source) {
+	spent := map[int]bool{}
+	for range s.Scenario.F {
+		node := rng.below(s.Seats)
+		if spent[node] || rng.chance(25) {
+			continue
+		}
+		spent[node] = true
+		if s.Scenario.Fault == consensus.Byzantine && rng.chance(65) {
+			s.Liars = append(s.Liars, Liar{node, Lie(rng.below(int(lies)))})
+			continue
+		}
+		f := Fault{At: rng.until(5_000), Kind: Die, Node: node, Point: Point(rng.below(5))}
+		if rng.chance(30) {
+			f.Kind, f.For = LoseDisk, rng.until(3_000)
+		}
+		s.Faults = append(s.Faults, f)
+	}
+}
+
+// settleFaults adds what a correct member must bear.
+func (s *Schedule) settleFaults(rng *source) {
+	add := func(f Fault) { s.Faults = append(s.Faults, f) }
+	early := int64(4_000)
+	for range rng.below(4) {
+		add(Fault{At: rng.until(early), Kind: Crash, Node: rng.below(s.Seats), For: rng.until(3_000), Point: Point(rng.below(5))})
+	}
+	if rng.chance(15) {
+		add(Fault{At: rng.until(early), Kind: FailSync, Node: rng.below(s.Seats), For: rng.until(3_000)})
+	}
+	for range rng.below(3) / 2 {
+		add(Fault{At: rng.until(early), Kind: Partition, Mask: uint32(rng.below(1 << s.Seats)), For: rng.until(6_000)})
+	}
+	if rng.chance(15) {
+		add(Fault{At: rng.until(early), Kind: SlowBlocks, Node: rng.below(s.Seats), For: rng.until(12_000)})
+	}
+	if rng.chance(10) {
+		add(Fault{At: 0, Kind: SlowRuns, Node: rng.below(s.Seats), For: rng.until(15_000)})
+	}
+	if rng.chance(5) {
+		add(Fault{At: rng.until(early), Kind: StepClock, Node: rng.below(s.Seats), For: rng.until(6_000) - 3_000})
+	}
+	if rng.chance(15) {
+		add(Fault{At: 0, Kind: Busy, Node: rng.below(s.Seats)})
+	}
+	s.settleEndings(rng)
+}
+
+// settleEndings adds who wants the job to end, and when.
+func (s *Schedule) settleEndings(rng *source) {
+	add := func(f Fault) { s.Faults = append(s.Faults, f) }
+	switch {
+	case s.Contested:
+		for node := range s.Seats {
+			if rng.chance(60) {
+				add(Fault{At: rng.until(4_000), Kind: Wish, Node: node})
+			}
+		}
+	case rng.chance(10):
+		add(Fault{At: rng.until(4_000), Kind: Wish, Node: rng.below(s.Seats)})
+	}
+	if rng.chance(15) {
+		at := rng.until(1_500)
+		if rng.chance(50) {
+			at = rng.until(150) // while accepts are still on their way
+		}
+		add(Fault{At: at, Kind: Withdraw})
+	}
+	if rng.chance(15) {
+		add(Fault{At: rng.until(2_000), Kind: Vanish})
+	}
+}
