@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/muster-network/muster/jobs/exec"
 	"github.com/muster-network/muster/jobs/exec/exectest/asm"
 )
@@ -253,13 +255,33 @@ func TestCloseEndsRunsAndWorkers(t *testing.T) {
 	}
 }
 
-func TestAWorkerHasNothingButItsPipes(t *testing.T) {
-	t.Setenv("MUSTER_SECRET", "not for workers")
-	secret, err := os.Create(filepath.Join(t.TempDir(), "secret"))
+// inheritable opens a file that goes to every process that is started from here.
+func inheritable(t *testing.T) int {
+	t.Helper()
+	fd, err := syscall.Open(filepath.Join(t.TempDir(), "secret"), syscall.O_CREAT|syscall.O_RDWR, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer secret.Close()
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	return fd
+}
+
+func TestNoDescriptorIsHandedOnWithAndWithoutTheSystemsCallForIt(t *testing.T) {
+	for name, seal := range map[string]func() error{"close_range": sealDescriptors, "one by one": sealListed} {
+		fd := inheritable(t)
+		if err := seal(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("%s: descriptor %d has flags %#x (%v)", name, fd, flags, err)
+		}
+	}
+}
+
+func TestAWorkerHasNothingButItsPipes(t *testing.T) {
+	t.Setenv("MUSTER_SECRET", "not for workers")
+	inheritable(t) // as what the node's parent may have left open
 	e := newExecutor(t, Config{})
 	run(t, e, request(asm.Hello().Module()))
 	p := e.idle[0]

@@ -33,6 +33,9 @@ type process struct {
 
 // start starts a worker. It has no environment and no descriptor but its two.
 func start(command Command, h hello) (*process, error) {
+	if err := sealDescriptors(); err != nil {
+		return nil, err
+	}
 	theirIn, in, err := os.Pipe()
 	if err != nil {
 		return nil, err

@@ -3,11 +3,15 @@ package wasm
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What a worker process may hold beside the run's own limits.
@@ -20,6 +24,42 @@ const (
 // keeps the terminal's signals from it.
 func processAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
+// firstInherited is the first descriptor that is not a standard stream: those a
+// worker is given anew.
+const firstInherited = 3
+
+// sealDescriptors sees to it that no descriptor of this process reaches one that
+// it starts. Go opens all of its own that way; what it was itself started with
+// it would hand on. What a child is to have is given to it after the fork.
+func sealDescriptors() error {
+	err := unix.CloseRange(firstInherited, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if err != nil { // Linux before 5.11, or a sandbox that does not know the call
+		err = sealListed()
+	}
+	if err != nil {
+		return fmt.Errorf("keep descriptors from workers: %w", err)
+	}
+	return nil
+}
+
+// sealListed does the same one by one.
+func sealListed() error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, entry := range open {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			return err
+		}
+		if fd >= firstInherited {
+			syscall.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // confine gives up, for the rest of the process's life, what a worker does not
