@@ -115,6 +115,13 @@ type vectors struct {
 	Roster  []string // of 20 nodes, n = 7
 	Keepers []string // the best 3 of 20 for the seed as a job id
 	Sample  []bool   // whether each node belongs at 2 bits
+	Logs    []logarithm
+}
+
+// logarithm is -ln((h+1)/2^64) in units of 2^-58; both have up to 64 bits.
+type logarithm struct {
+	H   uint64 `json:",string"`
+	Log uint64 `json:",string"`
 }
 
 type score struct {
@@ -141,6 +148,10 @@ func TestDrawsMatchTheirGoldenVectors(t *testing.T) {
 	for _, k := range election.RankFor(seed, peers, 3) {
 		got.Keepers = append(got.Keepers, k.String())
 	}
+	for h := uint64(0); h < math.MaxUint64/3; h = 3*h + 1 {
+		got.Logs = append(got.Logs, logarithm{h, election.NegLog(h)})
+	}
+	got.Logs = append(got.Logs, logarithm{math.MaxUint64 - 1, election.NegLog(math.MaxUint64 - 1)}, logarithm{math.MaxUint64, election.NegLog(math.MaxUint64)})
 	golden(t, "testdata/draw.json", got)
 }
 
