@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"slices"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/consensustest"
@@ -25,7 +27,8 @@ func (c *court) badDecisions() {
 	odd("exit with code 0", consensus.Value{Kind: consensus.Failed, Class: consensus.FailedExit, Tree: &tree})
 	odd("a trap without a tree", consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTrap})
 	odd("a timeout with a tree", consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTimeout, Tree: &tree})
-	odd("a failure of no class", consensus.Value{Kind: consensus.Failed, Class: 8})
+	odd("a failure of no class", consensus.Value{Kind: consensus.Failed, Class: 9})
+	odd("failed tasks, and a directory", consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTasks, Code: 1, Tree: c.directory()})
 	odd("a value of no kind", consensus.Value{Kind: 7})
 	weak := c.weak()
 	odd("a tree named by no whole SHA-256", consensus.Value{Kind: consensus.Result, Tree: &weak})
@@ -71,6 +74,12 @@ func (c *court) badDecisions() {
 	d := n.Decide(job, result)
 	d.Commits.Votes[1] = n.VotesAt(stranger, consensus.KindCommit, 0, hash, 1).Votes[0]
 	decided(11, "a commit of another incarnation", d)
+}
+
+// directory is a link that names no array result.
+func (c *court) directory() *codec.Link {
+	link := consensustest.Link("out")
+	return &codec.Link{Cid: cid.NewCidV1(cid.DagProtobuf, link.Hash())}
 }
 
 // unreduced adds the order of the group to a signature's scalar: the same point,
