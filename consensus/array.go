@@ -31,7 +31,6 @@ const (
 
 	maxArray     = 4 << 10 // bytes of a sealed array result
 	maxArrayPage = 2 << 20 // bytes of a sealed page
-	maxTaskPath  = 17      // hashes from a leaf to the root of MaxTasks
 )
 
 // ArrayResult is what an array job's value names: how many tasks there were,

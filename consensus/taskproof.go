@@ -71,9 +71,6 @@ func (a ArrayResult) CheckTask(network admission.Network, t TaskOutcome, path []
 	if err := t.Validate(); err != nil {
 		return err
 	}
-	if t.Index >= a.Count || len(path) > maxTaskPath {
-		return fmt.Errorf("proof: task %d of %d: %w", t.Index, a.Count, ErrProof)
-	}
 	leaf, err := t.leaf(network)
 	if err != nil {
 		return err

@@ -91,6 +91,11 @@ func (n *Node) requestOf(ctx context.Context, c *consensus.Charter) (submitter.R
 			return r, notAtHand("inputs", err)
 		}
 	}
+	if a := r.Task.Array; a != nil && a.Items != nil {
+		if err := n.Fetch(ctx, a.Items.Cid, from, int64(c.Limits.Input)); err != nil {
+			return r, notAtHand("items", err)
+		}
+	}
 	return r, nil
 }
 
