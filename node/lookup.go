@@ -15,6 +15,7 @@ import (
 	"github.com/muster-network/muster/consensus/election"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/member"
+	"github.com/muster-network/muster/jobs/submitter"
 	"github.com/muster-network/muster/p2p"
 	"github.com/muster-network/muster/p2p/stream"
 	"github.com/muster-network/muster/store/dagcbor"
@@ -141,7 +142,36 @@ func (n *Node) local(ctx context.Context, id consensus.JobID) (found, bool, erro
 // peers that rank for the id, then at everybody connected. What comes from a
 // peer counts only with a certificate that verifies; how an open job stands is
 // that peer's word, and says so.
+//
+// A job that was acknowledged here, and has not ended as far as this node knows,
+// is found even when nobody who can be asked knows of it. Under its request id
+// it alone is found: others may know a charter that was withdrawn.
 func (n *Node) find(ctx context.Context, ref reference) (found, error) {
+	own, acknowledged, err := n.outstanding(ref)
+	if err != nil {
+		return found{}, err
+	}
+	if acknowledged {
+		ref.isJob, ref.job = true, own.Job
+	}
+	f, err := n.findAnywhere(ctx, ref)
+	if p := new(jobs.Problem); acknowledged && errors.As(err, &p) && p.Code == jobs.CodeNotFound {
+		at := consensus.FirstHeight(n.home.network, own.Job, own.Charter) // as far as this node knows
+		j := describe(at)
+		j.State, j.Source, j.Stalled = jobs.Accepted, n.name, n.stalled(at)
+		return found{job: j}, nil
+	}
+	return f, err
+}
+
+func (n *Node) outstanding(ref reference) (submitter.Acknowledged, bool, error) {
+	if ref.isJob {
+		return n.submitter.OutstandingJob(ref.job)
+	}
+	return n.submitter.Outstanding(ref.request)
+}
+
+func (n *Node) findAnywhere(ctx context.Context, ref reference) (found, error) {
 	if ref.isJob {
 		if f, ok, err := n.local(ctx, ref.job); ok || err != nil {
 			return f, err

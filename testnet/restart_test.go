@@ -116,3 +116,32 @@ func TestANodeThatLostItsJournalIsAnotherAndDoesNotVoteInOldJobs(t *testing.T) {
 		}
 	}
 }
+
+// Nobody but the node that took a job may be left to ask.
+func TestTheNodeThatTookAJobKnowsOfItWhenAllItsMembersAreGone(t *testing.T) {
+	p := policy()
+	p.NoSubmitter = true
+	n := up(t, testnet.Options{Nodes: 5, Policy: p})
+	job := n.submit(1, spin(t, 1<<26), "key")
+	for number := 2; number <= 5; number++ {
+		n.must(n.node(number).Kill())
+	}
+	for _, id := range []string{job.ID, job.Request} {
+		n.until(1, id, "it is open, and waits for its members", func(now api.Job) bool {
+			return now.ID == job.ID && !now.State.Terminal() && now.Stalled != nil
+		})
+	}
+	n.must(n.node(1).Kill())
+	n.must(n.node(1).Start(n.ctx))
+	for _, id := range []string{job.ID, job.Request} {
+		if now, err := n.client(1).Job(n.ctx, id); err != nil || now.ID != job.ID {
+			t.Fatalf("after a restart: %v %s", err, states(now))
+		}
+	}
+	for number := 2; number <= 5; number++ {
+		n.must(n.node(number).Start(n.ctx))
+	}
+	if ended, _ := n.ended(1, job.Request); ended.State != jobs.Succeeded {
+		t.Error(states(ended))
+	}
+}

@@ -172,7 +172,11 @@ func (s *Submitter) acknowledge(ctx context.Context, sub *submission, a drawn, s
 	if err != nil {
 		return err
 	}
-	return s.cfg.Journal.Append(ctx, entry)
+	if err := s.cfg.Journal.Append(ctx, entry); err != nil {
+		return err
+	}
+	s.last(a.job, sub.request)
+	return nil
 }
 
 // withdraw voids a charter that was not acknowledged. Tasks of version 1 have no

@@ -44,6 +44,7 @@ func (s *Submitter) Recover(ctx context.Context) error {
 				return err
 			}
 		case f.record.Acknowledged:
+			s.last(job, f.request)
 			s.watch(a, sub, nil)
 		default:
 			sub.resume = &f.record
@@ -89,6 +90,7 @@ func (s *Submitter) Forget(ctx context.Context, request consensus.RequestID, job
 	defer func() {
 		s.mutex.Lock()
 		delete(s.forgets, request)
+		delete(s.lasting, job)
 		s.mutex.Unlock()
 		close(gone)
 	}()

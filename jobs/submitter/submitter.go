@@ -81,8 +81,9 @@ type Submitter struct {
 
 	mutex   sync.Mutex
 	pending map[consensus.RequestID]*submission
-	forgets map[consensus.RequestID]chan struct{} // closed when a record is gone
-	told    map[toldKey]struct{}                  // blocks that members have been sent
+	lasting map[consensus.JobID]consensus.RequestID // acknowledged, and their outcomes not archived
+	forgets map[consensus.RequestID]chan struct{}   // closed when a record is gone
+	told    map[toldKey]struct{}                    // blocks that members have been sent
 	runs    sync.WaitGroup
 	start   chan *submission
 	lapses  chan lapse
@@ -94,7 +95,7 @@ func New(cfg Config) (*Submitter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Submitter{cfg: cfg, policy: digest, pending: map[consensus.RequestID]*submission{},
+	return &Submitter{cfg: cfg, policy: digest, pending: map[consensus.RequestID]*submission{}, lasting: map[consensus.JobID]consensus.RequestID{},
 		forgets: map[consensus.RequestID]chan struct{}{}, told: map[toldKey]struct{}{},
 		start: make(chan *submission), lapses: make(chan lapse)}, nil
 }
@@ -323,6 +324,37 @@ func (s *Submitter) Pending(request consensus.RequestID) (Acknowledged, bool, er
 	}
 	charter, job, err := r.Offer.Charter.Open(s.cfg.Network)
 	return Acknowledged{Job: job, Request: request, Charter: charter}, err == nil, err
+}
+
+// Outstanding returns the job that was acknowledged here under a request id,
+// while its outcome is not archived: this node has told the caller that the job
+// lives, and says so still when no member can be asked.
+func (s *Submitter) Outstanding(request consensus.RequestID) (Acknowledged, bool, error) {
+	r, ok, err := s.record(request)
+	if err != nil || !ok || !r.Acknowledged {
+		return Acknowledged{}, false, err
+	}
+	charter, job, err := r.Offer.Charter.Open(s.cfg.Network)
+	return Acknowledged{Job: job, Request: request, Charter: charter}, err == nil, err
+}
+
+// OutstandingJob is Outstanding by job id.
+func (s *Submitter) OutstandingJob(job consensus.JobID) (Acknowledged, bool, error) {
+	s.mutex.Lock()
+	request, ok := s.lasting[job]
+	s.mutex.Unlock()
+	if !ok {
+		return Acknowledged{}, false, nil
+	}
+	a, ok, err := s.Outstanding(request)
+	return a, ok && a.Job == job, err
+}
+
+// last notes that a job was acknowledged.
+func (s *Submitter) last(job consensus.JobID, request consensus.RequestID) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.lasting[job] = request
 }
 
 // carry takes a submission through its draws.
