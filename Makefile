@@ -2,13 +2,15 @@
 GO ?= go
 BIN := bin/muster
 
-# How many certificates both verifiers are shown.
+# How many certificates both verifiers are shown, and how many jobs' histories
+# are checked.
 CERTIFICATES ?= 3000000
+N ?= 1000
 
 # How many schedules the simulator plays.
 SEEDS ?= 1000000
 
-.PHONY: help build demo test check differential model sim testnet bench clean
+.PHONY: help build demo test check differential histories model sim testnet bench clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -37,6 +39,9 @@ sim: ## quorums in virtual time under faults and lies (SEEDS=n)
 
 model: ## search the models of agreement exhaustively, with spin (docs/model.md)
 	sh consensus/model/check
+
+histories: build ## what clients saw of N jobs while nodes were killed, checked
+	MUSTER_BIN=$(CURDIR)/$(BIN) nice -n 19 $(GO) test -count=1 -timeout 0 -v -run TestHistories ./testnet -args -histories $(N)
 
 testnet: build ## four nodes in the foreground
 	$(BIN) testnet up
