@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -100,7 +101,7 @@ func (n *Node) judgeAdvert(_ peer.ID, data []byte) gossip.Verdict {
 
 func (n *Node) judgeAnnouncement(_ peer.ID, data []byte) gossip.Verdict {
 	var signed signedAnnouncement
-	if err := dagcbor.Unmarshal(data, &signed); err != nil || len(signed.Body.Jobs) > maxAnnouncedJobs {
+	if err := dagcbor.Unmarshal(data, &signed); err != nil || !signed.Body.isBounded() {
 		return gossip.Reject
 	}
 	by := signed.Body.By
@@ -115,12 +116,16 @@ func (n *Node) judgeAnnouncement(_ peer.ID, data []byte) gossip.Verdict {
 		return gossip.Ignore
 	}
 	for _, j := range signed.Body.Jobs {
-		if len(j.Roster) > consensus.MaxRoster {
-			return gossip.Reject
-		}
 		n.announced.add(j.Job, j.Roster)
 	}
 	return gossip.Accept
+}
+
+// isBounded reports whether an announcement may be remembered: all of it, or
+// nothing.
+func (a announcement) isBounded() bool {
+	return len(a.Jobs) <= maxAnnouncedJobs &&
+		!slices.ContainsFunc(a.Jobs, func(j announcedJob) bool { return len(j.Roster) > consensus.MaxRoster })
 }
 
 // announceLoop spreads what was gathered, a few times a second.
