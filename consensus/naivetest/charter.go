@@ -14,6 +14,7 @@ type charter struct {
 	owner, submitter           []byte
 	task, spec, request        any
 	fault, f, n, quorum, match uint64
+	replace                    uint64 // most replacements
 	roster, reserves           []seat
 }
 
@@ -70,7 +71,8 @@ func readCharter(net network, data []byte) charter {
 		require(false, "the assurance is known")
 	}
 	require(c.match <= number(m["runners"]) && number(m["runners"]) <= c.n, "runners between those who must match, and n")
-	require(number(m["replace"]) <= c.f, "at most f replacements")
+	c.replace = number(m["replace"])
+	require(c.replace <= c.f, "at most f replacements")
 	c.checkKeys()
 	return c
 }

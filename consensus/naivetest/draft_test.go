@@ -40,10 +40,12 @@ func newWorld() *world {
 		w.signers[s.Key()] = s
 	}
 	byUser := func(c *consensus.Charter) { c.Owner = w.User.Key() }
+	replaceable := func(c *consensus.Charter) { c.Replace = c.F }
 	w.jobs = []consensustest.Job{
-		w.Job(consensus.Byzantine, 0), w.Job(consensus.Byzantine, 0, byUser), w.Job(consensus.Byzantine, 1),
-		w.Job(consensus.Byzantine, 1, byUser), w.Job(consensus.Byzantine, 2), w.Job(consensus.Crash, 1),
-		w.Job(consensus.Crash, 1, byUser), w.Job(consensus.Crash, 2), w.Job(consensus.Byzantine, 10),
+		w.Job(consensus.Byzantine, 0), w.Job(consensus.Byzantine, 0, byUser), w.Job(consensus.Byzantine, 1, replaceable),
+		w.Job(consensus.Byzantine, 1, byUser), w.Job(consensus.Byzantine, 2, replaceable), w.Job(consensus.Crash, 1, replaceable),
+		w.Job(consensus.Crash, 1, byUser), w.Job(consensus.Crash, 2, replaceable), w.Job(consensus.Crash, 4, replaceable),
+		w.Job(consensus.Byzantine, 10, replaceable),
 	}
 	return w
 }
@@ -57,6 +59,13 @@ type ballot struct {
 	index     int // of this one
 }
 
+// level is a height that was handed over, as a draft has it.
+type level struct {
+	value   consensus.Value
+	round   uint32
+	ballots []ballot
+}
+
 // draft is a certificate in the making. A mutator changes it at one of its
 // stages; what follows from the change is then made anew, and signed, so that
 // the only fault is the one that was meant.
@@ -68,6 +77,11 @@ type draft struct {
 	extension   []byte            // in the place of standIn
 	signed      consensus.SignedCharter
 	job         consensus.JobID
+	handovers   [][]consensus.Pair // to be decided before the outcome
+	levels      []level
+	height      uint64 // of the outcome, with the decision before it and the holders of the seats
+	previous    consensus.Hash
+	holders     []consensus.Seat
 	value       consensus.Value
 	round       uint32
 	ballots     []ballot
@@ -83,6 +97,7 @@ type stage int
 const (
 	onCharter     stage = iota // before it is signed
 	onSignatures               // after that
+	onHandovers                // before they are decided
 	onBallots                  // before they are signed
 	onCredentials              // after they are chosen
 	onCertificate              // once it is put together
@@ -109,7 +124,10 @@ func (w *world) draw(r *rand.Rand, mutators []mutator) *draft {
 	at(onCharter)
 	d.sign()
 	at(onSignatures)
-	d.vote()
+	d.plan()
+	at(onHandovers)
+	d.climb()
+	d.ballots = d.vote(d.value, d.round)
 	at(onBallots)
 	d.ask()
 	at(onCredentials)
@@ -198,31 +216,88 @@ func (d *draft) sign() {
 // standIn holds the place of an extension that the codec would not write.
 var standIn = must(dagcbor.Marshal("the place of an extension"))
 
-// vote has a random quorum say commit, each in a batch of its own size.
-func (d *draft) vote() {
+// plan draws the handovers of a draft, within the rules.
+func (d *draft) plan() {
+	left := min(int(d.charter.Replace), len(d.charter.Reserves), len(d.charter.Roster))
+	reserve := uint64(0)
+	for left > 0 && d.r.IntN(2) == 0 && (len(d.charter.Roster) <= 13 || len(d.handovers) < 2) {
+		pairs := 1 + d.r.IntN(min(left, 3))
+		seats := d.r.Perm(len(d.charter.Roster))[:pairs]
+		slices.Sort(seats)
+		var handover []consensus.Pair
+		for _, seat := range seats {
+			handover = append(handover, consensus.Pair{Seat: uint64(seat), Reserve: reserve})
+			reserve++
+		}
+		d.handovers = append(d.handovers, handover)
+		left -= pairs
+	}
+}
+
+// climb decides the handovers, as far as anybody could: a pair of what does not
+// exist changes nobody's seat.
+func (d *draft) climb() {
+	d.previous, d.holders = consensus.Hash(d.job), slices.Clone(d.charter.Roster)
+	for _, pairs := range d.handovers {
+		l := level{value: consensus.Value{Kind: consensus.Handover, Pairs: pairs}, round: uint32(d.r.IntN(3))}
+		l.ballots = d.vote(l.value, l.round)
+		d.levels = append(d.levels, l)
+		d.previous = dagcbor.Sum(must(dagcbor.Seal(consensus.TagChain, d.signing[:], struct {
+			_        struct{} `cbor:",toarray"`
+			Job      consensus.JobID
+			Height   uint64
+			Previous consensus.Hash
+			Value    consensus.Hash
+		}{Job: d.job, Height: d.height, Previous: d.previous, Value: must(l.value.Hash(d.signing))})))
+		d.height++
+		for _, p := range pairs {
+			if p.Seat < uint64(len(d.holders)) && p.Reserve < uint64(len(d.charter.Reserves)) {
+				d.holders[p.Seat] = d.charter.Reserves[p.Reserve]
+			}
+		}
+	}
+}
+
+// vote has a random quorum say commit at the present height, each in a batch of
+// its own size.
+func (d *draft) vote(value consensus.Value, round uint32) (ballots []ballot) {
 	t, err := d.charter.Fault.For(d.charter.F)
 	if err != nil {
 		t = consensus.Thresholds{N: len(d.charter.Roster), Quorum: len(d.charter.Roster)/2 + 1}
 	}
 	seats := d.r.Perm(t.N)[:t.Quorum]
 	slices.Sort(seats)
-	hash := must(d.value.Hash(d.signing))
+	hash := must(value.Hash(d.signing))
 	for _, seat := range seats {
-		if seat >= len(d.charter.Roster) {
+		if seat >= len(d.holders) {
 			continue
 		}
-		member := d.charter.Roster[seat]
+		member := d.holders[seat]
 		b := ballot{seat: uint64(seat), signer: d.signer(member.Peer), count: 1 + d.r.IntN(3)}
 		if d.r.IntN(20) == 0 {
 			b.count = pick(d.r, []int{4, 5, 6, 7, 8, 9, 31, 33, 63, 65})
 		}
 		b.index = d.r.IntN(b.count)
 		b.statement = consensus.Statement{
-			Kind: consensus.KindCommit, Network: d.signing, Job: d.job, Previous: consensus.Hash(d.job), Round: d.round,
+			Kind: consensus.KindCommit, Network: d.signing, Job: d.job, Height: d.height, Previous: d.previous, Round: round,
 			Sender: member.Peer, Incarnation: member.Incarnation, Value: hash,
 		}
-		d.ballots = append(d.ballots, b)
+		ballots = append(ballots, b)
 	}
+	return ballots
+}
+
+// everyBallot returns the ballots of all heights.
+func (d *draft) everyBallot() (all []*ballot) {
+	for i := range d.levels {
+		for j := range d.levels[i].ballots {
+			all = append(all, &d.levels[i].ballots[j])
+		}
+	}
+	for j := range d.ballots {
+		all = append(all, &d.ballots[j])
+	}
+	return all
 }
 
 // cast signs a ballot in its batch; the other leaves are noise.
@@ -242,7 +317,7 @@ func (d *draft) cast(b ballot) consensus.Vote {
 // ask gathers the credentials of submitter, owner and signers.
 func (d *draft) ask() {
 	parties := map[admission.Key]bool{d.charter.Submitter: true, d.charter.Owner: true}
-	for _, b := range d.ballots {
+	for _, b := range d.everyBallot() {
 		parties[b.statement.Sender] = true
 	}
 	for key := range parties {
@@ -263,10 +338,18 @@ func (d *draft) order() {
 
 func (d *draft) assemble() {
 	d.certificate = &consensus.Certificate{V: consensus.Version, Charter: d.signed, Credentials: d.credentials}
-	d.certificate.Outcome = consensus.Decision{Value: d.value, Commits: consensus.VoteSet{Round: d.round, Value: must(d.value.Hash(d.ID))}}
-	for _, b := range d.ballots {
-		d.certificate.Outcome.Commits.Votes = append(d.certificate.Outcome.Commits.Votes, d.cast(b))
+	for i, l := range d.levels {
+		d.certificate.Chain = append(d.certificate.Chain, d.decide(uint64(i), l.value, l.round, l.ballots))
 	}
+	d.certificate.Outcome = d.decide(d.height, d.value, d.round, d.ballots)
+}
+
+func (d *draft) decide(height uint64, value consensus.Value, round uint32, ballots []ballot) consensus.Decision {
+	decision := consensus.Decision{Height: height, Value: value, Commits: consensus.VoteSet{Round: round, Value: must(value.Hash(d.ID))}}
+	for _, b := range ballots {
+		decision.Commits.Votes = append(decision.Commits.Votes, d.cast(b))
+	}
+	return decision
 }
 
 // reissue signs the credential at i again, as changed.

@@ -12,14 +12,36 @@ import (
 func certificateMutators() []mutator {
 	vote := func(name string, change func(d *draft, p *consensus.Proof)) mutator {
 		return mutator{name, onCertificate, func(d *draft) {
-			if votes := d.certificate.Outcome.Commits.Votes; len(votes) > 0 {
+			decisions := append(slices.Clone(d.certificate.Chain), d.certificate.Outcome)
+			if votes := pick(d.r, decisions).Commits.Votes; len(votes) > 0 {
 				change(d, &votes[d.r.IntN(len(votes))].Proof)
 			}
 		}}
 	}
 	return []mutator{
 		{"certificate version", onCertificate, func(d *draft) { d.certificate.V = pick(d.r, edges) }},
-		{"chain", onCertificate, func(d *draft) { d.certificate.Chain = []consensus.Decision{d.certificate.Outcome} }},
+		{"an outcome in the chain", onCertificate, func(d *draft) { d.certificate.Chain = append(d.certificate.Chain, d.certificate.Outcome) }},
+		{"a handover as outcome", onCertificate, func(d *draft) {
+			if c := d.certificate.Chain; len(c) > 0 {
+				d.certificate.Outcome, d.certificate.Chain = c[len(c)-1], c[:len(c)-1]
+			}
+		}},
+		{"chain", onCertificate, func(d *draft) {
+			c := d.certificate.Chain
+			switch i := d.r.IntN(len(c) + 1); {
+			case i == len(c):
+				d.certificate.Chain = nil
+			case d.r.IntN(2) == 0:
+				d.certificate.Chain = append(c, c[i])
+			default:
+				slices.Reverse(c)
+			}
+		}},
+		{"a height in the chain", onCertificate, func(d *draft) {
+			if c := d.certificate.Chain; len(c) > 0 {
+				c[d.r.IntN(len(c))].Height = pick(d.r, edges)
+			}
+		}},
 		{"height", onCertificate, func(d *draft) { d.certificate.Outcome.Height = pick(d.r, edges) }},
 		{"round in word only", onCertificate, func(d *draft) { d.certificate.Outcome.Commits.Round ^= 1 }},
 		{"value in word only", onCertificate, func(d *draft) { d.certificate.Outcome.Commits.Value[d.r.IntN(32)] ^= 1 }},

@@ -75,9 +75,7 @@ func (d *draft) spoil(s *admission.Signature, message []byte) {
 func ballotMutators() []mutator {
 	one := func(name string, change func(d *draft, b *ballot)) mutator {
 		return mutator{name, onBallots, func(d *draft) {
-			if len(d.ballots) > 0 {
-				change(d, &d.ballots[d.r.IntN(len(d.ballots))])
-			}
+			change(d, pick(d.r, d.everyBallot()))
 		}}
 	}
 	return []mutator{
@@ -108,7 +106,7 @@ func ballotMutators() []mutator {
 				for seat := range d.charter.Roster {
 					if !slices.ContainsFunc(d.ballots, func(b ballot) bool { return b.seat == uint64(seat) }) {
 						b := d.ballots[0]
-						b.seat, b.statement.Sender, b.statement.Incarnation = uint64(seat), d.charter.Roster[seat].Peer, d.charter.Roster[seat].Incarnation
+						b.seat, b.statement.Sender, b.statement.Incarnation = uint64(seat), d.holders[seat].Peer, d.holders[seat].Incarnation
 						b.signer = d.signer(b.statement.Sender)
 						d.ballots = append(d.ballots, b)
 						break
@@ -135,9 +133,9 @@ func ballotMutators() []mutator {
 				d.round ^= 1
 			}
 		}},
-		{"all votes at height 1", onBallots, func(d *draft) {
+		{"all votes at another height", onBallots, func(d *draft) {
 			for i := range d.ballots {
-				d.ballots[i].statement.Height = 1
+				d.ballots[i].statement.Height = d.height + 1
 			}
 		}},
 	}
@@ -180,7 +178,7 @@ func credentialMutators() []mutator {
 		one("issuer in word only", func(d *draft, c *admission.Credential) { c.Issuer = d.liar.Key() }),
 		{"credential of who asks only", onCredentials, func(d *draft) {
 			for i, c := range d.credentials {
-				if slices.ContainsFunc(d.ballots, func(b ballot) bool { return b.statement.Sender == c.Body.Subject }) {
+				if slices.ContainsFunc(d.everyBallot(), func(b *ballot) bool { return b.statement.Sender == c.Body.Subject }) {
 					continue
 				}
 				d.reissue(i, d.Authority, func(c *admission.Credential) {
@@ -225,5 +223,56 @@ func credentialMutators() []mutator {
 			d.credentials[d.r.IntN(len(d.credentials))] = pick(d.r, d.Nodes).Credential
 			d.order()
 		}},
+	}
+}
+
+// handoverMutators change which handovers are decided. Each is then voted for,
+// and the heights above follow from it.
+func handoverMutators() []mutator {
+	on := func(name string, change func(d *draft, pairs *[]consensus.Pair)) mutator {
+		return mutator{name, onHandovers, func(d *draft) {
+			if len(d.handovers) == 0 { // one that the charter has no place for
+				d.handovers = [][]consensus.Pair{{{Seat: uint64(d.r.IntN(len(d.charter.Roster) + 1))}}}
+			}
+			change(d, &d.handovers[d.r.IntN(len(d.handovers))])
+		}}
+	}
+	return []mutator{
+		on("a handover more", func(d *draft, _ *[]consensus.Pair) {
+			d.handovers = append(d.handovers, []consensus.Pair{{Seat: uint64(d.r.IntN(len(d.charter.Roster) + 1)), Reserve: uint64(d.r.IntN(len(d.charter.Reserves) + 2))}})
+		}),
+		on("a handover less", func(d *draft, _ *[]consensus.Pair) {
+			i := d.r.IntN(len(d.handovers))
+			d.handovers = slices.Delete(d.handovers, i, i+1)
+		}),
+		on("a pair's seat", func(d *draft, pairs *[]consensus.Pair) {
+			(*pairs)[d.r.IntN(len(*pairs))].Seat = uint64(d.r.IntN(len(d.charter.Roster) + 2))
+		}),
+		on("a pair's reserve", func(d *draft, pairs *[]consensus.Pair) {
+			(*pairs)[d.r.IntN(len(*pairs))].Reserve = uint64(d.r.IntN(len(d.charter.Reserves) + 2))
+		}),
+		on("a wild pair", func(d *draft, pairs *[]consensus.Pair) {
+			*pairs = []consensus.Pair{{Seat: pick(d.r, edges), Reserve: pick(d.r, edges)}}
+		}),
+		on("pairs", func(d *draft, pairs *[]consensus.Pair) {
+			switch d.r.IntN(4) {
+			case 0:
+				*pairs = nil
+			case 1:
+				*pairs = append(*pairs, (*pairs)[0])
+			case 2:
+				slices.Reverse(*pairs)
+			case 3:
+				*pairs = append(*pairs, consensus.Pair{Seat: (*pairs)[len(*pairs)-1].Seat + 1, Reserve: (*pairs)[len(*pairs)-1].Reserve + 1})
+			}
+		}),
+		on("handovers in another order", func(d *draft, _ *[]consensus.Pair) { slices.Reverse(d.handovers) }),
+		on("reserves skipped", func(d *draft, _ *[]consensus.Pair) {
+			for i := range d.handovers {
+				for j := range d.handovers[i] {
+					d.handovers[i][j].Reserve++
+				}
+			}
+		}),
 	}
 }

@@ -24,7 +24,7 @@ type mutator struct {
 // mutators are all of them. Whether the result verifies is not theirs to say:
 // many stay within the rules, by a hair.
 func mutators() []mutator {
-	return slices.Concat(charterMutators(), partMutators(), signatureMutators(), ballotMutators(), credentialMutators(),
+	return slices.Concat(charterMutators(), partMutators(), signatureMutators(), handoverMutators(), ballotMutators(), credentialMutators(),
 		certificateMutators(), treeMutators(), byteMutators())
 }
 

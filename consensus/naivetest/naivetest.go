@@ -1,5 +1,5 @@
 // Package naivetest is a second verifier of certificates, written from the text
-// of the protocol (sections 2, 3, 5, 9, 11 and 14; not the draw) and from the
+// of the protocol (sections 2, 3, 5, 7, 11 and 14) and from the
 // lists of fields, and from nothing else: it calls no check of package consensus
 // and shares no type with it. It is slow and plain, each rule one line, and
 // serves one purpose: to be asked what consensus is asked, and to answer the
@@ -19,6 +19,7 @@ import (
 // Verdict is what a certificate that verified says.
 type Verdict struct {
 	Job     [32]byte
+	Height  uint64   // of the outcome
 	Value   [32]byte // hash of the outcome
 	Round   uint64
 	Signers []int // seats, ascending
@@ -64,12 +65,18 @@ func verify(genesis, certificate []byte) Verdict {
 	c := readCharter(net, anyBytes(signed[0]))
 	c.checkSignatures(net, octets(signed[1], 64), signed[2])
 
-	require(len(anyList(file["chain"])) == 0, "no height of version 1 changes the roster")
+	at, signers := c.height0(), [][]byte{}
+	for _, d := range anyList(file["chain"]) {
+		decided := readDecision(d)
+		signers = append(signers, at.check(net, decided)...)
+		at = at.handOver(net, decided.value)
+	}
 	outcome := readDecision(file["outcome"])
-	signers := c.checkDecision(net, outcome)
+	require(outcome.value.kind != handover, "a handover is no outcome")
+	signers = append(signers, at.check(net, outcome)...)
 
 	checkCredentials(net, c, signers, anyList(file["credentials"]))
-	v := Verdict{Job: c.job, Value: outcome.value.hash(net), Round: outcome.round}
+	v := Verdict{Job: c.job, Height: at.number, Value: outcome.value.hash(net), Round: outcome.round}
 	for _, vote := range outcome.votes {
 		v.Signers = append(v.Signers, int(vote.seat))
 	}
