@@ -10,7 +10,10 @@ N ?= 1000
 # How many schedules the simulator plays.
 SEEDS ?= 1000000
 
-.PHONY: help build demo test check differential histories model sim testnet bench clean
+# How long each fuzz target runs.
+FUZZTIME ?= 60s
+
+.PHONY: help build demo test check differential fuzz histories model sim testnet bench clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -39,6 +42,9 @@ sim: ## quorums in virtual time under faults and lies (SEEDS=n)
 
 model: ## search the models of agreement exhaustively, with spin (docs/model.md)
 	sh consensus/model/check
+
+fuzz: ## every fuzz target, one after another (FUZZTIME=60s each)
+	GO=$(GO) sh .ci/fuzz $(FUZZTIME)
 
 histories: build ## what clients saw of N jobs while nodes were killed, checked
 	MUSTER_BIN=$(CURDIR)/$(BIN) nice -n 19 $(GO) test -count=1 -timeout 0 -v -run TestHistories ./testnet -args -histories $(N)

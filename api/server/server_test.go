@@ -391,6 +391,21 @@ func FuzzSubmit(f *testing.F) {
 	})
 }
 
+// Requests with a small JSON body: an invitation is made or refused with a reason.
+func FuzzInvite(f *testing.F) {
+	f.Add([]byte(`{"ttl_ms":1000}`))
+	f.Add([]byte(`{"uses":3,"role":"observer","ttl_ms":3600000}`))
+	f.Add([]byte(`{"ttl_ms":1000}{}`))
+	s, _ := newServer(f, servertest.Hello)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		w := ask(s, "POST", "/v1/network/invites", string(body))
+		if w.Code < 300 || w.Code >= 400 && w.Code < 500 && decode[api.Problem](t, w).Code != jobs.CodeInternal {
+			return
+		}
+		t.Errorf("%d %s", w.Code, w.Body)
+	})
+}
+
 func BenchmarkSubmit(b *testing.B) {
 	s, _ := newServer(b, func(*jobs.File) servertest.Run {
 		return servertest.Run{Refuse: &jobs.Problem{Code: jobs.CodeBusy}} // what is measured ends before any job begins
