@@ -51,7 +51,7 @@ var rules = []rule{
 	{"api/...", slices.Concat(agreement, []string{"api", "jobs"})},
 	{"web/...", nil},
 	{"jobs", slices.Concat(agreement, codec, []string{"consensus/election"})},
-	{"jobs/member/...", slices.Concat(work, []string{"jobs/exec", "jobs/sched"})},
+	{"jobs/member/...", slices.Concat(work, []string{"jobs/exec", "jobs/normal", "jobs/sched"})},
 	{"jobs/submitter/...", slices.Concat(work, []string{"jobs/sched"})},
 	{"jobs/controller/...", slices.Concat(work, []string{"jobs/flow", "jobs/trigger"})},
 	{"jobs/exec", nil},
@@ -69,7 +69,7 @@ var rules = []rule{
 // pure lists the rooms, and the files of mixed rooms, that are given time and
 // return events: they touch nothing outside themselves.
 var pure = []string{
-	"consensus", "consensus/admission", "consensus/election", "consensus/bft", "consensus/sim", "jobs", "jobs/sched",
+	"consensus", "consensus/admission", "consensus/election", "consensus/bft", "consensus/sim", "jobs", "jobs/normal", "jobs/sched",
 	"consensus/runner/check.go", "consensus/runner/step.go", "consensus/runner/stash.go",
 }
 

@@ -24,10 +24,15 @@ const Portable Class = "portable"
 type Assurance string
 
 // Replicated: f+1 members ran a deterministic task and their results match.
-// Single: n = 1, nobody checks.
+//
+// The others are for tasks whose runs may differ, and claim less (protocol,
+// section 5). Single: the members agree on what one of them reported, and nobody
+// checked the run; with n = 1 there is no other. MajorityEqual: f+1 members ran
+// the task, and by the comparison that the spec names their ends are equal.
 const (
-	Replicated Assurance = "replicated"
-	Single     Assurance = "single"
+	Replicated    Assurance = "replicated"
+	Single        Assurance = "single"
+	MajorityEqual Assurance = "majority-equal"
 )
 
 // Needs are what a node must have: labels (sorted) and quantities (milli-CPU,
@@ -106,7 +111,7 @@ func (c *Charter) Validate() error {
 	if len(c.Crit) > 0 {
 		return fmt.Errorf("charter: critical extension %q: %w", c.Crit[0], ErrUnsupported)
 	}
-	t, err := c.Fault.For(c.F)
+	t, err := c.thresholds()
 	if err != nil {
 		return fmt.Errorf("charter: %w", err)
 	}
@@ -123,10 +128,12 @@ func (c *Charter) Validate() error {
 		return errors.New("charter: spec, task and roll are named by SHA-256")
 	case len(c.Project) > 128 || len(c.Class) > 64:
 		return errors.New("charter: project or class too long")
-	case c.Assurance != Replicated && c.Assurance != Single:
+	case c.Assurance != Replicated && c.Assurance != Single && c.Assurance != MajorityEqual:
 		return fmt.Errorf("charter: assurance %q: %w", c.Assurance, ErrUnsupported)
-	case (c.Assurance == Single) != (t.N == 1):
-		return errors.New("charter: assurance single goes with n = 1, and nothing else")
+	case t.N == 1 && c.Assurance != Single:
+		return errors.New("charter: with n = 1 the assurance is single")
+	case c.Assurance == MajorityEqual && t.Match == 1:
+		return errors.New("charter: where one report counts there is nothing to be equal to")
 	case len(c.Beacon) != 0:
 		return fmt.Errorf("charter: beacon: %w", ErrUnsupported)
 	case len(c.Roster) != t.N:
@@ -189,11 +196,21 @@ func (n Needs) validate() error {
 
 // Thresholds returns the numbers of a valid charter.
 func (c *Charter) Thresholds() Thresholds {
-	t, err := c.Fault.For(c.F)
+	t, err := c.thresholds()
 	if err != nil {
 		panic(err) // a charter is validated before use
 	}
 	return t
+}
+
+// thresholds are those of the fault model; under assurance single one report
+// makes a value valid.
+func (c *Charter) thresholds() (Thresholds, error) {
+	t, err := c.Fault.For(c.F)
+	if c.Assurance == Single {
+		t.Match = 1
+	}
+	return t, err
 }
 
 // Place returns the index of a peer in the roster, or -1.

@@ -67,7 +67,12 @@ func TestChartersThatNoQuorumCanServeAreRefused(t *testing.T) {
 		"no task":              func(c *consensus.Charter) { c.Task = codec.Link{} },
 		"no roll":              func(c *consensus.Charter) { c.Roll = codec.Link{} },
 		"assurance":            func(c *consensus.Charter) { c.Assurance = "endorsed" },
-		"single with four":     func(c *consensus.Charter) { c.Assurance = consensus.Single },
+		"an assurance unknown": func(c *consensus.Charter) { c.Assurance = "sworn" },
+		"equal to nobody": func(c *consensus.Charter) {
+			c.Fault, c.F, c.Assurance = consensus.Crash, 1, consensus.MajorityEqual
+			c.Roster = c.Roster[:3]
+			c.Runners = 3
+		},
 		"beacon":               func(c *consensus.Charter) { c.Beacon = []byte{1} },
 		"roster short":         func(c *consensus.Charter) { c.Roster = c.Roster[:3] },
 		"roster long":          func(c *consensus.Charter) { c.Roster, c.Reserves = append(c.Roster, c.Reserves...), nil },

@@ -168,6 +168,14 @@ func valued(v *vectors, n *consensustest.Network, job consensustest.Job) {
 	commit, err := report.CommitHash(n.ID, job.ID, n.Nodes[0].Key())
 	check(v.t, err)
 	v.hashed("report commit hash", commit)
+	report.Normal = &consensus.Hash{7}
+	v.value("report with its normal form", report)
+	hash, err = report.Hash(n.ID)
+	check(v.t, err)
+	v.hashed("hash of a report with its normal form", hash)
+	commit, err = report.CommitHash(n.ID, job.ID, n.Nodes[0].Key())
+	check(v.t, err)
+	v.hashed("commit hash of a report with its normal form", commit)
 }
 
 // handedOver is what heights above 0 add.

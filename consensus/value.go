@@ -224,14 +224,31 @@ func (v Value) String() string {
 	return fmt.Sprintf("value(%d)", uint64(v.Kind))
 }
 
-// Report is what an executor says of one run. Only Value is matched; Use is
-// told beside it: cpu_ns, wall_ns, mem_peak, in_bytes, out_bytes.
+// Report is what an executor says of one run. Only Value is matched, or Normal
+// where ends are compared by what they come to; Use is told beside it: cpu_ns,
+// wall_ns, mem_peak, in_bytes, out_bytes. A report without Normal is a list of
+// four.
 type Report struct {
-	_     struct{} `cbor:",toarray"`
-	Run   uint64   // the number of this member's execution, from 1
-	Salt  [16]byte
-	Value Value
-	Use   map[string]uint64
+	_      struct{} `cbor:",toarray"`
+	Run    uint64   // the number of this member's execution, from 1
+	Salt   [16]byte
+	Value  Value
+	Use    map[string]uint64
+	Normal *Hash `cbor:",omitempty"` // under assurance majority-equal, of values that reports match
+}
+
+// Key is what reports are matched by.
+func (r Report) Key(value Hash) Hash {
+	if r.Normal != nil {
+		return *r.Normal
+	}
+	return value
+}
+
+// Fits reports whether the report has a normal form where, and only where, the
+// assurance compares them.
+func (r Report) Fits(a Assurance) bool {
+	return (r.Normal != nil) == (a == MajorityEqual && r.Value.Matched())
 }
 
 // Validate checks the report's form. Members report results and failures of
@@ -271,6 +288,7 @@ func (r Report) CommitHash(network admission.Network, job JobID, member admissio
 		Member admission.Key
 		Salt   [16]byte
 		Value  Value
-	}{Job: job, Run: r.Run, Member: member, Salt: r.Salt, Value: r.Value})
+		Normal *Hash `cbor:",omitempty"`
+	}{Job: job, Run: r.Run, Member: member, Salt: r.Salt, Value: r.Value, Normal: r.Normal})
 	return Hash(dagcbor.Sum(data)), err
 }

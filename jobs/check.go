@@ -234,12 +234,43 @@ func (f *File) checkQuorum() error {
 	if _, set := f.source.at["run.quorum.size"]; set && f.Run.Quorum.Size == 0 {
 		return f.source.wrong("run.quorum.size", errors.New("a quorum has at least 1 member"))
 	}
+	if err := f.checkAssurance(); err != nil {
+		return err
+	}
 	if f.Run.Quorum.Size == 0 || f.Run.Quorum.Faults == "" {
 		return nil
 	}
 	q := Quorum{Size: f.Run.Quorum.Size, Crash: f.Run.Quorum.Faults == FaultsCrash}
 	if _, _, err := q.Faults(); err != nil {
 		return f.source.wrong("run.quorum.size", err)
+	}
+	return nil
+}
+
+// checkAssurance judges what ends are compared by.
+func (f *File) checkAssurance() error {
+	q := f.Run.Quorum
+	equal := q.Assurance == AssuranceMajorityEqual
+	switch {
+	case q.Compare == nil && equal:
+		p := f.source.wrong("run.quorum.assurance", errors.New("majority-equal, and nothing to compare by"))
+		p.Try = "compare: {float: 1.0e-6}"
+		return p
+	case q.Compare == nil:
+		return nil
+	case q.Assurance != "" && !equal:
+		p := f.source.wrong("run.quorum.compare", fmt.Errorf("results are compared, and the assurance is %s", q.Assurance))
+		p.Try = "leave assurance out, or say majority-equal"
+		return p
+	case q.Compare.Float != "" && q.Compare.Float.check() != nil:
+		return f.source.wrong("run.quorum.compare.float", q.Compare.Float.check())
+	case len(q.Compare.Ignore) > maxIgnored:
+		return f.source.wrong("run.quorum.compare.ignore", fmt.Errorf("%d pointers, at most %d", len(q.Compare.Ignore), maxIgnored))
+	}
+	for i, pointer := range q.Compare.Ignore {
+		if err := checkPointer(pointer); err != nil {
+			return f.source.wrong(fmt.Sprintf("run.quorum.compare.ignore.%d", i), err)
+		}
 	}
 	return nil
 }

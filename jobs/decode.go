@@ -16,7 +16,7 @@ import (
 // for a spelling mistake.
 var later = []string{
 	"steps", "triggers", "defaults", "process", "container", "http", "plugin", "agent",
-	"needs", "if", "effects", "compensate", "retry", "compare",
+	"needs", "if", "effects", "compensate", "retry",
 }
 
 // decoder fills Go values from a syntax tree, strictly.
@@ -46,6 +46,13 @@ func (d decoder) decode(node ast.Node, key string, out any) error {
 		s, err := d.str(node)
 		v.SetString(s)
 		return err
+	case reflect.Bool:
+		b, ok := node.(*ast.BoolNode)
+		if !ok {
+			return d.mismatch(node, "true or false")
+		}
+		v.SetBool(b.Value)
+		return nil
 	case reflect.Int:
 		n, err := strconv.ParseInt(number(node), 10, 64)
 		v.SetInt(n)

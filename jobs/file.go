@@ -64,6 +64,9 @@ type RunResources struct {
 type RunQuorum struct {
 	Size   uint64     `json:"size,omitempty" doc:"Members: 1, 4, 7, 10... for byzantine faults, 1, 3, 5... for crash. 1: nobody checks." min:"1" max:"31"`
 	Faults FaultModel `json:"faults,omitempty" doc:"byzantine: members may lie; crash: they only stop." enum:"byzantine,crash"`
+
+	Assurance AssuranceWord `json:"assurance,omitempty" doc:"For a program whose runs differ: single takes what one member reports, and nobody checks it. replicated, the default: members run it, and their results match. majority-equal: they are equal by compare, and need not be written." enum:"replicated,single,majority-equal"`
+	Compare   *Compare      `json:"compare,omitempty" doc:"For a program whose runs differ a little: when two results are equal."`
 }
 
 // Ref is a part of a job that has no CID yet: a file or folder that the job

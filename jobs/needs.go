@@ -43,6 +43,10 @@ func CheckCharter(c *consensus.Charter, s *Spec, t *Task, policy admission.Polic
 		return errors.New("the charter's task is not the spec's")
 	case fault != c.Fault || f != c.F:
 		return errors.New("the charter tolerates other faults than the spec asks for")
+	case s.Rests() != c.Assurance:
+		return errors.New("the charter's assurance is not the spec's")
+	case s.Compare != nil && t.Array != nil:
+		return errors.New("the results of an array are not compared")
 	case s.RunTimeout(t) != c.Timeout || c.Deadline != c.Issued+s.Deadline:
 		return errors.New("the charter's times are not the spec's")
 	case s.Timeout > policy.MaxTimeout || s.Deadline > policy.Deadline:

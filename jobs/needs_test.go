@@ -19,7 +19,7 @@ func TestACharterPromisesWhatItsSpecAsksFor(t *testing.T) {
 		a := &all{spec: *goodSpec(), task: *goodTask(), policy: admission.DefaultPolicy()}
 		a.task.Limits.Stream = a.policy.MaxStream
 		a.charter = consensus.Charter{
-			Task: a.spec.Task, Fault: consensus.Byzantine, F: 1, Runners: 4, Issued: 1_000_000,
+			Task: a.spec.Task, Assurance: consensus.Replicated, Fault: consensus.Byzantine, F: 1, Runners: 4, Issued: 1_000_000,
 			Deadline: 1_000_000 + a.spec.Deadline, Timeout: a.spec.Timeout,
 			Limits: a.task.CharterLimits(a.policy), Needs: a.spec.Needs(), RunNeeds: a.spec.RunNeeds(),
 		}
@@ -31,6 +31,8 @@ func TestACharterPromisesWhatItsSpecAsksFor(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*all){
 		"another task":           func(a *all) { a.charter.Task = link("another") },
+		"another assurance":      func(a *all) { a.charter.Assurance = consensus.Single },
+		"another comparison":     func(a *all) { a.spec.Compare = &jobs.Compare{Ignore: []string{}} },
 		"fewer faults":           func(a *all) { a.charter.F = 0; a.charter.Runners = 1 },
 		"another fault model":    func(a *all) { a.charter.Fault = consensus.Crash; a.charter.Runners = 3 },
 		"a size that fits no f":  func(a *all) { a.spec.Quorum.Size = 5 },

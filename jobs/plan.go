@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/store/dagcbor"
 )
@@ -88,6 +89,12 @@ func (f *File) Spec(task dagcbor.Link, d Defaults) (*Spec, error) {
 		Quorum:    quorum,
 		Priority:  DefaultPriority,
 	}
+	if f.Run.Quorum.Compare != nil {
+		s.Compare = f.Run.Quorum.Compare.determined()
+	}
+	if f.Run.Quorum.Assurance == AssuranceSingle && quorum.Size > 1 {
+		s.Assurance = consensus.Single
+	}
 	if s.Name == "" {
 		s.Name = strings.TrimSuffix(f.Program(), ".wasm")
 		s.Name = s.Name[:min(len(s.Name), 128)]
@@ -123,7 +130,23 @@ func (f *File) quorum(d Defaults) (Quorum, error) {
 	if _, _, err := q.Faults(); err != nil {
 		return q, f.source.wrong("run.quorum.size", err)
 	}
-	return q, nil
+	return q, f.checkCompared(q)
+}
+
+// checkCompared refuses to compare where there is nobody to be equal to.
+func (f *File) checkCompared(q Quorum) error {
+	if f.Run.Quorum.Compare == nil {
+		return nil
+	}
+	if f.Run.Array != nil {
+		return f.source.wrong("run.quorum.compare", errors.New("the results of an array are not compared"))
+	}
+	if q.Size > 1 && !q.Crash {
+		return nil
+	}
+	p := f.source.wrong("run.quorum.compare", errors.New("nothing is compared where one report counts"))
+	p.Why, p.Try = "members that cannot lie, or one alone, need no second run", "size 4 or more, faults: byzantine"
+	return p
 }
 
 // times returns timeout and deadline in milliseconds.

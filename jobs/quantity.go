@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,16 @@ type FaultModel string
 const (
 	FaultsByzantine FaultModel = "byzantine"
 	FaultsCrash     FaultModel = "crash"
+)
+
+// AssuranceWord is the word of a job file for what agreement rests on.
+type AssuranceWord string
+
+// The assurances of a job file.
+const (
+	AssuranceReplicated    AssuranceWord = "replicated"
+	AssuranceSingle        AssuranceWord = "single"
+	AssuranceMajorityEqual AssuranceWord = "majority-equal"
 )
 
 // Reference names content: file:PATH, cid:CID or builtin:NAME.
@@ -134,6 +145,20 @@ func (m *FaultModel) UnmarshalText(text []byte) error {
 		return nil
 	}
 	return &Problem{What: strconv.Quote(string(text)) + " is not a fault model", Try: "byzantine or crash"}
+}
+
+// UnmarshalText reads one of the assurances.
+func (a *AssuranceWord) UnmarshalText(text []byte) error {
+	words := []string{string(AssuranceReplicated), string(AssuranceSingle), string(AssuranceMajorityEqual)}
+	if !slices.Contains(words, string(text)) {
+		p := &Problem{What: strconv.Quote(string(text)) + " is not an assurance", Try: strings.Join(words, ", ")}
+		if near := nearest(string(text), words); near != "" {
+			p.Try = "did you mean " + near + "?"
+		}
+		return p
+	}
+	*a = AssuranceWord(text)
+	return nil
 }
 
 // UnmarshalText reads a reference and refuses one that can name nothing.

@@ -13,11 +13,13 @@ const SchemaID = "urn:muster:schema:job:1"
 // written are the types that a file holds as text, with the pattern of that
 // text; some may be numbers, too.
 var written = map[reflect.Type]struct{ pattern, number string }{
-	reflect.TypeFor[Size]():       {`^[0-9]+(\.[0-9]+)?([kKMGT]|[KMGT]i)?B?$`, "integer"},
-	reflect.TypeFor[CPU]():        {`^[0-9]+(\.[0-9]+)?m?$`, "number"},
-	reflect.TypeFor[Duration]():   {`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`, ""},
-	reflect.TypeFor[FaultModel](): {``, ""},
-	reflect.TypeFor[Reference]():  {`^(file|cid|builtin):.+$`, ""},
+	reflect.TypeFor[Size]():          {`^[0-9]+(\.[0-9]+)?([kKMGT]|[KMGT]i)?B?$`, "integer"},
+	reflect.TypeFor[CPU]():           {`^[0-9]+(\.[0-9]+)?m?$`, "number"},
+	reflect.TypeFor[Duration]():      {`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`, ""},
+	reflect.TypeFor[FaultModel]():    {``, ""},
+	reflect.TypeFor[AssuranceWord](): {``, ""},
+	reflect.TypeFor[Tolerance]():     {`^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$`, "number"},
+	reflect.TypeFor[Reference]():     {`^(file|cid|builtin):.+$`, ""},
 }
 
 // Schema returns the JSON Schema (draft 7) of the job file, made from the Go
@@ -61,6 +63,8 @@ func schemaOf(t reflect.Type) map[string]any {
 		return map[string]any{"type": "array", "items": schemaOf(t.Elem())}
 	case reflect.String:
 		return map[string]any{"type": "string"}
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
 	default:
 		return map[string]any{"type": "integer"}
 	}

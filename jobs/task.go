@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/store/dagcbor"
 )
@@ -73,6 +74,10 @@ type Spec struct {
 	Deadline  int64             `cbor:"deadline"` // from issue
 	Quorum    Quorum            `cbor:"quorum"`
 	Priority  uint64            `cbor:"priority"`
+
+	// Where runs may differ: one member's is taken, or ends are compared.
+	Assurance consensus.Assurance `cbor:"assurance,omitempty"` // single, or none
+	Compare   *Compare            `cbor:"compare,omitempty"`
 }
 
 // Resources are what one run takes: CPU in thousandths of a core, memory and
@@ -222,8 +227,18 @@ func (s *Spec) Validate() error {
 			return fmt.Errorf("spec: label %q: a key of 1 to 64 bytes, a value of at most 256", k)
 		}
 	}
-	_, _, err := s.Quorum.Faults()
-	return err
+	fault, f, err := s.Quorum.Faults()
+	switch {
+	case err != nil:
+		return err
+	case s.Assurance != "" && (s.Assurance != consensus.Single || f == 0 || s.Compare != nil):
+		return errors.New("spec: assurance is single, of more than one member, and nothing is compared")
+	case s.Compare == nil:
+		return nil
+	case f == 0 || fault != consensus.Byzantine:
+		return errors.New("spec: ends are compared where more than one report counts")
+	}
+	return s.Compare.Validate()
 }
 
 func seal(tag string, network admission.Network, v any, limit int) ([]byte, dagcbor.Link, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/jobs"
 )
 
@@ -52,7 +53,7 @@ func headline(s style, job jobs.Job) []string {
 	if job.State != jobs.Succeeded {
 		state = s.bad(failureWords(job))
 	}
-	words = append(words, state+", certified", signedWords(job.Outcome.Signed, job.Size), fmt.Sprintf("round %d", job.Round))
+	words = append(words, state+", certified", signedWords(job.Outcome.Signed, job.Size)+assuranceWords(job), fmt.Sprintf("round %d", job.Round))
 	if job.Finished > 0 {
 		words = append(words, seconds(since(job.Issued, job.Finished)))
 	}
@@ -154,4 +155,12 @@ func members(job jobs.Job, wide bool) table {
 		t.rows = append(t.rows, append(row, note))
 	}
 	return t
+}
+
+// assuranceWords name what agreement rests on where results are not replicated.
+func assuranceWords(job jobs.Job) string {
+	if job.Assurance == string(consensus.Replicated) || job.Assurance == "" || job.Size == 1 {
+		return ""
+	}
+	return " (" + job.Assurance + ")"
 }

@@ -279,7 +279,7 @@ func outcomeWords(s style, job api.Job, cert client.Certified) []string {
 	if job.State != jobs.Succeeded {
 		word = s.bad(failureWords(job.Job)) + ", certified"
 	}
-	words := []string{word, signedWords(len(cert.Verdict.Signers), len(cert.Verdict.Charter.Roster))}
+	words := []string{word, signedWords(len(cert.Verdict.Signers), len(cert.Verdict.Charter.Roster)) + assuranceWords(job.Job)}
 	if job.Array != nil {
 		words = append(words, arrayWords(job.Job))
 	}

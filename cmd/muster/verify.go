@@ -71,19 +71,22 @@ func (a *app) verifyCommand() *cobra.Command {
 
 // verification is what verify found, as JSON shows it.
 type verification struct {
-	Schema  string      `json:"schema"`
-	Valid   bool        `json:"valid"`
-	Offline bool        `json:"offline"` // no node was asked
-	Network string      `json:"network"`
-	Job     string      `json:"job"`
-	Outcome string      `json:"outcome"`
-	Result  string      `json:"result,omitempty"`
-	Signed  int         `json:"signed"`
-	Size    int         `json:"size"`
-	Faults  int         `json:"faults"`
-	Fault   string      `json:"fault"`
-	Round   int         `json:"round"`
-	Class   string      `json:"class"`
+	Schema  string `json:"schema"`
+	Valid   bool   `json:"valid"`
+	Offline bool   `json:"offline"` // no node was asked
+	Network string `json:"network"`
+	Job     string `json:"job"`
+	Outcome string `json:"outcome"`
+	Result  string `json:"result,omitempty"`
+	Signed  int    `json:"signed"`
+	Size    int    `json:"size"`
+	Faults  int    `json:"faults"`
+	Fault   string `json:"fault"`
+	Round   int    `json:"round"`
+	Class   string `json:"class"`
+
+	Assurance string `json:"assurance"`
+
 	Matches string      `json:"matches,omitempty"` // the folder that was compared with the result
 	Draw    string      `json:"draw"`
 	Bundle  bool        `json:"bundle,omitempty"` // the file holds the output, and it is the certified one
@@ -103,8 +106,9 @@ type provenTask struct {
 	Result  string `json:"result,omitempty"`
 }
 
-// limits are what no certificate proves.
-func limits(replaced bool) []string {
+// limits are what no certificate proves, and what one under this assurance does
+// not.
+func limits(a consensus.Assurance, replaced bool) []string {
 	list := []string{
 		"that members are independently owned",
 		"that no credential was revoked since",
@@ -112,6 +116,12 @@ func limits(replaced bool) []string {
 	}
 	if replaced {
 		list = append(list, "that a reserve passed over had refused")
+	}
+	switch a {
+	case consensus.Single:
+		list = append(list, "that the member that ran it is right")
+	case consensus.MajorityEqual:
+		list = append(list, "that runs left the same bytes")
 	}
 	return list
 }
@@ -208,6 +218,7 @@ func (v *verification) fill(verdict consensus.Verdict) {
 	v.Valid, v.Network, v.Job, v.Outcome = true, verdict.Network.String(), verdict.Job.String(), verdict.Value.String()
 	v.Signed, v.Size, v.Faults, v.Fault = len(verdict.Signers), len(c.Roster), int(c.F), c.Fault.String()
 	v.Round, v.Class = int(verdict.Round), string(c.Class)
+	v.Assurance = string(c.Assurance)
 	if verdict.Value.Tree != nil {
 		v.Result = verdict.Value.Tree.String()
 	}
@@ -215,7 +226,7 @@ func (v *verification) fill(verdict consensus.Verdict) {
 		v.Signers = append(v.Signers, verdict.Height.Holder(seat).Peer.String())
 	}
 	v.Replaced = node.ReplacedBefore(verdict.Height)
-	v.Limits = limits(len(v.Replaced) > 0)
+	v.Limits = limits(c.Assurance, len(v.Replaced) > 0)
 }
 
 // checkResult compares a folder with the certified result tree, byte for byte.
@@ -246,7 +257,7 @@ func (v *verification) view(a *app) view {
 		if v.Offline {
 			words[0] = a.style(w).good("VALID") + ", checked offline"
 		}
-		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, tolerance(v.Fault, v.Faults), v.matchWords()))
+		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, tolerance(v.Assurance, v.Fault, v.Faults), v.matchWords()))
 		fmt.Fprintln(w, strings.Join(words, "   "))
 		if v.Task != nil {
 			fmt.Fprintf(w, "task %s (%d of %d): %s\n", v.Task.Name, v.Task.Index, v.Task.Of, v.Task.Outcome)
@@ -266,15 +277,23 @@ func (v *verification) view(a *app) view {
 	}}
 }
 
-// tolerance says how many faulty members the agreement stands.
-func tolerance(fault string, f int) string {
-	switch {
-	case f == 0:
+// tolerance says how many faulty members the agreement stands, and what it is
+// about where results are not replicated.
+func tolerance(assurance, fault string, f int) string {
+	if f == 0 {
 		return "nobody checked it"
-	case fault == consensus.Crash.String():
-		return "tolerates " + plural(f, "crash") + ", no liar"
 	}
-	return "tolerates " + plural(f, "liar")
+	words := "tolerates " + plural(f, "liar")
+	if fault == consensus.Crash.String() {
+		words = "tolerates " + plural(f, "crash") + ", no liar"
+	}
+	switch consensus.Assurance(assurance) {
+	case consensus.Single:
+		return "agreed on what one member reported (single: nobody checked the run)"
+	case consensus.MajorityEqual:
+		return words + " (majority-equal: results compared, not byte for byte)"
+	}
+	return words
 }
 
 func (v *verification) matchWords() string {

@@ -126,7 +126,7 @@ func (m *Machine) prepare() {
 		return
 	}
 	if r.round == 0 {
-		if c, ok := m.best(); ok && (r.lock == nil || r.lock.set.Value == c.hash) {
+		if c, ok := m.first(); ok && (r.lock == nil || r.lock.set.Value == c.hash) {
 			m.cast(consensus.KindPrepare, c.hash, nil)
 		}
 		return

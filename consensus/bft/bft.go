@@ -87,9 +87,10 @@ type CancelWish struct{ Cancel consensus.Cancel }
 
 // Ran says that an own run ended, and that its tree is durable here.
 type Ran struct {
-	Run   uint64
-	Value consensus.Value
-	Use   map[string]uint64
+	Run    uint64
+	Value  consensus.Value
+	Use    map[string]uint64
+	Normal *consensus.Hash // what a matched value comes to, under assurance majority-equal
 }
 
 // RunState says where an own run stands: queued or running, and of the run of an
@@ -156,9 +157,10 @@ type Execute struct{ Run uint64 }
 // Fetch asks to make a value's blocks durable; then Held. It is repeated when
 // the fetch takes long and more seats claim to hold them.
 type Fetch struct {
-	Value consensus.Value
-	Hash  consensus.Hash
-	From  []int // parties that claim to hold the blocks
+	Value   consensus.Value
+	Hash    consensus.Hash
+	Normals []consensus.Hash // the value must come to one of these to be held; none: to anything
+	From    []int            // parties that claim to hold the blocks
 }
 
 // StartedJob says that q accepts are durable.

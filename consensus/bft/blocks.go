@@ -37,7 +37,7 @@ func (m *Machine) fetch() {
 		default:
 			continue
 		}
-		m.do(Fetch{Value: c.value, Hash: c.hash, From: from})
+		m.do(Fetch{Value: c.value, Hash: c.hash, Normals: m.normals(c.hash), From: from})
 	}
 }
 

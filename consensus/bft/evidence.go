@@ -20,10 +20,13 @@ type evidence struct {
 	news    bool              // something came that values were not judged by yet
 }
 
-// shown is a report that counts, with the hash of its value.
+// shown is a report that counts, with the hash of its value, and what it is
+// matched by: that hash, or where ends are compared by what they come to
+// (majority-equal), its normal form.
 type shown struct {
 	consensus.SignedReport
 	hash consensus.Hash
+	key  consensus.Hash
 }
 
 // choice is a value with its hash.
@@ -67,13 +70,13 @@ func (m *Machine) report(r consensus.SignedReport) {
 	m.entry.shown[party] = true
 	c := m.choice(r.Report.Value)
 	held := m.evidence.reports[party]
-	if len(held) == 2 || len(held) == 1 && held[0].hash == c.hash {
+	if len(held) == 2 || len(held) == 1 && held[0].hash == c.hash || !r.Report.Fits(m.cfg.Charter.Assurance) {
 		return
 	}
 	if commit := m.evidence.commits[party]; commit != nil && m.commitHash(party, r.Report) != *commit {
 		return
 	}
-	m.evidence.reports[party] = append(held, shown{r, c.hash})
+	m.evidence.reports[party] = append(held, shown{r, c.hash, r.Report.Key(c.hash)})
 	m.evidence.news = true
 }
 
@@ -232,6 +235,9 @@ func (m *Machine) support(c choice) (reports []consensus.SignedReport, need int)
 	case c.value.Class == consensus.FailedTimeout:
 		return m.matching(c.hash), m.t.Suspicion
 	}
+	if m.cfg.Charter.Assurance == consensus.MajorityEqual {
+		return m.equal(c.hash), m.t.Match
+	}
 	return m.matching(c.hash), m.t.Match
 }
 
@@ -263,8 +269,8 @@ func (m *Machine) differing(failed bool) []consensus.SignedReport {
 		switch r := reports[0]; {
 		case !r.Report.Value.Matched():
 			list = append(list, r.SignedReport)
-		case taken[r.hash] < m.t.Match-1:
-			taken[r.hash]++
+		case taken[r.key] < m.t.Match-1:
+			taken[r.key]++
 			matched = append(matched, r.SignedReport)
 		}
 	}

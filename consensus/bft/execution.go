@@ -40,8 +40,8 @@ const (
 )
 
 // blind reports whether reports are committed to before they are shown: where
-// there is somebody to copy from.
-func (m *Machine) blind() bool { return m.cfg.Charter.Fault == consensus.Byzantine && m.t.N > 1 }
+// there is somebody to copy from, and something to be gained by it.
+func (m *Machine) blind() bool { return m.cfg.Charter.Fault == consensus.Byzantine && m.t.Match > 1 }
 
 // execute calls executors, begins or goes on with the own run, and shows its
 // report when that is due.
@@ -91,8 +91,8 @@ func (m *Machine) isActive(seat int) bool {
 }
 
 // wantsBackup reports whether one more executor is wanted, and why: the reports
-// shown and still due can make nothing valid, or in the crash-only model the
-// blocks of what is valid do not come.
+// shown and still due can make nothing valid, or, where one report makes a value
+// valid, the blocks of what is valid do not come.
 func (m *Machine) wantsBackup() (why string, wanted bool) {
 	due := 0
 	why = "the reports do not match"
@@ -117,7 +117,7 @@ func (m *Machine) wantsBackup() (why string, wanted bool) {
 		return "", false
 	}
 	f := m.fetching(m.valid[0].hash)
-	return "the blocks do not come", m.cfg.Charter.Fault == consensus.Crash && due == 0 && f != nil && !m.holds(f.choice) &&
+	return "the blocks do not come", m.t.Match == 1 && due == 0 && f != nil && !m.holds(f.choice) &&
 		m.isStalled(f) && m.now >= m.runs.called+stalled*m.cfg.Timing.Beat
 }
 
@@ -207,7 +207,7 @@ func (m *Machine) ran(in Ran) {
 	if !m.isRunning() || in.Run != r.run {
 		return
 	}
-	r.report = &consensus.Report{Run: in.Run, Salt: m.salt(in.Run), Value: in.Value, Use: in.Use}
+	r.report = &consensus.Report{Run: in.Run, Salt: m.salt(in.Run), Value: in.Value, Use: in.Use, Normal: in.Normal}
 	m.record(RecordReport, r.report)
 	m.evidence.held = append(m.evidence.held, m.choice(in.Value).hash)
 	if m.blind() {

@@ -17,9 +17,11 @@ type quorum struct {
 	value    func(seat int) consensus.Value
 	lost     func(from, to int, out Outgoing) bool
 	queue    []delivery
-	effects  [][]Effect // by seat
-	blocked  bool       // no blocks arrive
-	heard    []Outgoing // by the submitter
+	effects  [][]Effect      // by seat
+	blocked  bool            // no blocks arrive
+	withheld consensus.Hash  // the blocks of this value arrive nowhere
+	normal   *consensus.Hash // what every run comes to
+	heard    []Outgoing      // by the submitter
 	said     []Outgoing
 	speaker  []int // of said
 	charter  *consensus.Charter
@@ -71,10 +73,10 @@ func (q *quorum) take(seat int, r Ready) {
 		switch e := e.(type) {
 		case Execute:
 			if v := q.value(seat); v.Kind != 0 {
-				q.queue = append(q.queue, delivery{seat, Ran{Run: e.Run, Value: v}})
+				q.queue = append(q.queue, delivery{seat, Ran{Run: e.Run, Value: v, Normal: q.normal}})
 			}
 		case Fetch:
-			if q.blocked {
+			if q.blocked || e.Hash == q.withheld {
 				continue
 			}
 			q.queue = append(q.queue, delivery{seat, Held{Value: e.Hash}})

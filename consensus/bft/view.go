@@ -136,7 +136,7 @@ func (m *Machine) disagrees(reports []shown) bool {
 	default:
 		return false
 	}
-	return !slices.ContainsFunc(reports, func(r shown) bool { return r.hash == hash })
+	return !slices.ContainsFunc(reports, func(r shown) bool { return r.hash == hash || m.alike(r, hash) })
 }
 
 // awaits reports whether the job waits, among others, for a seat.

@@ -289,7 +289,7 @@ func (l *loop) do(d Do) {
 		for _, party := range e.From {
 			from = append(from, d.Charter.Party(party).Peer)
 		}
-		host.Fetch(d.Job, e.Value, e.Hash, from)
+		host.Fetch(d.Job, e.Value, e.Hash, e.Normals, from)
 	case bft.StartedJob:
 		host.Started(d.Job)
 	case bft.Decided:

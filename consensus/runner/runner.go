@@ -40,8 +40,9 @@ type Host interface {
 	// unchecked.
 	Offered(from admission.Key, offer consensus.Offer, accepts []consensus.Vote, chain []consensus.Decision)
 	Execute(job consensus.JobID, run uint64)
-	// Fetch makes the blocks of value durable, then Held must be told.
-	Fetch(job consensus.JobID, value consensus.Value, hash consensus.Hash, from []admission.Key)
+	// Fetch makes the blocks of value durable, then Held must be told: with
+	// normals, only if the value comes to one of these forms.
+	Fetch(job consensus.JobID, value consensus.Value, hash consensus.Hash, normals []consensus.Hash, from []admission.Key)
 	Started(job consensus.JobID)
 	// Reached tells that members were replaced, and who they are now.
 	Reached(job consensus.JobID, height consensus.Height)

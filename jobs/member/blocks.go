@@ -59,19 +59,24 @@ func (m *Member) Inline(ctx context.Context, v consensus.Value) []consensus.Bloc
 // Fetch makes a value's blocks durable and tells agreement. It begins with what
 // rode along, and asks the other members for the rest. A fetch that fails is
 // asked for again when more members claim to hold the blocks.
-func (m *Member) Fetch(id consensus.JobID, v consensus.Value, hash consensus.Hash, from []admission.Key) {
+// With normals, a value that comes to none of them is not held.
+func (m *Member) Fetch(id consensus.JobID, v consensus.Value, hash consensus.Hash, normals []consensus.Hash, from []admission.Key) {
 	m.work.add(func(ctx context.Context) {
 		if done, err := m.fetchInline(ctx, id, v); err == nil && done {
-			m.held(ctx, id, hash)
+			m.held(ctx, id, v, hash, normals)
 			return
 		}
 		if m.claimFetch(id, hash) {
-			m.tasks.add(func(ctx context.Context) { m.fetchTree(ctx, id, v, hash, from) })
+			m.tasks.add(func(ctx context.Context) { m.fetchTree(ctx, id, v, hash, normals, from) })
 		}
 	})
 }
 
-func (m *Member) held(ctx context.Context, id consensus.JobID, hash consensus.Hash) {
+func (m *Member) held(ctx context.Context, id consensus.JobID, v consensus.Value, hash consensus.Hash, normals []consensus.Hash) {
+	if err := m.comesTo(ctx, id, v, normals); err != nil {
+		m.cfg.Log.Warn("result not taken", "job", id, "value", v, "error", err)
+		return
+	}
 	if err := m.cfg.Store.Sync(ctx); err != nil {
 		m.cfg.Log.Error("blocks not synced", "error", err)
 		return
@@ -158,7 +163,7 @@ func (m *Member) claimFetch(id consensus.JobID, hash consensus.Hash) bool {
 	return true
 }
 
-func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.Value, hash consensus.Hash, from []admission.Key) {
+func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.Value, hash consensus.Hash, normals []consensus.Hash, from []admission.Key) {
 	j, ok := m.job(id)
 	if !ok {
 		return
@@ -174,5 +179,5 @@ func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.
 		m.cfg.Log.Debug("result not fetched", "job", id, "error", fmt.Errorf("fetch %s: %w", v, err))
 		return
 	}
-	m.held(ctx, id, hash)
+	m.held(ctx, id, v, hash, normals)
 }

@@ -21,7 +21,7 @@ func (m *Member) Execute(id consensus.JobID, run uint64) {
 			return
 		}
 		if err := m.enqueue(j, run); err != nil {
-			m.report(ctx, j, run, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, exec.Use{}, err.Error())
+			m.report(ctx, j, run, ended{value: consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, reason: err.Error()})
 			return
 		}
 		m.startRuns()
@@ -123,35 +123,46 @@ func (m *Member) run(ctx context.Context, j *job, run uint64) {
 	m.cfg.Events.Tell(Event{Type: "running", Job: j.id, Data: map[string]any{"run": run}})
 	request, err := m.request(ctx, j)
 	if err != nil {
-		m.report(ctx, j, run, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, exec.Use{}, err.Error())
+		m.report(ctx, j, run, ended{value: consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, reason: err.Error()})
 		return
 	}
-	value, use, reason, err := m.runToValue(ctx, j, run, request)
+	e, err := m.runToEnd(ctx, j, run, request)
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, exec.ErrClosed) {
 			return // the job has its outcome, or the node goes down: a restart runs it again
 		}
 		m.cfg.Log.Error("run without a result", "job", j.id, "error", err)
-		value, reason = consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, err.Error()
+		e.value, e.normal, e.reason = consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, nil, err.Error()
 	}
-	m.report(ctx, j, run, value, use, reason)
+	m.report(ctx, j, run, e)
 }
 
-// runToValue runs a job and makes durable what it left.
-func (m *Member) runToValue(ctx context.Context, j *job, run uint64, request exec.Request) (consensus.Value, exec.Use, string, error) {
+// ended is what came of a run.
+type ended struct {
+	value  consensus.Value
+	normal *consensus.Hash // what the value comes to, where ends are compared by that
+	use    exec.Use
+	reason string // for people
+}
+
+// runToEnd runs a job and makes durable what it left.
+func (m *Member) runToEnd(ctx context.Context, j *job, run uint64, request exec.Request) (e ended, err error) {
 	if j.task.Array != nil {
-		value, use, err := m.runArray(ctx, j, run, request)
-		if err != nil {
-			return value, use, "", err
+		if e.value, e.use, err = m.runArray(ctx, j, run, request); err != nil {
+			return e, err
 		}
-		return value, use, "", m.cfg.Store.Sync(ctx)
+		return e, m.cfg.Store.Sync(ctx)
 	}
 	result, err := m.cfg.Executor.Run(ctx, request)
+	e.use, e.reason = result.Use, result.Reason
 	if err != nil {
-		return consensus.Value{}, result.Use, result.Reason, err
+		return e, err
 	}
-	value, err := m.keep(ctx, j, result)
-	return value, result.Use, result.Reason, err
+	if e.value, err = m.keep(ctx, j, result); err != nil {
+		return e, err
+	}
+	e.normal, err = m.normal(j, e.value, result)
+	return e, err
 }
 
 func (m *Member) request(ctx context.Context, j *job) (exec.Request, error) {
@@ -235,13 +246,14 @@ func (m *Member) keep(ctx context.Context, j *job, r exec.Result) (consensus.Val
 }
 
 // report tells agreement how a run ended, and what it took.
-func (m *Member) report(ctx context.Context, j *job, run uint64, v consensus.Value, use exec.Use, reason string) {
+func (m *Member) report(ctx context.Context, j *job, run uint64, e ended) {
+	use := e.use
 	quantities := map[string]uint64{
 		"cpu_ns": uint64(max(use.CPU, 0)), "wall_ns": uint64(max(use.Wall, 0)), "mem_peak": uint64(max(use.MemoryPeak, 0)),
 		"in_bytes": uint64(max(use.In, 0)), "out_bytes": uint64(max(use.Out, 0)),
 	}
-	m.cfg.Events.Tell(Event{Type: "reported", Job: j.id, Data: map[string]any{"run": run, "value": v.String(), "reason": reason}})
-	if err := m.cfg.Agreement.Ran(ctx, j.id, run, v, quantities); err != nil && ctx.Err() == nil {
+	m.cfg.Events.Tell(Event{Type: "reported", Job: j.id, Data: map[string]any{"run": run, "value": e.value.String(), "reason": e.reason}})
+	if err := m.cfg.Agreement.Ran(ctx, j.id, run, e.value, e.normal, quantities); err != nil && ctx.Err() == nil {
 		m.cfg.Log.Error("agreement not told", "job", j.id, "error", err)
 	}
 }

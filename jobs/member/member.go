@@ -33,8 +33,9 @@ import (
 type Agreement interface {
 	// Open begins or resumes a job; it returns when its first records are durable.
 	Open(ctx context.Context, o Opening) error
-	// Ran says that an own run ended; the tree in value is durable.
-	Ran(ctx context.Context, job consensus.JobID, run uint64, value consensus.Value, use map[string]uint64) error
+	// Ran says that an own run ended; the tree in value is durable. Normal is what
+	// it comes to, where ends are compared by that.
+	Ran(ctx context.Context, job consensus.JobID, run uint64, value consensus.Value, normal *consensus.Hash, use map[string]uint64) error
 	// State says where an own run stands.
 	State(ctx context.Context, job consensus.JobID, s RunState) error
 	// Held says that the blocks of a value are durable.

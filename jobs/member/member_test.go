@@ -106,7 +106,7 @@ func (b *bench) Open(_ context.Context, o Opening) error {
 	return tape{b}.Append(context.Background(), o.Entries...)
 }
 
-func (b *bench) Ran(_ context.Context, _ consensus.JobID, _ uint64, v consensus.Value, _ map[string]uint64) error {
+func (b *bench) Ran(_ context.Context, _ consensus.JobID, _ uint64, v consensus.Value, _ *consensus.Hash, _ map[string]uint64) error {
 	b.did("ran " + v.String())
 	return nil
 }

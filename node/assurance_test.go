@@ -1,0 +1,105 @@
+package node_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/muster-network/muster/api/server"
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/node"
+)
+
+// certified submits a file and returns the job's end with its certificate.
+func (l *lab) certified(file *jobs.File) (jobs.Job, consensus.Verdict) {
+	l.t.Helper()
+	submitted, err := l.nodes[0].Submit(l.ctx, file, server.SubmitOptions{})
+	l.must(err)
+	job := l.ended(l.nodes[0], submitted.ID)
+	data, err := l.nodes[0].Certificate(l.ctx, job.ID)
+	l.must(err)
+	network, err := l.nodes[0].Network(l.ctx)
+	l.must(err)
+	certificate, err := consensus.OpenCertificate(data)
+	l.must(err)
+	verdict, err := certificate.Verify(network.Genesis)
+	l.must(err)
+	return job, verdict
+}
+
+// Every node's run leaves other bytes; by the comparison they are equal, but for
+// those of one.
+func TestResultsThatAreEqualByTheComparisonAreCertified(t *testing.T) {
+	l := newLab(t, 4, testPolicy(), func(i int) node.Faults {
+		return node.Faults{Run: func(r *exec.Result) {
+			r.Stdout = fmt.Appendf(nil, `{"auc": 0.91000%d, "host": "n%d"}`, i, i)
+			if i == 3 {
+				r.Stdout = []byte(`{"auc": 0.5, "host": "n3"}`)
+			}
+			r.Stderr = fmt.Appendf(nil, "%d ms", 100+i)
+		}}
+	})
+	file := hello("Ada", 4)
+	file.Run.Quorum.Compare = &jobs.Compare{Float: "1e-3", Ignore: []string{"/host"}}
+	odd := false
+	for try := range 20 {
+		file.Run.Args = []string{fmt.Sprint("Ada ", try)}
+		job, verdict := l.certified(file)
+		if job.State != jobs.Succeeded || verdict.Charter.Assurance != consensus.MajorityEqual || job.Assurance != "majority-equal" {
+			t.Fatalf("%s under %s: %+v", job.State, verdict.Charter.Assurance, job)
+		}
+		if evidence, err := l.nodes[0].Evidence(l.ctx, job.ID); err != nil || len(evidence) != 0 {
+			t.Errorf("accuses %+v, %v", evidence, err)
+		}
+		for _, m := range job.Members {
+			lies := m.Peer == l.nodes[3].Key().String()
+			if m.Report != "" && m.Disagrees != lies {
+				t.Errorf("%+v disagrees: %v", m, m.Disagrees)
+			}
+			odd = odd || lies && m.Disagrees
+		}
+		if odd && try >= 2 {
+			return
+		}
+	}
+	t.Error("the odd one never ran")
+}
+
+// Where numbers are not equal even so, the task is not deterministic.
+func TestResultsThatAreNotEqualByTheComparisonAreADisagreement(t *testing.T) {
+	l := newLab(t, 4, testPolicy(), func(i int) node.Faults {
+		return node.Faults{Run: func(r *exec.Result) { r.Stdout = fmt.Appendf(nil, `[%d]`, i) }}
+	})
+	file := hello("Ada", 4)
+	file.Run.Quorum.Compare = &jobs.Compare{Float: "1e-3"}
+	if job, verdict := l.certified(file); job.State != jobs.Failed || verdict.Value.Class != consensus.FailedDisagreement {
+		t.Fatalf("%s: %+v", verdict.Value, job)
+	}
+}
+
+// Every node would leave something else: what the one that ran left is agreed on,
+// and the certificate says that nobody checked it.
+func TestUnderAssuranceSingleMembersAgreeOnWhatOneReported(t *testing.T) {
+	l := newLab(t, 4, testPolicy(), func(i int) node.Faults {
+		return node.Faults{Run: func(r *exec.Result) { r.Stdout = fmt.Appendf(nil, "node %d", i) }}
+	})
+	file := hello("Ada", 4)
+	file.Run.Quorum.Assurance = jobs.AssuranceSingle
+	job, verdict := l.certified(file)
+	if job.State != jobs.Succeeded || verdict.Charter.Assurance != consensus.Single || len(verdict.Signers) != 3 {
+		t.Fatalf("%s under %s, signed by %v", job.State, verdict.Charter.Assurance, verdict.Signers)
+	}
+	reports := 0
+	for _, m := range job.Members {
+		if m.Report != "" {
+			reports++
+			if m.Role != "executor" || m.Report != job.Outcome.Result {
+				t.Errorf("%+v", m)
+			}
+		}
+	}
+	if reports != 1 {
+		t.Errorf("%d members ran it", reports)
+	}
+}
