@@ -89,3 +89,13 @@ func TestAComparisonThatCannotBeIsRefusedWithWhatToTry(t *testing.T) {
 		}
 	}
 }
+
+func TestTheResultsOfAnArrayAreNotCompared(t *testing.T) {
+	f, err := jobs.Parse("job.yaml", []byte("version: 1\nrun:\n  wasm: builtin:hello\n  array: {count: 3}\n  quorum: {size: 4, compare: {text: true}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Spec(link("a task"), jobs.Defaults{Policy: admission.DefaultPolicy()}); err == nil || !strings.Contains(err.Error(), "not compared") {
+		t.Errorf("%v", err)
+	}
+}

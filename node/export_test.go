@@ -5,6 +5,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/runner"
 	"github.com/muster-network/muster/jobs/exec"
@@ -85,3 +86,33 @@ func (n *Node) OpenRecords() (count int, err error) {
 	}
 	return count, nil
 }
+
+// DoubleVote is evidence that the node prepared two values.
+func (n *Node) DoubleVote() (*consensus.Evidence, error) {
+	s := consensus.Statement{Kind: consensus.KindPrepare, Network: n.home.network, Job: consensus.JobID{1}, Previous: consensus.Hash{1},
+		Sender: n.Key(), Incarnation: n.incarnation}
+	var signed [2]consensus.Signed
+	for i := range signed {
+		s.Value = consensus.Hash{byte(i)}
+		leaf, err := s.Leaf()
+		if err != nil {
+			return nil, err
+		}
+		batch, err := consensus.NewBatch([][]byte{leaf})
+		if err != nil {
+			return nil, err
+		}
+		header, err := consensus.BatchHeader(n.home.network, n.incarnation, 1, batch.Root())
+		if err != nil {
+			return nil, err
+		}
+		signed[i] = consensus.Signed{Statement: s, Proof: consensus.Proof{Count: 1, Path: batch.Path(0), Signature: n.home.identity.Signer.Sign(header)}}
+	}
+	return consensus.NewEquivocation(n.home.credential, signed[0], signed[1])
+}
+
+// Accuse is what a member does that comes by evidence.
+func (n *Node) Accuse(e *consensus.Evidence) { n.accuse(e) }
+
+// Bars reports whether a node is not drawn by this one any more.
+func (n *Node) Bars(key admission.Key) bool { return n.misconduct.bars(key) }
