@@ -50,7 +50,7 @@ func TestTenThousandTasksAreCertifiedByOneAgreementAndEachIsProvenAlone(t *testi
 	}
 	_, others := n.numbers(job) // whoever is no member fetches it in a few blocks
 	a := n.array(others[0], cert)
-	if len(a.Tasks) != 10_000 || n.wrote(a, "9999", "stdout") != "Hello, Ada!\n" || n.wrote(a, "17", "exit") != "0\n" {
+	if len(a.Tasks) != 10_000 || n.wrote(a, "9999", "stdout") != "Hello, Ada\n" || n.wrote(a, "17", "exit") != "0\n" {
 		t.Errorf("%d tasks", len(a.Tasks))
 	}
 	dir := filepath.Join(t.TempDir(), "out")
@@ -147,7 +147,7 @@ func TestALieAboutOneTaskIsOutvotedAndTheTaskNamed(t *testing.T) {
 		if job.State != jobs.Succeeded {
 			t.Fatal(states(job))
 		}
-		if out := n.wrote(n.array(2, cert), "1", "stdout"); out != fmt.Sprintf("Hello, Ada %d!\n", try) {
+		if out := n.wrote(n.array(2, cert), "1", "stdout"); out != fmt.Sprintf("Hello, Ada %d\n", try) {
 			t.Fatalf("a lie is certified: %q", out)
 		}
 		seat := slices.IndexFunc(job.Members, func(m jobs.Member) bool { return m.Peer == liar.Peer })
