@@ -190,8 +190,8 @@ type Equivocation struct {
 	First, Second consensus.Signed
 }
 
-// Disagreement reports, before Decided, a seat's signed report that the outcome
-// contradicts; of each seat one.
+// Disagreement reports, before Decided, a party's signed report that the outcome
+// contradicts; of each party one.
 type Disagreement struct{ Report consensus.SignedReport }
 
 func (Execute) effect()      {}

@@ -21,7 +21,7 @@ func failed(class consensus.Failure) consensus.Value {
 
 // testCharter makes a charter as far as the machine looks at it.
 func testCharter(fault consensus.Fault, f uint64, start int64) *consensus.Charter {
-	c := &consensus.Charter{Issued: start, AcceptBy: start + 10_000, StartBy: start + 15_000, Deadline: start + 3_600_000,
+	c := &consensus.Charter{Issued: start, AcceptBy: start + 10_000, StartBy: start + 15_000, Deadline: start + 3_600_000, End: start + 7_200_000,
 		Timeout: 5_000, Fault: fault, F: f}
 	for seat := range c.Thresholds().N {
 		c.Roster = append(c.Roster, consensus.Seat{Peer: admission.Key{byte(seat + 1)}})

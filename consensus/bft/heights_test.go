@@ -203,6 +203,31 @@ func TestAMemberInAnotherIncarnationIsReplacedByItsOwnWord(t *testing.T) {
 	}
 }
 
+// A member's word that it is gone holds at every height: nobody has to suspect it
+// when only the next handover has a reserve for its seat.
+func TestWhoIsGoneIsGoneAtTheNextHeightToo(t *testing.T) {
+	q := newReplaceable(consensus.Byzantine, 2, 2)
+	done := q.slow()
+	q.lost = func(from, _ int, out Outgoing) bool {
+		return from == 8 && out.Kind == consensus.KindAccept && out.Height == 1
+	}
+	q.inputAll2(AcceptJob{})
+	q.live(1_000)
+	q.kill(5)
+	q.kill(6)
+	for party := range 5 {
+		q.input(party, Message{From: 5, Kind: consensus.KindGone})
+		q.input(party, Message{From: 6, Kind: consensus.KindGone})
+	}
+	q.live(2 * testPatience)
+	done()
+	q.live(2_000)
+	q.checkEnded(t, 2, 0, 1, 2, 3, 4, 7, 8)
+	if n := q.countSaid(func(o Outgoing) bool { return o.Kind == consensus.KindSuspect }); n > 0 {
+		t.Errorf("%d suspicions", n)
+	}
+}
+
 func TestAReserveThatRefusesIsPassedOver(t *testing.T) {
 	q := newReplaceable(consensus.Byzantine, 2, 2)
 	done := q.slow()
@@ -257,161 +282,6 @@ func TestMembersAreReplacedOneAfterTheOther(t *testing.T) {
 	q.checkEnded(t, 1, 0, 2, 3)
 }
 
-func TestAResultIsTakenBeforeAHandover(t *testing.T) {
-	m := lostSeat(t, 3)
-	if v, ok := m.best(); !ok || v.value.Kind != consensus.Handover {
-		t.Fatalf("holds %v", m.valid)
-	}
-	for seat := 1; seat <= 2; seat++ {
-		m.Step(m.now, Message{From: seat, Kind: consensus.KindReport, Payload: &consensus.Payload{
-			Report: &consensus.Report{Run: 1, Value: failed(consensus.FailedTimeout)}}})
-	}
-	if v, ok := m.best(); !ok || v.value.Class != consensus.FailedTimeout {
-		t.Errorf("prefers %s", v.value)
-	}
-}
-
-// lostSeat is the machine of seat 0, alone, for which a seat is lost and a
-// reserve willing.
-func lostSeat(t *testing.T, seat int) *Machine {
-	t.Helper()
-	q := newReplaceable(consensus.Byzantine, 1, 1)
-	m := q.machines[0]
-	m.Step(q.now, AcceptJob{})
-	for party := range 3 {
-		m.Step(q.now, Message{From: party, Kind: consensus.KindAccept})
-	}
-	for now := q.now; now < q.now+2*testPatience; now += 500 {
-		for party := 1; party < 4; party++ {
-			if party != seat {
-				m.Step(now, Message{From: party, Note: consensus.NoteAlive})
-			}
-		}
-		m.Step(now, Tick{})
-	}
-	for party := range 3 {
-		if party != seat {
-			m.Step(m.now, Message{From: party, Kind: consensus.KindSuspect, Value: m.nameOf(seat)})
-		}
-	}
-	m.Step(m.now, Message{From: 4, Kind: consensus.KindAccept, Height: 1})
-	return m
-}
-
-func TestWhatMakesAHandoverValid(t *testing.T) {
-	handover := func(seat uint64) consensus.Value {
-		return consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: seat, Reserve: 0}}}
-	}
-	for _, tc := range []struct {
-		why   string
-		then  func(m *Machine)
-		value consensus.Value
-		want  bool
-	}{
-		{"f+1 suspicions, and a willing reserve", func(*Machine) {}, handover(3), true},
-		{"of another seat", func(*Machine) {}, handover(2), false},
-		{"of its own seat", func(*Machine) {}, handover(0), false},
-		{"the target was heard", func(m *Machine) { m.Step(m.now, Message{From: 3, Note: consensus.NoteAlive}) }, handover(3), false},
-		{"suspicions lapse", func(m *Machine) {
-			m.now += 2 * testPatience
-			m.Step(m.now, Message{From: 4, Kind: consensus.KindAccept, Height: 1})
-		}, handover(3), false},
-		{"one of f+1 lapses", func(m *Machine) {
-			m.now += 2 * testPatience
-			m.Step(m.now, Message{From: 4, Kind: consensus.KindAccept, Height: 1})
-			m.Step(m.now, Message{From: 1, Kind: consensus.KindSuspect, Value: m.nameOf(3)})
-		}, handover(3), false},
-		{"the reserve's accept lapses", func(m *Machine) {
-			m.now += 2 * testPatience
-			for party := range 3 {
-				m.Step(m.now, Message{From: party, Kind: consensus.KindSuspect, Value: m.nameOf(3)})
-			}
-		}, handover(3), false},
-		{"a reserve's accept of another height", func(m *Machine) {
-			m.watch.parties[4].accepted = 0
-			m.Step(m.now, Message{From: 4, Kind: consensus.KindAccept, Height: 2})
-		}, handover(3), false},
-		{"a suspicion by who has no seat", func(m *Machine) {
-			m.watch.parties[3].suspects = nil
-			m.Step(m.now, Message{From: 0, Kind: consensus.KindSuspect, Value: m.nameOf(3)})
-			m.Step(m.now, Message{From: 4, Kind: consensus.KindSuspect, Value: m.nameOf(3)})
-		}, handover(3), false},
-		{"a member's word that it is gone", func(m *Machine) {
-			m.Step(m.now, Message{From: 2, Kind: consensus.KindGone})
-		}, handover(2), true},
-		{"two seats where f = 1", func(*Machine) {}, consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 2}, {Seat: 3, Reserve: 1}}}, false},
-	} {
-		m := lostSeat(t, 3)
-		tc.then(m)
-		if got := m.mayHandOver(tc.value); got != tc.want {
-			t.Errorf("%s: %v, want %v", tc.why, got, tc.want)
-		}
-	}
-}
-
-// Two heights' votes never mix, and nobody acts at the next height before this
-// one's decision.
-func TestVotesCountAtTheirHeightOnly(t *testing.T) {
-	m := lostSeat(t, 3)
-	move, _ := m.best()
-	for party := 1; party < 3; party++ {
-		m.Step(m.now, Message{From: party, Kind: consensus.KindPrepare, Height: 1, Value: move.hash})
-		m.Step(m.now, Message{From: party, Kind: consensus.KindCommit, Height: 1, Value: move.hash})
-	}
-	if m.Step(m.now, Message{From: 0, Kind: consensus.KindPrepare, Value: move.hash}); m.rounds.highest != nil {
-		t.Error("votes of height 1 make a certificate at height 0")
-	}
-	for party := 1; party < 3; party++ {
-		m.Step(m.now, Message{From: party, Kind: consensus.KindPrepare, Value: move.hash})
-		m.Step(m.now, Message{From: party, Kind: consensus.KindCommit, Value: move.hash})
-	}
-	m.Step(m.now, Message{From: 0, Kind: consensus.KindCommit, Value: move.hash})
-	if m.at.Number != 1 || !slices.Equal(m.at.Members, []int{0, 1, 2, 4}) {
-		t.Fatalf("height %d, members %v", m.at.Number, m.at.Members)
-	}
-	// The removed member's vote, and those of the height before, count no more.
-	value := result("truth")
-	m.runs.report = nil
-	for _, msg := range []Message{
-		{From: 3, Kind: consensus.KindPrepare, Height: 1, Value: mustHash(value)},
-		{From: 1, Kind: consensus.KindPrepare, Height: 0, Value: mustHash(value)},
-		{From: 2, Kind: consensus.KindPrepare, Height: 2, Value: mustHash(value)},
-	} {
-		m.Step(m.now, msg)
-	}
-	for seat, v := range m.rounds.ballot(0).prepares {
-		if v != nil {
-			t.Errorf("a vote counts for seat %d", seat)
-		}
-	}
-	// A vote for the older height is answered with its decision.
-	m.now += 2_000
-	r := m.Step(m.now, Message{From: 1, Kind: consensus.KindPrepare, Height: 0, Value: mustHash(value)})
-	if !slices.ContainsFunc(r.Say, func(o Outgoing) bool {
-		return o.Note == consensus.NoteHandover && slices.Equal(o.To, []int{1}) && len(o.Payload.Chain) == 1
-	}) {
-		t.Errorf("answers %+v", r.Say)
-	}
-}
-
-// Reports of two heights: a remaining member's stays good, a removed one's does
-// not add up with its successor's.
-func TestReportsOfRemovedMembersDoNotCount(t *testing.T) {
-	m := lostSeat(t, 3)
-	m.Step(m.now, reportMessage(3, result("lie")))
-	m.Step(m.now, reportMessage(1, result("truth")))
-	move := consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 3, Reserve: 0}}}
-	m.conclude(consensus.Decision{Value: move, Commits: consensus.VoteSet{Value: mustHash(move)}})
-	m.Step(m.now, reportMessage(4, result("lie")))
-	if m.hasOutcome() {
-		t.Errorf("the reports of a seat's two holders make %s valid", m.valid[0].value)
-	}
-	m.Step(m.now, reportMessage(2, result("truth")))
-	if !m.hasOutcome() || m.valid[0].hash != mustHash(result("truth")) {
-		t.Error("a remaining member's report is lost")
-	}
-}
-
 func TestARestartAtAnyRecordOfAHandoverGoesOnWhereItWas(t *testing.T) {
 	q := newReplaceable(consensus.Byzantine, 1, 1)
 	done := q.slow()
@@ -460,9 +330,12 @@ func TestANodeWithoutASeatSaysNothingAndAReserveForgets(t *testing.T) {
 	q.lost = func(int, int, Outgoing) bool { return false }
 	q.said, q.speaker = nil, nil
 	q.resend()
-	q.live(4 * testPatience)
+	q.live((standby + 2) * testPatience)
 	if m := q.machines[3]; m.at.Number != 1 || m.seat >= 0 {
 		t.Fatalf("the removed member does not know: %s", q.stand())
+	}
+	if slices.Contains(q.effects[3], Effect(Expire{})) {
+		t.Error("the removed member forgets what it voted")
 	}
 	for i, out := range q.said {
 		if q.speaker[i] == 3 && out.Height == 1 {
@@ -480,7 +353,11 @@ func TestANodeWithoutASeatSaysNothingAndAReserveForgets(t *testing.T) {
 		t.Fatal("the reserve was not asked")
 	}
 	q.cut(4)
-	q.live(8 * testPatience)
+	q.live((standby - 1) * testPatience)
+	if slices.Contains(q.effects[4], Effect(Expire{})) {
+		t.Error("the reserve does not wait for members that it does not hear")
+	}
+	q.live(2 * testPatience)
 	if !slices.Contains(q.effects[4], Effect(Expire{})) {
 		t.Errorf("the reserve stands by for ever: %v", q.effects[4])
 	}
