@@ -37,7 +37,7 @@ const (
 
 // newHost fills libp2p's configuration itself: its own constructor links
 // transports that muster does not use.
-func newHost(cfg Config, d *door) (host.Host, error) {
+func newHost(cfg Config, d *door, under *dials) (host.Host, error) {
 	connections, err := cmgr.NewConnManager(cfg.MaxPeers*3/4, cfg.MaxPeers, cmgr.WithGracePeriod(time.Minute))
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func newHost(cfg Config, d *door) (host.Host, error) {
 		UserAgent:          "muster",
 		ProtocolVersion:    string(Protocol(d.network, "node")),
 		PeerKey:            cfg.Identity.Private,
-		Transports:         guardedTransports(d),
+		Transports:         guardedTransports(d, under),
 		Muxers:             []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}},
 		SecurityTransports: securities(cfg.security),
 		DialTimeout:        dialTimeout,
@@ -93,12 +93,12 @@ func newHost(cfg Config, d *door) (host.Host, error) {
 
 // guardedTransports are TCP and QUIC behind the door, as libp2p's constructor
 // wants them.
-func guardedTransports(d *door) []fx.Option {
+func guardedTransports(d *door, under *dials) []fx.Option {
 	behind := func(t transport.Transport, err error) (transport.Transport, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &guarded{Transport: t, door: d}, nil
+		return &guarded{Transport: t, door: d, dials: under}, nil
 	}
 	overTCP := func(u transport.Upgrader, r network.ResourceManager) (transport.Transport, error) {
 		// With SO_REUSEPORT two nodes could listen on one port unnoticed.

@@ -28,6 +28,7 @@ type Node struct {
 
 	cfg    Config
 	door   *door
+	dials  *dials
 	book   *book
 	redial *redialer
 	log    *slog.Logger
@@ -50,13 +51,15 @@ func New(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("p2p: remembered peers: %w", err)
 	}
 	d := newDoor(cfg, genesis, id)
-	h, err := newHost(cfg, d)
+	under := newDials()
+	h, err := newHost(cfg, d, under)
 	if err != nil {
+		under.close()
 		return nil, fmt.Errorf("p2p: make the host: %w", err)
 	}
 	return &Node{
 		Host: h, Network: id, Genesis: genesis,
-		cfg: cfg, door: d, book: remembered, redial: newRedialer(h, remembered, cfg.MaxPeers/2), log: cfg.Log,
+		cfg: cfg, door: d, dials: under, book: remembered, redial: newRedialer(h, remembered, cfg.MaxPeers/2), log: cfg.Log,
 	}, nil
 }
 
@@ -83,11 +86,12 @@ func (n *Node) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Close ends all connections and listeners. It may be called more than once.
+// Close ends all dials, connections and listeners. It may be called more than once.
 func (n *Node) Close() error {
 	if n.closed.Swap(true) {
 		return nil
 	}
+	n.dials.close()
 	if err := n.Host.Close(); err != nil {
 		return fmt.Errorf("p2p: close the host: %w", err)
 	}

@@ -116,8 +116,14 @@ func TestExpiryEndsConnections(t *testing.T) {
 }
 
 func TestPeersAreDescribed(t *testing.T) {
+	for path, listen := range map[string]string{"tcp": p2ptest.TCP, "quic": p2ptest.QUIC} {
+		t.Run(path, func(t *testing.T) { expectDescribed(t, path, listen) })
+	}
+}
+
+func expectDescribed(t *testing.T, path, listen string) {
 	net := p2ptest.New(t)
-	a, b := p2ptest.Start(t, net.Config(t)), p2ptest.Start(t, net.Config(t, p2ptest.TCP, p2ptest.QUIC))
+	a, b := p2ptest.Start(t, net.Config(t)), p2ptest.Start(t, net.Config(t, listen))
 	p2ptest.Connect(t, a, b)
 	peers := a.Peers()
 	if len(peers) != 1 {
@@ -127,8 +133,8 @@ func TestPeersAreDescribed(t *testing.T) {
 	if p.ID != b.Host.ID() || p.Inbound || p.Credential.Body.Subject.Peer() != b.Host.ID() || p.Since.IsZero() {
 		t.Errorf("described as %+v", p)
 	}
-	if p.Path != "tcp" { // though QUIC is offered as well
-		t.Errorf("connected by %s", p.Address)
+	if p.Path != path {
+		t.Errorf("connected by %s, said to be %q", p.Address, p.Path)
 	}
 	if rtt, err := a.Ping(t.Context(), b.Host.ID()); err != nil || rtt <= 0 {
 		t.Errorf("ping: %v, %v", rtt, err)

@@ -18,7 +18,8 @@ import (
 // transports: dial updates, an order of listening, Close.
 type guarded struct {
 	transport.Transport
-	door *door
+	door  *door
+	dials *dials
 }
 
 var (
@@ -35,8 +36,12 @@ func (g *guarded) Dial(ctx context.Context, addr multiaddr.Multiaddr, id peer.ID
 // DialWithUpdates dials and passes the door, telling of progress where the
 // inner transport can.
 func (g *guarded) DialWithUpdates(ctx context.Context, addr multiaddr.Multiaddr, id peer.ID, updates chan<- transport.DialUpdate) (transport.CapableConn, error) {
+	ctx, done, err := g.dials.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	var conn transport.CapableConn
-	var err error
 	if inner, ok := g.Transport.(transport.DialUpdater); ok {
 		conn, err = inner.DialWithUpdates(ctx, addr, id, updates)
 	} else {
