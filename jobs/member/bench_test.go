@@ -50,9 +50,10 @@ type bench struct {
 	told    []string // events, when they are told
 	fail    error    // of Open and Append
 
-	total jobs.Resources
-	slow  time.Duration // how long a fetch takes
-	run   func(context.Context) (exec.Result, error)
+	total   jobs.Resources
+	slow    time.Duration // how long a fetch takes
+	fetches int
+	run     func(context.Context) (exec.Result, error)
 }
 
 func newBench(t *testing.T) *bench {
@@ -133,6 +134,12 @@ func (b *bench) Refuse(_ context.Context, _ admission.Key, _ consensus.JobID, re
 	return nil
 }
 
+func (b *bench) refusals() []string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return slices.Clone(b.refused)
+}
+
 func (b *bench) Decided(context.Context, admission.Key, consensus.JobID, consensus.Conclusion) error {
 	b.did("decided")
 	return nil
@@ -144,6 +151,9 @@ func (b *bench) Gone(context.Context, admission.Key, consensus.JobID, consensus.
 }
 
 func (b *bench) Fetch(ctx context.Context, root cid.Cid, _ []admission.Key, _ int64) error {
+	b.mutex.Lock()
+	b.fetches++
+	b.mutex.Unlock()
 	if err := b.wait(ctx); err != nil {
 		return err
 	}
