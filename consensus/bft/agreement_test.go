@@ -320,6 +320,27 @@ func TestWhenLeadersFailForWantOfEvidenceEveryMemberRuns(t *testing.T) {
 	}
 }
 
+func TestOnlyTheLeadersProposalIsPrepared(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	m.Step(1_000, reportMessage(0, failed(consensus.FailedTimeout)))
+	m.Step(1_000, reportMessage(1, failed(consensus.FailedTimeout)))
+	m.Step(1_000, change1(1, 1))
+	m.Step(1_000, change1(2, 1))
+	v := failed(consensus.FailedTimeout)
+	propose := func(seat int) bool {
+		r := m.Step(1_000, Message{From: seat, Kind: consensus.KindPropose, Round: 1, Value: mustHash(v), Payload: &consensus.Payload{Value: &v}})
+		return slices.ContainsFunc(r.Say, func(o Outgoing) bool { return o.Kind == consensus.KindPrepare })
+	}
+	for seat := range m.t.N {
+		if seat != m.leader(1) && propose(seat) {
+			t.Fatalf("seat %d does not lead round 1, and its proposal is prepared", seat)
+		}
+	}
+	if !propose(m.leader(1)) {
+		t.Error("the leader's proposal is not prepared")
+	}
+}
+
 // Timers wait for q members, and members without a valid value enter no round:
 // one that a liar alone has convinced would wait for the others, and they for it.
 func TestWhoIsAloneWithAValidValueRunsForTheOthers(t *testing.T) {
