@@ -13,7 +13,10 @@ SEEDS ?= 1000000
 # How long each fuzz target runs.
 FUZZTIME ?= 60s
 
-.PHONY: help build demo test check differential fuzz histories model sim testnet bench clean
+# How many scenarios of two twins among seven it plays.
+TWINS ?= 100000
+
+.PHONY: help build demo test check differential fuzz histories model sim twins mutants testnet bench clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -39,6 +42,12 @@ differential: ## millions of certificates before two verifiers (CERTIFICATES=n)
 
 sim: ## quorums in virtual time under faults and lies (SEEDS=n)
 	GOMAXPROCS=1 GOGC=400 nice -n 19 $(GO) run ./cmd/sim -seeds $(SEEDS)
+
+twins: ## two processes with one key: all scenarios of n = 4, some of n = 7 (TWINS=n)
+	GOMAXPROCS=1 GOGC=400 nice -n 19 $(GO) run ./cmd/sim -twins $(TWINS)
+
+mutants: ## seeded mistakes, and the test that sees each
+	consensus/sim/mutants/check
 
 model: ## search the models of agreement exhaustively, with spin (docs/model.md)
 	sh consensus/model/check

@@ -3,6 +3,7 @@
 //
 //	go run ./cmd/sim -seeds 1000000                    every scenario in turn
 //	go run ./cmd/sim -scenario 1 -replay 4711          one schedule, with its trace
+//	go run ./cmd/sim -twins 100000                     all twins of n = 4, so many of n = 7
 package main
 
 import (
@@ -21,10 +22,14 @@ func main() {
 	seeds := flag.Uint64("seeds", 20_000, "schedules in all")
 	from := flag.Uint64("from", 1, "the first seed")
 	replay := flag.Uint64("replay", 0, "play this one seed, and print its trace")
+	twins := flag.Uint64("twins", 0, "play all scenarios of one twin with n = 4, and so many of two with n = 7")
 	every := flag.Duration("every", time.Minute, "how often to say how far it is")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *twins != 0 {
+		os.Exit(playTwins(ctx, *twins))
+	}
 	chosen := sim.Scenarios()
 	if *scenario >= 0 {
 		chosen = chosen[*scenario : *scenario+1]
@@ -33,6 +38,30 @@ func main() {
 		os.Exit(show(chosen[0], *replay))
 	}
 	os.Exit(play(ctx, chosen, *from, *seeds, *every))
+}
+
+// playTwins plays scenarios in which two processes have one key.
+func playTwins(ctx context.Context, seven uint64) int {
+	begun, failures, four := time.Now(), 0, 0
+	try := func(s sim.Twins) {
+		if err := s.Play(); err != nil {
+			failures++
+			fmt.Printf("FAILED: %+v: %v\n", s, err)
+		}
+	}
+	for ; four < sim.AllTwinsOfFour && ctx.Err() == nil; four++ {
+		try(sim.TwinsOfFour(four))
+	}
+	played := uint64(0)
+	for ; played < seven && ctx.Err() == nil; played++ {
+		try(sim.TwinsOfSeven(played))
+	}
+	fmt.Printf("%d of %d scenarios with n = 4, %d with n = 7, in %s, %d failed\n", four, sim.AllTwinsOfFour, played,
+		time.Since(begun).Round(time.Second), failures)
+	if failures > 0 {
+		return 1
+	}
+	return 0
 }
 
 // show plays one schedule with its trace.
