@@ -380,3 +380,16 @@ func TestADecisionShownEndsTheJobAtAnyTime(t *testing.T) {
 		t.Errorf("says %+v, want the decision to those who have not shown it", r.Say)
 	}
 }
+
+func TestTheFirstVoteInASlotCounts(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	first, second := consensus.Hash{1}, consensus.Hash{2}
+	for _, kind := range []consensus.Kind{consensus.KindPrepare, consensus.KindCommit} {
+		m.Step(1_000, Message{From: 1, Kind: kind, Value: first})
+		m.Step(1_000, Message{From: 1, Kind: kind, Value: second})
+	}
+	b := m.rounds.ballot(0)
+	if b.prepares[1].value != first || b.commits[1].value != first {
+		t.Errorf("prepared %.4x, committed %.4x", b.prepares[1].value[:], b.commits[1].value[:])
+	}
+}

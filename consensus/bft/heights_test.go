@@ -396,3 +396,22 @@ func TestADeadMemberIsReplacedWhenASlowOneIsHeard(t *testing.T) {
 	q.live(testPatience)
 	q.checkEnded(t, 1, 0, 1, 2, 4)
 }
+
+func TestARemovedMembersReportCountsNoMore(t *testing.T) {
+	m := newReplaceable(consensus.Byzantine, 1, 1).machines[0]
+	v := failed(consensus.FailedTimeout)
+	for _, party := range []int{1, 2} {
+		m.report(consensus.SignedReport{Seat: uint64(party), Report: consensus.Report{Run: 1, Value: v}})
+	}
+	if n := len(m.matching(mustHash(v))); n != 2 {
+		t.Fatalf("%d reports of two members count", n)
+	}
+	next, err := m.at.Next(consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 1, Reserve: 0}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.begin(next)
+	if list := m.matching(mustHash(v)); len(list) != 1 || list[0].Seat != 2 {
+		t.Errorf("seat 1 has another holder, and what counts is %v", list)
+	}
+}
