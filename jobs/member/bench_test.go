@@ -49,6 +49,7 @@ type bench struct {
 	refused []string
 	told    []string // events, when they are told
 	fail    error    // of Open and Append
+	accused []*consensus.Evidence
 
 	total   jobs.Resources
 	slow    time.Duration // how long a fetch takes
@@ -68,7 +69,7 @@ func (b *bench) start() {
 	b.t.Helper()
 	m, err := New(Config{Network: b.n.ID, Genesis: b.n.Genesis, Policy: b.n.Genesis.Policy, Self: b.me.Key(), Incarnation: b.me.Incarnation,
 		Agreement: b, Quorum: b, Store: b, Fetcher: b, Journal: tape{b}, Executor: executor{bench: b}, Total: b.total,
-		Seen: func() []election.Seen { return nil }, Events: b, Accuse: func(*consensus.Evidence) {}, Clock: b.now, Log: slog.New(slog.DiscardHandler)})
+		Seen: func() []election.Seen { return nil }, Events: b, Accuse: b.accuse, Clock: b.now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -92,6 +93,12 @@ func (b *bench) did(what string) {
 }
 
 // What follows are the seams.
+
+func (b *bench) accuse(e *consensus.Evidence) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	b.accused = append(b.accused, e)
+}
 
 func (b *bench) Put(ctx context.Context, blks ...blocks.Block) error {
 	b.did("put")
