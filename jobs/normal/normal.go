@@ -43,12 +43,12 @@ type End struct {
 // part is what one file comes to.
 type part struct {
 	_    struct{} `cbor:",toarray"`
-	Path string
+	Path []byte   // names of files need not be text
 	Sum  consensus.Hash
 }
 
 // Form returns what an end comes to. Equal ends, under one comparison, have
-// equal forms; it fails only for what cannot be encoded.
+// equal forms; it fails only for a comparison that Validate would refuse.
 //
 // A file whose name ends in .json, and standard output, are JSON where they parse
 // as it (objects and arrays only for standard output): members in any order, and
@@ -70,7 +70,7 @@ func Form(network admission.Network, c jobs.Compare, e End) (consensus.Hash, err
 		Out    []part
 	}{Kind: e.Value.Kind, Class: e.Value.Class, Code: e.Value.Code, Stdout: rules.sum(e.Stdout, isComposite(e.Stdout)), Out: []part{}}
 	for _, f := range e.Out {
-		body.Out = append(body.Out, part{Path: f.Path, Sum: rules.sum(f.Data, strings.HasSuffix(f.Path, ".json"))})
+		body.Out = append(body.Out, part{Path: []byte(f.Path), Sum: rules.sum(f.Data, strings.HasSuffix(f.Path, ".json"))})
 	}
 	data, err := dagcbor.Seal(tag, network[:], body)
 	return consensus.Hash(dagcbor.Sum(data)), err
