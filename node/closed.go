@@ -185,16 +185,31 @@ func (n *Node) keep(ctx context.Context, data []byte) error {
 }
 
 // submitterDecided archives the certificate of a job that was submitted here
-// when this node is no member of it, and ends the submission's record.
+// when the member here does not, and ends the submission's record.
 func (n *Node) submitterDecided(offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) {
 	n.later(func(ctx context.Context) error {
-		if c.Place(n.home.identity.Signer.Key()) < 0 {
+		holds, err := n.holds(id)
+		if err != nil {
+			return err
+		}
+		if !holds {
 			if err := n.keepEnd(ctx, offer, c, id, ended); err != nil {
 				return fmt.Errorf("archive %s: %w", id, err)
 			}
 		}
 		return n.submitter.Forget(ctx, c.Request, id)
 	})
+}
+
+// holds reports whether the member here has a job, open or ended: then its own
+// machine archives the end. A seat in the roster does not say so: whoever was
+// down or busy holds one too.
+func (n *Node) holds(id consensus.JobID) (bool, error) {
+	if _, open := n.member.Job(id); open {
+		return true, nil
+	}
+	_, ended, err := n.archive.Closed(id)
+	return ended, err
 }
 
 // submitted returns the job that this node knows under a request id, open or
