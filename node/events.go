@@ -27,7 +27,7 @@ var (
 
 // events is what happened on this node, numbered, for whoever follows it. What
 // became of jobs is kept in the journal; how they get on is told to those who
-// listen, and soon forgotten (decision 012).
+// listen, and soon forgotten (decision 016).
 //
 // Numbers grow, over restarts, too: they follow the clock in microseconds. They
 // are told in their order: one whose append is under way holds back those after
