@@ -90,9 +90,16 @@ func (c *court) job(fault consensus.Fault, f uint64, before, after func(*consens
 
 // charter adds the certificate of a result under a charter with one fault.
 func (c *court) charter(step int, why string, change func(*consensus.Charter)) {
-	job := c.job(consensus.Byzantine, 1, nil, change)
+	c.charterOf(consensus.Byzantine, 1, step, why, change)
+}
+
+// charterOf is charter for a quorum of that model and f.
+func (c *court) charterOf(fault consensus.Fault, f uint64, step int, why string, change func(*consensus.Charter)) {
+	job := c.job(fault, f, nil, change)
 	result := consensustest.Result("out")
-	commits := c.n.Votes(job, consensus.KindCommit, 0, valueHash(c.t, c.n, result), 0, 1, 2)
+	t, err := fault.For(f)
+	check(c.t, err)
+	commits := c.n.Votes(job, consensus.KindCommit, 0, valueHash(c.t, c.n, result), []int{0, 1, 2}[:t.Quorum]...)
 	c.forged(step, why, c.n.Certify(job, decision(result, commits)))
 }
 
@@ -108,6 +115,10 @@ func (c *court) accepted() {
 	job := n.Job(consensus.Byzantine, 1)
 	for _, value := range values()[1:] {
 		c.holds(value.String(), n.Certify(job, n.Decide(job, value)))
+	}
+	for _, assurance := range []consensus.Assurance{consensus.Single, consensus.MajorityEqual} {
+		job := n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Assurance = assurance })
+		c.holds("assurance "+string(assurance)+" of four", n.Certify(job, n.Decide(job, result)))
 	}
 	late := n.Votes(job, consensus.KindCommit, 70_000, valueHash(c.t, n, result), 0, 2, 3)
 	c.holds("of a late round, other signers", n.Certify(job, decision(result, late)))
@@ -161,7 +172,8 @@ func (c *court) badCharters() {
 	c.charter(4, "a timeout after the deadline", func(c *consensus.Charter) { c.Timeout = c.Deadline - c.Issued + 1 })
 	c.charter(4, "a fifth attempt", func(c *consensus.Charter) { c.Attempt = 4 })
 	c.charter(4, "an unknown assurance", func(c *consensus.Charter) { c.Assurance = "certain" })
-	c.charter(4, "assurance single of four", func(c *consensus.Charter) { c.Assurance = consensus.Single })
+	c.charterOf(consensus.Byzantine, 0, 4, "assurance replicated of one", func(c *consensus.Charter) { c.Assurance = consensus.Replicated })
+	c.charterOf(consensus.Crash, 1, 4, "assurance majority-equal where one report counts", func(c *consensus.Charter) { c.Assurance = consensus.MajorityEqual })
 	c.charter(4, "a beacon", func(c *consensus.Charter) { c.Beacon = []byte{1} })
 	c.charter(4, "a member too many", func(c *consensus.Charter) { c.Roster = append(c.Roster, seatOf(n.NewNode("stranger"))) })
 	c.charter(4, "a peer in two seats", func(c *consensus.Charter) { c.Roster[3] = c.Roster[1] })

@@ -132,7 +132,7 @@ func TestAFailingTaskIsNamedAndTheOthersGoOn(t *testing.T) {
 		t.Errorf("result of no task: exit %d\n%s", code, chatter)
 	}
 	yaml := "version: 1\nrun: {wasm: builtin:hello, resources: {cpu: 0.1}, array: {count: 3}}\n"
-	if code, out, chatter := muster(t, yaml, "--socket", socket, "run", "-"); code != 0 || out != strings.Repeat("Hello, World!\n", 3) || !strings.Contains(chatter, "3 tasks") {
+	if code, out, chatter := muster(t, yaml, "--socket", socket, "run", "-"); code != 0 || out != strings.Repeat("Hello, World\n", 3) || !strings.Contains(chatter, "3 tasks") {
 		t.Errorf("run: exit %d\n%s%s", code, out, chatter)
 	}
 }

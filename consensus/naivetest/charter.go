@@ -63,10 +63,12 @@ func readCharter(net network, data []byte) charter {
 
 	c.thresholds()
 	switch text(m["assurance"]) {
-	case "single":
-		require(c.n == 1, "single goes with n = 1")
+	case "single": // one report makes a value valid (deviations, assurance)
+		c.match = 1
 	case "replicated":
 		require(c.n != 1, "nobody checks where n = 1")
+	case "majority-equal":
+		require(c.match > 1, "where one report counts there is nothing to be equal to")
 	default:
 		require(false, "the assurance is known")
 	}

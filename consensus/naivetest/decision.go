@@ -1,6 +1,10 @@
 package naivetest
 
-import "math"
+import (
+	"math"
+
+	"github.com/ipfs/go-cid"
+)
 
 // decision is a value with the commits for it.
 type decision struct {
@@ -124,6 +128,7 @@ const (
 	result, failed, cancelled, handover   = 1, 2, 3, 4
 	trap, exit, limit                     = 1, 2, 3
 	timeout, host, disagreement, deadline = 4, 5, 6, 7
+	tasks                                 = 8
 )
 
 type value struct {
@@ -173,6 +178,9 @@ func readValue(encoded any) value {
 			require(v.tree != nil, "with its tree")
 		case exit:
 			require(v.tree != nil && v.code != 0, "with its tree and a code")
+		case tasks: // an array job (section 14)
+			require(v.tree != nil && 1 <= v.code && v.code <= 100_000, "so many tasks failed")
+			require(strongLink(v.tree).Type() == cid.DagCBOR, "in an array result, which is dag-cbor")
 		case timeout, host, disagreement, deadline:
 			require(v.tree == nil && v.code == 0, "code 0 and no tree")
 		default:

@@ -183,6 +183,7 @@ func valuesOf(c *consensus.Charter) []consensus.Value {
 		{Kind: consensus.Failed, Class: consensus.FailedTimeout},
 		{Kind: consensus.Failed, Class: consensus.FailedHost},
 		{Kind: consensus.Failed, Class: consensus.FailedDeadline},
+		{Kind: consensus.Failed, Class: consensus.FailedTasks, Code: consensus.MaxTasks, Tree: &tree}, // dag-cbor
 		{Kind: consensus.Cancelled},
 	}
 	if c.Fault == consensus.Byzantine && c.F > 0 {

@@ -60,7 +60,7 @@ func charterMutators() []mutator {
 			c.Class = consensus.Class(strings.Repeat("a", pick(d.r, []int{0, 1, 63, 64, 65})))
 		}),
 		on("assurance", func(d *draft, c *consensus.Charter) {
-			c.Assurance = pick(d.r, []consensus.Assurance{consensus.Single, consensus.Replicated, "endorsed", ""})
+			c.Assurance = pick(d.r, []consensus.Assurance{consensus.Single, consensus.Replicated, consensus.MajorityEqual, "endorsed", ""})
 		}),
 		on("limits", func(d *draft, c *consensus.Charter) {
 			*pick(d.r, []*uint64{&c.Limits.Input, &c.Limits.Output, &c.Limits.Stream}) = pick(d.r, edges)
@@ -221,7 +221,8 @@ func (d *draft) oddValue() {
 		tree = &l
 	}
 	d.value = consensus.Value{
-		Kind: consensus.Ending(d.r.IntN(7)), Class: consensus.Failure(d.r.IntN(9)), Code: pick(d.r, []uint64{0, 0, 1, 255, math.MaxUint64}), Tree: tree,
+		Kind: consensus.Ending(d.r.IntN(7)), Class: consensus.Failure(d.r.IntN(10)),
+		Code: pick(d.r, []uint64{0, 0, 1, 255, consensus.MaxTasks, consensus.MaxTasks + 1, math.MaxUint64}), Tree: tree,
 	}
 	if d.r.IntN(2) == 0 {
 		d.value.Class = 0
