@@ -45,10 +45,11 @@ func (m *Member) Expired(id consensus.JobID, records [][]byte) {
 }
 
 func (m *Member) forget(ctx context.Context, id consensus.JobID, records [][]byte) error {
-	j, ok := m.job(id)
+	j, ok := m.leave(id)
 	if !ok {
 		return nil
 	}
+	defer m.stay(j)
 	entries := []journal.Entry{{Key: keyOf(prefixOpen, id), Delete: true}, {Key: requestKey(j.charter, id), Delete: true}}
 	for _, key := range records {
 		entries = append(entries, journal.Entry{Key: key, Delete: true})
@@ -63,4 +64,25 @@ func (m *Member) forget(ctx context.Context, id consensus.JobID, records [][]byt
 	m.mutex.Unlock()
 	j.logs.Close()
 	return nil
+}
+
+// leave takes hold of an open job to put it away. Only one hand does: a job that
+// is told twice to end is put away, and told of, once.
+func (m *Member) leave(id consensus.JobID) (*job, bool) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	j, ok := m.open[id]
+	if !ok || j.leaving {
+		return nil, false
+	}
+	j.leaving = true
+	return j, true
+}
+
+// stay lets go of a job that was to be put away: if it could not be, it is open
+// still, and may be told to end again.
+func (m *Member) stay(j *job) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	j.leaving = false
 }

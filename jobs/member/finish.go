@@ -48,10 +48,11 @@ func (m *Member) Decided(id consensus.JobID, ended consensus.Conclusion, standin
 }
 
 func (m *Member) finish(ctx context.Context, id consensus.JobID, ended consensus.Conclusion, standing Standing, records [][]byte) error {
-	j, ok := m.job(id)
+	j, ok := m.leave(id)
 	if !ok {
 		return nil
 	}
+	defer m.stay(j)
 	m.stopRuns(j)
 	certificate, err := m.certificate(ctx, j, ended)
 	if err != nil {

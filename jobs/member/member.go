@@ -239,5 +239,6 @@ type job struct {
 	cancel    map[uint64]context.CancelFunc // of own runs
 	disagreed []consensus.SignedReport      // reports that the outcome contradicts
 	done      bool
+	leaving   bool // it is being put away (see leave)
 	idle      bool // it has no place here: it did not start in time (see Abandoned), or this node has no seat
 }
