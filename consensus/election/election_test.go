@@ -304,6 +304,9 @@ func TestCheckAcceptsTheDrawAndNothingElse(t *testing.T) {
 		},
 		"incarnation": func(c *consensus.Charter, _ *consensus.Roll, _ *admission.Policy) { c.Roster[0].Incarnation[0] ^= 1 },
 		"reserves":    func(c *consensus.Charter, _ *consensus.Roll, _ *admission.Policy) { c.Reserves = nil },
+		"a reserve's incarnation": func(c *consensus.Charter, _ *consensus.Roll, _ *admission.Policy) {
+			c.Reserves[0].Incarnation[0] ^= 1
+		},
 		"reserve": func(c *consensus.Charter, _ *consensus.Roll, _ *admission.Policy) {
 			c.Roster[3], c.Reserves[0] = c.Reserves[0], c.Roster[3]
 		},
