@@ -27,7 +27,7 @@ type world struct {
 func newWorld() *world {
 	deputy := consensustest.Key("deputy")
 	w := &world{
-		Network: consensustest.New(33, func(g *admission.Genesis) { g.Authorities = append(g.Authorities, deputy.Key()) }),
+		Network: consensustest.New(35, func(g *admission.Genesis) { g.Authorities = append(g.Authorities, deputy.Key()) }),
 		other:   consensustest.New(0, func(g *admission.Genesis) { g.Nonce[0] = 1 }),
 		signers: map[admission.Key]admission.Signer{},
 		deputy:  deputy,
@@ -41,11 +41,12 @@ func newWorld() *world {
 	}
 	byUser := func(c *consensus.Charter) { c.Owner = w.User.Key() }
 	replaceable := func(c *consensus.Charter) { c.Replace = c.F }
+	butOne := func(c *consensus.Charter) { c.Replace = c.F - 1 }
 	w.jobs = []consensustest.Job{
 		w.Job(consensus.Byzantine, 0), w.Job(consensus.Byzantine, 0, byUser), w.Job(consensus.Byzantine, 1, replaceable),
 		w.Job(consensus.Byzantine, 1, byUser), w.Job(consensus.Byzantine, 2, replaceable), w.Job(consensus.Crash, 1, replaceable),
 		w.Job(consensus.Crash, 1, byUser), w.Job(consensus.Crash, 2, replaceable), w.Job(consensus.Crash, 4, replaceable),
-		w.Job(consensus.Byzantine, 10, replaceable),
+		w.Job(consensus.Byzantine, 10, replaceable), w.Job(consensus.Crash, 4, butOne),
 	}
 	return w
 }

@@ -241,6 +241,12 @@ func handoverMutators() []mutator {
 		on("a handover more", func(d *draft, _ *[]consensus.Pair) {
 			d.handovers = append(d.handovers, []consensus.Pair{{Seat: uint64(d.r.IntN(len(d.charter.Roster) + 1)), Reserve: uint64(d.r.IntN(len(d.charter.Reserves) + 2))}})
 		}),
+		on("a handover for each reserve", func(d *draft, _ *[]consensus.Pair) {
+			d.handovers = nil
+			for reserve := range min(len(d.charter.Reserves), 4) {
+				d.handovers = append(d.handovers, []consensus.Pair{{Seat: uint64(d.r.IntN(len(d.charter.Roster))), Reserve: uint64(reserve)}})
+			}
+		}),
 		on("a handover less", func(d *draft, _ *[]consensus.Pair) {
 			i := d.r.IntN(len(d.handovers))
 			d.handovers = slices.Delete(d.handovers, i, i+1)
