@@ -14,6 +14,7 @@ import (
 	"github.com/muster-network/muster/consensus/bft"
 	"github.com/muster-network/muster/consensus/consensustest"
 	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/dagcbor/dagcbortest"
 )
 
 // sealed is a batch signed by node 0 of a network: statements, as kinds say,
@@ -339,5 +340,17 @@ func FuzzDecodeFrame(f *testing.F) {
 				t.Errorf("statement %d alone: %v", i, err)
 			}
 		}
+	})
+}
+
+// Whoever sends little makes a decoder hold little, whatever it claims is to come.
+func TestFramesAllocateByWhatTheyHoldNotByWhatTheyClaim(t *testing.T) {
+	n := consensustest.New(5)
+	decision := n.Decide(n.Job(consensus.Byzantine, 1), consensustest.Result("hello"))
+	out, signed := sealed(t, n, []consensus.Kind{consensus.KindAccept, 0}, []*consensus.Payload{nil, {Decision: &decision}})
+	data := encoder(n).encode(out, []int{0, 1}, signed)[0].data
+	dagcbortest.Claims(t, framed(t, data), func(data []byte) { _, _, _ = decodeFrame(data) })
+	dagcbortest.Claims(t, data, func(data []byte) {
+		_, _, _ = decodeFrame(framed(t, data))
 	})
 }
