@@ -41,10 +41,10 @@ differential: ## millions of certificates before two verifiers (CERTIFICATES=n)
 	GOMAXPROCS=1 nice -n 19 $(GO) test -count=1 -timeout 0 -v ./consensus/naivetest -args -certificates $(CERTIFICATES)
 
 sim: ## quorums in virtual time under faults and lies (SEEDS=n)
-	GOMAXPROCS=1 GOGC=400 nice -n 19 $(GO) run ./cmd/sim -seeds $(SEEDS)
+	GOMAXPROCS=1 nice -n 19 $(GO) run ./cmd/sim -seeds $(SEEDS)
 
 twins: ## two processes with one key: all scenarios of n = 4, some of n = 7 (TWINS=n)
-	GOMAXPROCS=1 GOGC=400 nice -n 19 $(GO) run ./cmd/sim -twins $(TWINS)
+	GOMAXPROCS=1 nice -n 19 $(GO) run ./cmd/sim -twins $(TWINS)
 
 mutants: ## seeded mistakes, and the test that sees each
 	consensus/sim/mutants/check

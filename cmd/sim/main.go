@@ -12,10 +12,15 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"time"
 
 	"github.com/muster-network/muster/consensus/sim"
 )
+
+// heap is how much memory is used before garbage is collected, in bytes: no more
+// than caches hold.
+const heap = 64 << 20
 
 func main() {
 	scenario := flag.Int("scenario", -1, "number of the scenario; -1: all in turn")
@@ -25,6 +30,8 @@ func main() {
 	twins := flag.Uint64("twins", 0, "play all scenarios of one twin with n = 4, and so many of two with n = 7")
 	every := flag.Duration("every", time.Minute, "how often to say how far it is")
 	flag.Parse()
+	debug.SetGCPercent(-1) // what a schedule leaves behind is garbage, and nothing else is held
+	debug.SetMemoryLimit(heap)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if *twins != 0 {
@@ -70,41 +77,6 @@ func show(sc sim.Scenario, seed uint64) int {
 	fmt.Printf("%s\n\n%s", r.Schedule, r.Trace)
 	if r.Failure != nil {
 		fmt.Println(r.Failure)
-		return 1
-	}
-	return 0
-}
-
-// play plays schedules, each scenario in turn, and prints those that fail, shrunk.
-func play(ctx context.Context, chosen []sim.Scenario, from, seeds uint64, every time.Duration) int {
-	var seen sim.Coverage
-	counts, failures := make([]uint64, len(chosen)), 0
-	begun := time.Now()
-	told := begun
-	for i := uint64(0); i < seeds && ctx.Err() == nil; i++ {
-		at := int(i % uint64(len(chosen)))
-		s := sim.Settle(chosen[at], from+i/uint64(len(chosen)))
-		counts[at]++
-		if r := sim.Run(s, &seen, false); r.Failure != nil {
-			failures++
-			small := sim.ShrinkFailure(s, r.Failure.Invariant)
-			fmt.Printf("FAILED: %v\n%s\nshrunk to\n%s\n", r.Failure, s, small)
-		}
-		if i%256 == 0 && time.Since(told) >= every {
-			told = time.Now()
-			fmt.Printf("%d schedules, %d failed, %.0f a second\n", seen.Runs, failures, float64(seen.Runs)/time.Since(begun).Seconds())
-		}
-	}
-	took := time.Since(begun)
-	fmt.Printf("%d schedules in %s (%.0f a second), %d steps of machines, %d failed\n", seen.Runs, took.Round(time.Second),
-		float64(seen.Runs)/took.Seconds(), seen.Steps, failures)
-	for i, sc := range chosen {
-		fmt.Printf("%12d  %s\n", counts[i], sc.Name)
-	}
-	fmt.Print(seen.String())
-	name, least := seen.Least()
-	fmt.Printf("least often: %s, %d times\n", name, least)
-	if failures > 0 {
 		return 1
 	}
 	return 0
