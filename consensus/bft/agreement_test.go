@@ -393,3 +393,15 @@ func TestTheFirstVoteInASlotCounts(t *testing.T) {
 		t.Errorf("prepared %.4x, committed %.4x", b.prepares[1].value[:], b.commits[1].value[:])
 	}
 }
+
+// The votes of the round after the last one are kept, too: it is the last number
+// that a round can have.
+func TestTheLastRoundHasNeighbours(t *testing.T) {
+	ballots := window(lastRound, 4)
+	if len(ballots) != 3 || ballots[0].round != lastRound-1 || ballots[1].round != lastRound || ballots[2].round != math.MaxUint32 {
+		t.Errorf("around the last round: %+v", ballots)
+	}
+	if first := window(0, 4); len(first) != 2 || first[0].round != 0 || first[1].round != 1 {
+		t.Errorf("around the first round: %+v", first)
+	}
+}

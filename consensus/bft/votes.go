@@ -47,9 +47,12 @@ func (c *certificate) payload() *consensus.Payload {
 // window returns empty ballots for the rounds before, at and after round: what
 // is kept of votes (protocol, section 16).
 func window(round uint32, n int) []ballot {
-	var list []ballot
-	for r := max(round, 1) - 1; r <= round+1; r++ {
-		list = append(list, ballot{round: r, prepares: make([]*vote, n), commits: make([]*vote, n)})
+	first := max(round, 1) - 1
+	list := make([]ballot, round+2-first)
+	votes := make([]*vote, len(list)*2*n)
+	for i := range list {
+		of := votes[2*n*i : 2*n*(i+1)]
+		list[i] = ballot{round: first + uint32(i), prepares: of[:n], commits: of[n:]}
 	}
 	return list
 }
@@ -77,11 +80,11 @@ func (r *rounds) move(round uint32, n int) {
 
 // quorum returns a set of exactly q votes for one value, if there are as many.
 func (m *Machine) quorum(round uint32, votes []*vote) (consensus.VoteSet, bool) {
-	for _, v := range votes {
+	for _, v := range votes[:m.t.N-m.t.Quorum+1] { // q votes have one among these
 		if v == nil || count(votes, func(w *vote) bool { return w != nil && w.value == v.value }) < m.t.Quorum {
 			continue
 		}
-		set := consensus.VoteSet{Round: round, Value: v.value}
+		set := consensus.VoteSet{Round: round, Value: v.value, Votes: make([]consensus.Vote, 0, m.t.Quorum)}
 		for seat, w := range votes {
 			if w != nil && w.value == v.value && len(set.Votes) < m.t.Quorum {
 				set.Votes = append(set.Votes, consensus.Vote{Seat: uint64(seat), Proof: w.proof})
