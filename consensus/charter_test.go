@@ -334,3 +334,22 @@ func TestARollOpensIfEveryEntryIsACredentialedNode(t *testing.T) {
 		}
 	}
 }
+
+// Equal is for who would not hash a value that it has hashed before.
+func TestValuesAreEqualWhereTheirHashesAre(t *testing.T) {
+	a, b := consensustest.Link("a"), consensustest.Link("b")
+	again := consensustest.Link("a")
+	values := []consensus.Value{{Kind: consensus.Result, Tree: &a}, {Kind: consensus.Result, Tree: &again}, {Kind: consensus.Result, Tree: &b}, {Kind: consensus.Cancelled},
+		{Kind: consensus.Failed, Class: consensus.FailedExit, Code: 1, Tree: &a}, {Kind: consensus.Failed, Class: consensus.FailedExit, Code: 2, Tree: &a},
+		{Kind: consensus.Failed, Class: consensus.FailedTrap, Code: 1, Tree: &a}, {Kind: consensus.Failed, Class: consensus.FailedHost}, {Kind: consensus.Failed, Class: consensus.FailedTimeout},
+		{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 1}}}, {Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 2}}}, {Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 1}}}}
+	for _, v := range values {
+		for _, w := range values {
+			hash, err := v.Hash(admission.Network{1})
+			other, err2 := w.Hash(admission.Network{1})
+			if err != nil || err2 != nil || v.Equal(w) != (hash == other) {
+				t.Errorf("%s equals %s: %v, and the hashes %v, %v", v, w, v.Equal(w), err, err2)
+			}
+		}
+	}
+}

@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/store/dagcbor"
@@ -154,6 +155,12 @@ func (v Value) Contradicts(w Value) bool {
 		return false
 	}
 	return v.Kind != w.Kind || v.Class != w.Class || v.Code != w.Code || !v.Tree.Equals(w.Tree.Cid)
+}
+
+// Equal reports whether v and w are one value, with one hash.
+func (v Value) Equal(w Value) bool {
+	sameTree := v.Tree == w.Tree || v.Tree != nil && w.Tree != nil && v.Tree.Equals(w.Tree.Cid)
+	return v.Kind == w.Kind && v.Class == w.Class && v.Code == w.Code && sameTree && slices.Equal(v.Pairs, w.Pairs)
 }
 
 // Hash is what votes carry.

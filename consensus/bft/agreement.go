@@ -38,7 +38,8 @@ func newRounds(n int) rounds {
 
 // certify turns q prepares into a certificate: of whatever round they are.
 func (m *Machine) certify() {
-	for _, b := range m.rounds.ballots {
+	for i := range m.rounds.ballots {
+		b := &m.rounds.ballots[i]
 		if h := m.rounds.highest; h != nil && h.set.Round >= b.round {
 			continue
 		}
@@ -68,7 +69,8 @@ func (m *Machine) heardCertificate(c *certificate) {
 // decide decides on q commits of one round, and reports whether this height is
 // decided.
 func (m *Machine) decide() bool {
-	for _, b := range m.rounds.ballots {
+	for i := range m.rounds.ballots {
+		b := &m.rounds.ballots[i]
 		if set, ok := m.quorum(b.round, b.commits); ok {
 			if c, ok := m.known(set.Value); ok {
 				m.conclude(consensus.Decision{Height: m.at.Number, Value: c.value, Commits: set})
@@ -206,19 +208,27 @@ func (m *Machine) leave() bool {
 	return true
 }
 
-// ahead returns the highest round that a skip's worth of members reached.
+// ahead returns the highest round that a skip's worth of members reached, if it
+// is later than this one.
 func (m *Machine) ahead() uint32 {
-	reached := make([]uint32, 0, m.t.N)
-	for _, c := range m.rounds.changes {
-		reached = append(reached, c.round)
+	ahead := m.rounds.round
+	for i := range m.rounds.changes {
+		if round := m.rounds.changes[i].round; round > ahead && m.reached(round) >= m.t.Skip {
+			ahead = round
+		}
 	}
-	slices.Sort(reached)
-	return reached[m.t.N-m.t.Skip]
+	return ahead
 }
 
 // reached counts the members known to have reached a round.
 func (m *Machine) reached(round uint32) int {
-	return count(m.rounds.changes, func(c change) bool { return c.round >= round })
+	n := 0
+	for i := range m.rounds.changes {
+		if m.rounds.changes[i].round >= round {
+			n++
+		}
+	}
+	return n
 }
 
 // timed reports whether this round's timer may run: not before a value is

@@ -19,26 +19,32 @@ const stalled = 10
 // fetch asks for the blocks of every value that is valid or certified and not
 // held; again, when a fetch stalls and more seats claim to hold them.
 func (m *Machine) fetch() {
-	wanted := m.valid
+	for i := range m.valid {
+		m.want(&m.valid[i])
+	}
 	if h := m.rounds.highest; h != nil {
-		wanted = append(slices.Clone(wanted), choice{h.value, h.set.Value})
+		m.want(&choice{h.value, h.set.Value})
 	}
-	for _, c := range wanted {
-		if m.holds(c) {
-			continue
-		}
-		from := m.claimers(c.hash)
-		f := m.fetching(c.hash)
-		switch {
-		case f == nil:
-			m.evidence.fetches = append(m.evidence.fetches, fetch{c, m.now, from})
-		case m.isStalled(f) && len(from) > len(f.from):
-			f.since, f.from = m.now, from
-		default:
-			continue
-		}
-		m.do(Fetch{Value: c.value, Hash: c.hash, Normals: m.normals(c.hash), From: from})
+}
+
+func (m *Machine) want(c *choice) {
+	if m.holds(*c) {
+		return
 	}
+	f := m.fetching(c.hash)
+	if f != nil && !m.isStalled(f) {
+		return
+	}
+	from := m.claimers(c.hash)
+	switch {
+	case f == nil:
+		m.evidence.fetches = append(m.evidence.fetches, fetch{*c, m.now, from})
+	case len(from) > len(f.from):
+		f.since, f.from = m.now, from
+	default:
+		return
+	}
+	m.do(Fetch{Value: c.value, Hash: c.hash, Normals: m.normals(c.hash), From: from})
 }
 
 func (m *Machine) isStalled(f *fetch) bool { return m.now >= f.since+stalled*m.cfg.Timing.Beat }

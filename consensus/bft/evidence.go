@@ -16,6 +16,7 @@ type evidence struct {
 	held    []consensus.Hash  // values whose blocks are durable here
 	fetches []fetch           // those on their way
 	fixed   []choice          // the values that carry nothing of their own; nil until wanted
+	support []*shown          // those that speak for the value that was judged last
 	moves   []choice          // handovers of this height that were valid here, the last ones
 	news    bool              // something came that values were not judged by yet
 }
@@ -68,11 +69,11 @@ func (m *Machine) reportCommit(party int, hash consensus.Hash) {
 func (m *Machine) report(r consensus.SignedReport) {
 	party := int(r.Seat)
 	m.entry.shown[party] = true
-	c := m.choice(r.Report.Value)
 	held := m.evidence.reports[party]
-	if len(held) == 2 || len(held) == 1 && held[0].hash == c.hash || !r.Report.Fits(m.cfg.Charter.Assurance) {
+	if len(held) == 2 || len(held) == 1 && held[0].Report.Value.Equal(r.Report.Value) || !r.Report.Fits(m.cfg.Charter.Assurance) {
 		return
 	}
+	c := m.choice(r.Report.Value)
 	if commit := m.evidence.commits[party]; commit != nil && m.commitHash(party, r.Report) != *commit {
 		return
 	}
@@ -127,7 +128,7 @@ func (m *Machine) judge() {
 		return
 	}
 	m.evidence.news = false
-	m.valid = slices.DeleteFunc(m.candidates(), func(c choice) bool { return !m.mayTake(c) })
+	m.valid = slices.DeleteFunc(m.candidates(m.valid[:0]), func(c choice) bool { return !m.mayTake(c) })
 	if v, ok := m.handover(); ok && !m.entry.voided {
 		m.valid = append(m.valid, m.move(v))
 	}
@@ -171,10 +172,9 @@ func (m *Machine) mayTake(c choice) bool {
 	return m.isValid(c)
 }
 
-// candidates are all values that can be valid now: those reported, and the
+// candidates appends all values that can be valid now: those reported, and the
 // fixed ones unless nothing can speak for them.
-func (m *Machine) candidates() []choice {
-	var list []choice
+func (m *Machine) candidates(list []choice) []choice {
 	for seat := range m.at.Members {
 		for _, r := range m.reportsOf(seat) {
 			if !slices.ContainsFunc(list, func(c choice) bool { return c.hash == r.hash }) {
@@ -199,88 +199,100 @@ func (m *Machine) isValid(c choice) bool {
 	if c.value.Kind == consensus.Handover {
 		return m.mayHandOver(c.value)
 	}
-	reports, need := m.support(c)
-	return len(reports) >= need
+	list, need := m.support(c)
+	return len(list) >= need
 }
 
 // proof returns just the reports that make a valid c valid.
 func (m *Machine) proof(c choice) []consensus.SignedReport {
-	reports, need := m.support(c)
-	return reports[:min(need, len(reports))]
+	list, need := m.support(c)
+	list = list[:min(need, len(list))]
+	if len(list) == 0 {
+		return nil
+	}
+	reports := make([]consensus.SignedReport, len(list))
+	for i, r := range list {
+		reports[i] = r.SignedReport
+	}
+	return reports
 }
 
 // never is more reports than there can be.
 const never = 1 << 30
 
 // support returns the reports that speak for c, each of another member, and how
-// many it takes.
-func (m *Machine) support(c choice) (reports []consensus.SignedReport, need int) {
+// many it takes. The list lasts until the next one is asked for: values are
+// judged at every step, and shown seldom.
+func (m *Machine) support(c choice) (list []*shown, need int) {
+	list = m.evidence.support[:0]
 	switch {
 	case c.value.Kind == consensus.Handover: // see mayHandOver
-		return nil, 0
 	case c.value.Kind == consensus.Cancelled:
 		if m.evidence.cancel == nil && m.entry.void == nil {
 			need = never
 		}
-		return nil, need
 	case c.value.Class == consensus.FailedDeadline:
 		if m.now <= m.cfg.Charter.Deadline {
 			need = never
 		}
-		return nil, need
 	case c.value.Class == consensus.FailedDisagreement:
-		return m.differing(false), m.t.Quorum
+		list, need = m.differing(list), m.t.Quorum
 	case c.value.Class == consensus.FailedHost:
-		return m.differing(true), m.t.Quorum
+		list, need = m.failing(list), m.t.Quorum
 	case c.value.Class == consensus.FailedTimeout:
-		return m.matching(c.hash), m.t.Suspicion
+		list, need = m.matching(list, c.hash), m.t.Suspicion
+	case m.cfg.Charter.Assurance == consensus.MajorityEqual:
+		list, need = m.equal(c.hash), m.t.Match
+	default:
+		list, need = m.matching(list, c.hash), m.t.Match
 	}
-	if m.cfg.Charter.Assurance == consensus.MajorityEqual {
-		return m.equal(c.hash), m.t.Match
-	}
-	return m.matching(c.hash), m.t.Match
+	m.evidence.support = list
+	return list, need
 }
 
-// matching returns the reports for one value, each seat's at most once.
-func (m *Machine) matching(hash consensus.Hash) []consensus.SignedReport {
-	var list []consensus.SignedReport
+// matching appends the reports for one value, each seat's at most once.
+func (m *Machine) matching(list []*shown, hash consensus.Hash) []*shown {
 	for seat := range m.at.Members {
-		for _, r := range m.reportsOf(seat) {
-			if r.hash == hash {
-				list = append(list, r.SignedReport)
+		reports := m.reportsOf(seat)
+		for i := range reports {
+			if reports[i].hash == hash {
+				list = append(list, &reports[i])
 			}
 		}
 	}
 	return list
 }
 
-// differing returns first reports, one of each seat, among which no
-// deterministic value matches: of each such value fewer than match. With failed,
-// those of hosts and timeouts come first, and without one of them the list falls
-// short of a quorum.
-func (m *Machine) differing(failed bool) []consensus.SignedReport {
-	var list, matched []consensus.SignedReport
-	taken := map[consensus.Hash]int{}
+// differing appends first reports, one of each seat, among which no
+// deterministic value matches: of each such value fewer than match.
+func (m *Machine) differing(list []*shown) []*shown {
+	from := len(list)
 	for seat := range m.at.Members {
 		reports := m.reportsOf(seat)
-		if len(reports) == 0 {
+		if len(reports) == 0 || !reports[0].Report.Value.Matched() {
 			continue
 		}
-		switch r := reports[0]; {
-		case !r.Report.Value.Matched():
-			list = append(list, r.SignedReport)
-		case taken[r.key] < m.t.Match-1:
-			taken[r.key]++
-			matched = append(matched, r.SignedReport)
+		r := &reports[0]
+		if count(list[from:], func(s *shown) bool { return s.key == r.key }) < m.t.Match-1 {
+			list = append(list, r)
 		}
 	}
-	if !failed {
-		return matched
+	return list
+}
+
+// failing appends first reports of hosts and timeouts, and then those that
+// differ. Without one of the former the list falls short of a quorum.
+func (m *Machine) failing(list []*shown) []*shown {
+	for seat := range m.at.Members {
+		if reports := m.reportsOf(seat); len(reports) > 0 && !reports[0].Report.Value.Matched() {
+			list = append(list, &reports[0])
+		}
 	}
-	if len(list) == 0 {
-		return matched[:min(len(matched), m.t.Quorum-1)]
+	if len(list) > 0 {
+		return m.differing(list)
 	}
-	return append(list, matched...)
+	list = m.differing(list)
+	return list[:min(len(list), m.t.Quorum-1)]
 }
 
 // accuse tells of executors whose reports the outcome contradicts.

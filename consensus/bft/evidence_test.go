@@ -225,3 +225,45 @@ func TestABlockFetchThatStallsAsksNewClaimers(t *testing.T) {
 		t.Errorf("does %v, want a fetch from 1 and 2", r.Do)
 	}
 }
+
+// Values are judged anew in the place of those before them, and whoever was shown
+// the job then keeps what it was shown.
+func TestAViewStaysAsItWas(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	v := failed(consensus.FailedTimeout)
+	for _, party := range []int{1, 2} {
+		m.Step(2_000, reportMessage(party, v))
+	}
+	before := m.View()
+	m.Step(3_000, CancelWish{Cancel: consensus.Cancel{Job: m.cfg.Job}})
+	if got := m.View(); got.Valid.Kind != consensus.Cancelled || !before.Valid.Equal(v) {
+		t.Errorf("a timeout was valid, now %s is, and the view of before says %s", got.Valid, before.Valid)
+	}
+}
+
+// What a member stands for is put together once for all who are told, and anew
+// after every step.
+func TestWhatIsSaidAgainFollowsEveryStep(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	said := func() []string {
+		var list []string
+		for _, out := range m.Current(1) {
+			list = append(list, title(out))
+		}
+		return list
+	}
+	first := said()
+	v := failed(consensus.FailedTimeout)
+	for _, party := range []int{1, 2} {
+		m.Step(2_000, reportMessage(party, v))
+	}
+	second := said()
+	if len(second) <= len(first) || !slices.Equal(second, said()) {
+		t.Errorf("first it says %v, then with a value to vote for %v, and once more %v", first, second, said())
+	}
+	for _, out := range m.Current(2) {
+		if out.To != nil || out.Submitter {
+			t.Errorf("%s is for %v, submitter %v", title(out), out.To, out.Submitter)
+		}
+	}
+}

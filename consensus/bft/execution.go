@@ -16,10 +16,13 @@ type runs struct {
 	showFrom  int64   // since when reports can be shown: f+1 commits, or no backup left
 	tracks    []track // by party
 
-	run      uint64            // own: the number of the last run begun, durable
-	running  bool              // as last told by the caller
-	done     uint64            // tasks, likewise
-	report   *consensus.Report // own, durable
+	run      uint64             // own: the number of the last run begun, durable
+	running  bool               // as last told by the caller
+	done     uint64             // tasks, likewise
+	report   *consensus.Report  // own, durable
+	commit   consensus.Hash     // what binds this member to it
+	payload  *consensus.Payload // it, as it is shown
+	hash     consensus.Hash     // likewise: what the statement carries
 	revealed bool
 	beatAt   int64 // when the next own beat is due
 }
@@ -148,7 +151,8 @@ func (m *Machine) aloneUntil() int64 {
 // Cancelled is not among them: after the submitter's Void it takes no report, and
 // still is another's to propose.
 func (m *Machine) canBecomeValid(due int) bool {
-	return due >= m.t.Match || slices.ContainsFunc(m.candidates(), func(c choice) bool {
+	var few [4]choice // mostly there are no more
+	return due >= m.t.Match || slices.ContainsFunc(m.candidates(few[:0]), func(c choice) bool {
 		reports, need := m.support(c)
 		return c.value.Kind != consensus.Cancelled && len(reports)+due >= need
 	})
@@ -207,12 +211,25 @@ func (m *Machine) ran(in Ran) {
 	if !m.isRunning() || in.Run != r.run {
 		return
 	}
-	r.report = &consensus.Report{Run: in.Run, Salt: m.salt(in.Run), Value: in.Value, Use: in.Use, Normal: in.Normal}
+	m.keepReport(&consensus.Report{Run: in.Run, Salt: m.salt(in.Run), Value: in.Value, Use: in.Use, Normal: in.Normal})
 	m.record(RecordReport, r.report)
-	m.evidence.held = append(m.evidence.held, m.choice(in.Value).hash)
 	if m.blind() {
-		m.sayAll(consensus.KindReportCommit, m.commitHash(m.cfg.Self, *r.report))
+		m.sayAll(consensus.KindReportCommit, r.commit)
 	}
+}
+
+// keepReport keeps the own report, with all that is said of it.
+func (m *Machine) keepReport(report *consensus.Report) {
+	r := &m.runs
+	r.report, r.payload = report, &consensus.Payload{Report: report}
+	var err error
+	if r.hash, err = report.Hash(m.cfg.Network); err != nil {
+		panic(err) // a durable report encodes
+	}
+	if m.blind() {
+		r.commit = m.commitHash(m.cfg.Self, *report)
+	}
+	m.evidence.held = append(m.evidence.held, m.choice(report.Value).hash)
 }
 
 // salt keeps what a ReportCommit binds to from being guessed.
@@ -242,11 +259,7 @@ func (m *Machine) showReport() {
 }
 
 func (m *Machine) reportStatement() Outgoing {
-	hash, err := m.runs.report.Hash(m.cfg.Network)
-	if err != nil {
-		panic(err) // a durable report encodes
-	}
-	return Outgoing{Kind: consensus.KindReport, Value: hash, Payload: &consensus.Payload{Report: m.runs.report}}
+	return Outgoing{Kind: consensus.KindReport, Value: m.runs.hash, Payload: m.runs.payload}
 }
 
 func (m *Machine) sendBeat() {
@@ -274,10 +287,9 @@ func (m *Machine) beat(party int, b consensus.Beat) {
 	m.entry.shown[party] = true
 }
 
-func (m *Machine) runStatements() []Outgoing {
-	var out []Outgoing
+func (m *Machine) runStatements(out []Outgoing) []Outgoing {
 	if m.runs.report != nil && m.blind() {
-		out = append(out, Outgoing{Kind: consensus.KindReportCommit, Value: m.commitHash(m.cfg.Self, *m.runs.report)})
+		out = append(out, Outgoing{Kind: consensus.KindReportCommit, Value: m.runs.commit})
 	}
 	if m.runs.revealed {
 		out = append(out, m.reportStatement())

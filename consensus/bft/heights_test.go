@@ -403,7 +403,7 @@ func TestARemovedMembersReportCountsNoMore(t *testing.T) {
 	for _, party := range []int{1, 2} {
 		m.report(consensus.SignedReport{Seat: uint64(party), Report: consensus.Report{Run: 1, Value: v}})
 	}
-	if n := len(m.matching(mustHash(v))); n != 2 {
+	if n := len(m.matching(nil, mustHash(v))); n != 2 {
 		t.Fatalf("%d reports of two members count", n)
 	}
 	next, err := m.at.Next(consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 1, Reserve: 0}}})
@@ -411,7 +411,7 @@ func TestARemovedMembersReportCountsNoMore(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.begin(next)
-	if list := m.matching(mustHash(v)); len(list) != 1 || list[0].Seat != 2 {
+	if list := m.matching(nil, mustHash(v)); len(list) != 1 || list[0].Seat != 2 {
 		t.Errorf("seat 1 has another holder, and what counts is %v", list)
 	}
 }

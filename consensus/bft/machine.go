@@ -30,8 +30,10 @@ type Machine struct {
 	knows    []bool  // by party: it has shown the outcome
 	accused  []bool  // by party: its equivocation was told
 
-	ready  Ready // of the step under way
-	wakeAt int64 // likewise
+	ready    Ready      // of the step under way
+	wakeAt   int64      // likewise
+	standing []Outgoing // what Current says to every member; of the step before if stale
+	stale    bool
 }
 
 // New returns the machine of a job of which nothing is durable yet.
@@ -50,7 +52,7 @@ func New(cfg Config) *Machine {
 // caller must now do. It neither blocks nor reads a clock; a time before that
 // of an earlier step counts as that one.
 func (m *Machine) Step(now int64, in Input) Ready {
-	m.now = max(m.now, now)
+	m.now, m.stale = max(m.now, now), true
 	if m.decision != nil {
 		m.answer(in)
 		return m.flush()
@@ -64,7 +66,7 @@ func (m *Machine) Step(now int64, in Input) Ready {
 
 func (m *Machine) flush() Ready {
 	ready := m.ready
-	m.ready = Ready{}
+	m.ready, m.stale = Ready{}, true
 	ready.Wake = m.wake()
 	return ready
 }
@@ -213,7 +215,10 @@ func (m *Machine) note(msg Message) {
 		m.climb(p.Chain)
 		m.climb([]consensus.Decision{*p.Decision})
 	case consensus.NoteAsk:
-		m.ready.Say = append(m.ready.Say, m.Current(msg.From)...)
+		for _, out := range m.Current(msg.From) {
+			out.To = []int{msg.From}
+			m.ready.Say = append(m.ready.Say, out)
+		}
 	}
 }
 
@@ -274,56 +279,68 @@ func (m *Machine) answer(in Input) {
 
 // Current returns what this member would say now to a party that has heard
 // nothing: the decision, or everything it stands for until there is one. The
-// caller says it again, with back-off, but for what the party has acknowledged.
-// Of all this nothing may leave before the Records of earlier steps are durable.
+// caller says it again, to that party alone and with back-off, but for what the
+// party has acknowledged. Of all this nothing may leave before the Records of
+// earlier steps are durable. The list is the machine's own, and lasts until the
+// next Step.
 func (m *Machine) Current(to int) []Outgoing {
 	if to == m.cfg.Self || to < 0 || to >= len(m.knows) {
 		return nil
 	}
 	member := m.at.SeatOf(to) >= 0
-	if m.decision != nil {
-		if m.knows[to] || !member && !m.hadPart(to) {
-			return nil
-		}
-		return []Outgoing{m.decided([]int{to})}
+	if !member && !m.hadPart(to) || m.decision != nil && m.knows[to] {
+		return nil
 	}
-	var out []Outgoing
-	if len(m.chain) > 0 && (member || m.hadPart(to)) {
+	if m.stale {
+		m.standing, m.stale = m.stands(m.standing[:0]), false
+	}
+	switch {
+	case m.decision != nil:
+	case !member:
+		return m.standing[:min(len(m.chain), 1)]
+	case m.acts() && !m.entry.shown[to]:
+		at := min(len(m.chain), 1) // the handovers come first
+		return slices.Insert(slices.Clone(m.standing), at, m.shareAccepts())
+	}
+	return m.standing
+}
+
+// stands appends what this member says to every member that has not heard it:
+// the outcome, or the handovers and everything that it stands for.
+func (m *Machine) stands(out []Outgoing) []Outgoing {
+	if m.decision != nil {
+		return append(out, m.decided(nil))
+	}
+	if len(m.chain) > 0 {
 		out = append(out, m.handedOver(nil))
 	}
-	if member {
-		if m.acts() && !m.entry.shown[to] {
-			out = append(out, m.shareAccepts())
-		}
-		out = append(out, m.statements()...)
-		out = append(out, m.hints()...)
-	}
+	out = m.statements(out)
+	out = m.hints(out)
 	for i := range out {
-		out[i].To, out[i].Submitter = []int{to}, false
+		out[i].To, out[i].Submitter = nil, false
 	}
 	return out
 }
 
-// statements are all that this member has signed and still stands for.
-func (m *Machine) statements() []Outgoing {
+// statements appends all that this member has signed and still stands for.
+func (m *Machine) statements(out []Outgoing) []Outgoing {
 	switch {
 	case m.isReserve() && m.entry.started != nil:
-		return []Outgoing{m.offerOneself()}
+		return append(out, m.offerOneself())
 	case m.seat < 0:
-		return nil
+		return out
 	}
-	out := m.entryStatements()
-	out = append(out, m.runStatements()...)
+	out = m.entryStatements(out)
+	out = m.runStatements(out)
 	for _, s := range m.rounds.own {
 		out = append(out, m.slot(s))
 	}
 	return out
 }
 
-// hints are what helps others to vote: a certificate learnt since the round
+// hints appends what helps others to vote: a certificate learnt since the round
 // change, the evidence for the value preferred, a cancellation.
-func (m *Machine) hints() []Outgoing {
-	var out []Outgoing
+func (m *Machine) hints(out []Outgoing) []Outgoing {
 	if h := m.rounds.highest; h != nil && m.acts() {
 		p := h.payload()
 		p.Height = m.at.Number

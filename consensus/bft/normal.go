@@ -10,16 +10,18 @@ import "github.com/muster-network/muster/consensus"
 
 // equal returns the reports that speak for a value: one of it, which comes
 // first, and one of each other seat that comes to the same.
-func (m *Machine) equal(hash consensus.Hash) []consensus.SignedReport {
-	var most []consensus.SignedReport
+func (m *Machine) equal(hash consensus.Hash) []*shown {
+	var most []*shown
 	for seat := range m.at.Members {
-		for _, r := range m.reportsOf(seat) {
+		reports := m.reportsOf(seat)
+		for i := range reports {
+			r := &reports[i]
 			if r.hash != hash {
 				continue
 			}
-			list := []consensus.SignedReport{r.SignedReport}
+			list := []*shown{r}
 			for other := range m.at.Members {
-				if s, ok := m.comesTo(other, r.key); ok && other != seat {
+				if s := m.comesTo(other, r.key); s != nil && other != seat {
 					list = append(list, s)
 				}
 			}
@@ -32,13 +34,14 @@ func (m *Machine) equal(hash consensus.Hash) []consensus.SignedReport {
 }
 
 // comesTo returns a seat's report that is matched by key, if there is one.
-func (m *Machine) comesTo(seat int, key consensus.Hash) (consensus.SignedReport, bool) {
-	for _, r := range m.reportsOf(seat) {
-		if r.key == key {
-			return r.SignedReport, true
+func (m *Machine) comesTo(seat int, key consensus.Hash) *shown {
+	reports := m.reportsOf(seat)
+	for i := range reports {
+		if reports[i].key == key {
+			return &reports[i]
 		}
 	}
-	return consensus.SignedReport{}, false
+	return nil
 }
 
 // normals returns the normal forms that make a value valid, each of which f+1
@@ -53,7 +56,7 @@ func (m *Machine) normals(hash consensus.Hash) []consensus.Hash {
 		for _, r := range m.reportsOf(holder) {
 			members := 0
 			for seat := range m.at.Members {
-				if _, ok := m.comesTo(seat, r.key); ok {
+				if m.comesTo(seat, r.key) != nil {
 					members++
 				}
 			}

@@ -147,6 +147,7 @@ func (q *quorum) resend() {
 		for to := range q.machines {
 			if m != nil && from != to {
 				for _, out := range m.Current(to) {
+					out.To = []int{to}
 					q.say(from, out)
 				}
 			}

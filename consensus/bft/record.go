@@ -126,8 +126,7 @@ func (m *Machine) replayRun(r Record) error {
 	if err := report.Validate(); err != nil {
 		return err
 	}
-	m.runs.report = &report
-	m.evidence.held = append(m.evidence.held, m.choice(report.Value).hash)
+	m.keepReport(&report)
 	return nil
 }
 
@@ -203,7 +202,7 @@ func (m *Machine) resume() {
 	if len(m.chain) > 0 {
 		m.do(Reached{Height: m.at})
 	}
-	m.ready.Say = m.statements()
+	m.ready.Say = m.statements(nil)
 	if m.entry.voided {
 		m.say(Outgoing{To: []int{}, Submitter: true, Kind: consensus.KindVoided})
 	}

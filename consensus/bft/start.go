@@ -153,7 +153,7 @@ func (m *Machine) answerVoid() {
 // ForSubmitter returns what this member would say now to a submitter that has
 // heard nothing.
 func (m *Machine) ForSubmitter() []Outgoing {
-	out := m.entryStatements()
+	out := m.entryStatements(nil)
 	if m.decision != nil {
 		out = []Outgoing{m.decided([]int{})}
 	}
@@ -163,8 +163,7 @@ func (m *Machine) ForSubmitter() []Outgoing {
 	return out
 }
 
-func (m *Machine) entryStatements() []Outgoing {
-	var out []Outgoing
+func (m *Machine) entryStatements(out []Outgoing) []Outgoing {
 	if m.entry.accepted {
 		out = append(out, Outgoing{Submitter: true, Kind: consensus.KindAccept})
 	}

@@ -67,7 +67,8 @@ type SeatView struct {
 func (m *Machine) View() View {
 	v := View{Phase: m.phase(), Height: m.at, Round: m.rounds.round, Executed: m.runs.report != nil, Decision: m.decision}
 	if len(m.valid) > 0 {
-		v.Valid = &m.valid[0].value
+		value := m.valid[0].value // the list is judged anew in its place
+		v.Valid = &value
 	}
 	for seat := range m.t.N {
 		v.Seats = append(v.Seats, m.viewSeat(seat))
