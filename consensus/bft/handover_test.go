@@ -271,3 +271,30 @@ func TestReportsOfAllWhoHeldASeatAreToldWhereTheOutcomeContradictsThem(t *testin
 		t.Error("the job has not ended")
 	}
 }
+
+// When an earlier process last heard a member, this one cannot know: it may have
+// been a moment ago, and who was heard within a patience is not replaced.
+func TestWhoComesBackWaitsAPatienceBeforeItMissesAnybody(t *testing.T) {
+	q := newReplaceable(consensus.Byzantine, 1, 1)
+	q.slow()
+	q.inputAll2(AcceptJob{})
+	q.live(500)
+	q.kill(3)
+	q.cut(4) // or it would have the seat by now
+	q.live(2 * testPatience)
+	if !q.machines[0].isLost(3) {
+		t.Fatal("nobody misses the member that died")
+	}
+	q.restart(t, 0)
+	for member := 1; member <= 2; member++ {
+		m := q.machines[0]
+		q.input(0, Message{From: member, Kind: consensus.KindSuspect, Value: m.nameOf(3)})
+	}
+	if q.machines[0].isLost(3) {
+		t.Error("who has just come back has not heard it for a patience, it says")
+	}
+	q.live(2 * testPatience)
+	if !q.machines[0].isLost(3) {
+		t.Error("it never misses the member that died")
+	}
+}

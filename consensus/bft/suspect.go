@@ -49,15 +49,14 @@ func newWatch(at consensus.Height) watch {
 }
 
 // listen begins the watch, where there is something to watch for: nobody is
-// silent yet.
+// silent yet. Nor is whom an earlier process suspected: when it last heard them,
+// this one cannot know.
 func (m *Machine) listen() {
 	if m.cfg.Timing.Patience == 0 || m.seat >= 0 && m.replaceable() == 0 {
 		return
 	}
 	for i := range m.watch.parties {
-		if s := &m.watch.parties[i]; !s.suspected {
-			s.heard = m.now
-		}
+		m.watch.parties[i].heard = m.now
 	}
 	m.watch.addressed = m.now
 	m.watch.lookAt = m.nextLook()

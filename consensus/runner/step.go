@@ -34,6 +34,7 @@ type job struct {
 	decided uint64 // parties that say that they have the outcome
 	backoff int64
 	nudge   int64 // when to say again what was not acknowledged
+	spoke   int64 // when it first spoke since the last time; 0: not yet
 	ask     int64 // when to ask the others what became of the job
 	quiet   int64 // how long after the last step forward
 	wake    int64 // when the machine wants a tick
@@ -168,6 +169,8 @@ func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
 		}
 		j.decided &^= 1 << m.From
 		c.sayCurrent(j, m.From)
+		m.Note = consensus.NoteAlive // who asks is there
+		c.gather(now, j, j.machine.Step(now, m))
 		return
 	}
 	if m, ok := in.(bft.Message); ok && m.Note == consensus.NoteDecided && m.From >= 0 {
@@ -286,7 +289,7 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 	}
 	j.wake = ready.Wake
 	if len(ready.Say) > 0 || decided {
-		j.nudge = now + j.backoff
+		j.postpone(now)
 	}
 	if j.machine.Done() && j.ended == 0 {
 		j.ended = now
@@ -296,6 +299,15 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 		}
 	}
 	c.schedule(j)
+}
+
+// postpone gives others the time to acknowledge what was just said. Whoever has
+// to speak on and on, or is made to, still comes to say the rest again.
+func (j *job) postpone(now int64) {
+	if j.spoke == 0 {
+		j.spoke = now
+	}
+	j.nudge = min(now, j.spoke+j.backoff) + j.backoff
 }
 
 // sayDecided tells all members that the decision is here, and no more: most of
@@ -358,6 +370,7 @@ func (c *Core) Tick(now int64) {
 // ended is dropped when all have its decision, or after linger.
 func (c *Core) nudge(now int64, j *job) {
 	again := false
+	j.spoke = 0
 	for party := range j.charter.Parties() {
 		if party != j.self && c.sayCurrent(j, party) {
 			again = true

@@ -111,6 +111,24 @@ func TestWhatIsNotAcknowledgedIsSaidAgainLaterAndLater(t *testing.T) {
 	}
 }
 
+// Whoever repeats itself is answered each time: a member that is made to speak
+// so, more often than the back-off ends, forgets nothing over it.
+func TestWhoIsMadeToSpeakOnAndOnSaysTheRestAgainAllTheSame(t *testing.T) {
+	f, c := alone(t)
+	begun := f.now
+	for f.now < begun+2*resend {
+		f.now += resend / 4
+		c.Input(f.now, f.job.ID, bft.Message{From: 1, Kind: consensus.KindAccept})
+		c.Tick(f.now)
+		for _, s := range c.Flush().Says {
+			if s.Out.Kind == consensus.KindAccept && !s.Own && slices.Contains(s.To, 2) {
+				return
+			}
+		}
+	}
+	t.Errorf("after %d ms seat 2 has heard nothing again", f.now-begun)
+}
+
 func TestTheBackOffIsBounded(t *testing.T) {
 	f, c := alone(t)
 	for range 40 {

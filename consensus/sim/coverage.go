@@ -44,6 +44,19 @@ const (
 	SawRelayedEvidence
 	SawRelayedHighest
 
+	SawSuspect
+	SawReserveOffers
+	SawReserveRefuses
+	SawPassedOver
+	SawReserveForgets
+	SawReserveRuns
+	SawGone
+	SawReplaced
+	SawReplacedAgain
+	SawReplacedAtOnce
+	SawOlderVote
+	SawRemovedDecides
+
 	SawResult
 	SawFailedRun
 	SawTimeout
@@ -67,6 +80,9 @@ const (
 	SawRaceRoundDecide
 	SawRaceTwoCertificates
 	SawRaceRestartVote
+	SawRaceHandoverResult
+	SawRaceHandoverCancel
+	SawRaceHeights
 
 	sights
 )
@@ -80,6 +96,9 @@ var sightNames = [sights]string{
 	"rule: propose the highest certificate", "rule: propose an own value", "rule: a round's time is over", "rule: jump to a later round",
 	"rule: decide by own votes", "rule: decide by a decision shown", "rule: decide in a round that was left", "rule: a closed job answers",
 	"rule: ask after a restart", "rule: equivocation is told", "rule: evidence is relayed", "rule: a certificate is relayed",
+	"rule: a member is suspected", "rule: a reserve would take a seat", "rule: a reserve refuses", "rule: a reserve is passed over", "rule: a reserve forgets the job",
+	"rule: a reserve executes", "rule: gone, says another incarnation", "rule: members are replaced", "rule: members are replaced a second time",
+	"rule: two members are replaced at once", "rule: a vote for an older height is heard", "rule: a removed member learns the outcome",
 	"outcome: result", "outcome: failed run", "outcome: failed timeout", "outcome: failed host", "outcome: failed disagreement",
 	"outcome: failed deadline", "outcome: cancelled",
 	"fault: a frame is lost", "fault: a frame comes twice", "fault: partition", "fault: a clock steps", "fault: restart with an intact disk",
@@ -87,6 +106,7 @@ var sightNames = [sights]string{
 	"race: cancel and result are both prepared", "race: deadline and result are both prepared", "race: one member starts, another gives up",
 	"race: one member commits in a round, another leaves it", "race: decided in a round, another member is in a later one",
 	"race: certificates for two values", "race: a restarted member votes on in its round",
+	"race: handover and result are both prepared", "race: handover and cancel are both prepared", "race: a height is voted on after another value than the handover had votes before",
 }
 
 // String names the sight.
@@ -169,6 +189,9 @@ func (c *Coverage) endsBeforeSend(b *runner.Batch) {
 
 // received counts what an open job's machine is about to hear.
 func (c *Coverage) received(n *node, m *mailed) {
+	if m.claim.Kind.Slot() && m.claim.Height < n.height {
+		c.hit(SawOlderVote)
+	}
 	switch m.claim.Note {
 	case consensus.NoteAsk:
 		c.hit(SawAsk)

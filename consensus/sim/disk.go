@@ -84,7 +84,7 @@ func (n *node) end(f Fault) {
 			n.persist()
 		}
 		n.w.logf("node %d: %s %s; %d records are on its disk", n.id, f.Kind, f.Point, len(n.disk.journal))
-		n.up, n.core, n.flight, n.stash, n.intake, n.opened, n.tickAt, n.decided = false, nil, nil, nil, false, false, 0, nil
+		n.up, n.core, n.flight, n.stash, n.intake, n.opened, n.tickAt, n.decided, n.height = false, nil, nil, nil, false, false, 0, nil, 0
 		n.life++
 		n.w.submitter.ended(n)
 	}
@@ -98,7 +98,7 @@ func (n *node) end(f Fault) {
 		n.w.cover.hit(SawDiskLost)
 		n.w.submitter.lost(n)
 	}
-	n.after(f.For, n.restart)
+	n.later(f.For, n.restart)
 }
 
 // restart begins a new process on the disk of the last, which asks all others
@@ -108,8 +108,8 @@ func (n *node) restart() {
 		return
 	}
 	n.w.logf("node %d is back", n.id)
-	n.up, n.core, n.told = true, runner.NewCore(n.key, resend), make([]int64, n.w.t.N)
-	n.lives = make([]int, n.w.t.N)
+	n.up, n.core, n.told = true, runner.NewCore(n.key, resend), make([]int64, len(n.w.nodes))
+	n.lives = make([]int, len(n.w.nodes))
 	n.w.submitter.back(n)
 	if n.disk.archived != nil {
 		n.decided = n.disk.archived
@@ -121,7 +121,7 @@ func (n *node) restart() {
 	n.w.cover.hit(SawRestart)
 	n.open(runner.Open{Records: n.disk.journal})
 	ask := n.w.address(n.claim(bft.Outgoing{Note: consensus.NoteAsk}))
-	for to := range n.w.nodes {
+	for _, to := range n.w.heights[n.height].Members {
 		if to != n.id {
 			n.w.post(n.id, to, n.life, mail{ask})
 		}

@@ -14,9 +14,12 @@ func (n *node) do(d runner.Do) {
 		if n.id >= n.w.t.Match {
 			n.w.cover.hit(SawBackup)
 		}
+		if n.id >= n.w.t.N {
+			n.w.cover.hit(SawReserveRuns)
+		}
 		wait := n.host.until(400)
 		n.plan(wait, event{kind: evRuns, run: e.Run})
-		n.plan(wait+n.host.until(1_500)+n.slowRuns, event{kind: evRan, run: e.Run})
+		n.plan(wait+n.host.until(n.w.plan.Work)+n.slowRuns, event{kind: evRan, run: e.Run})
 	case bft.Fetch:
 		n.fetch(e)
 	case bft.Decided:
@@ -26,9 +29,13 @@ func (n *node) do(d runner.Do) {
 	case bft.Expire:
 		n.disk.charter, n.disk.journal = false, nil
 		n.w.checks.forgotten(n)
+		n.height = 0
 	case bft.Equivocation:
 		n.w.checks.accused(n, e)
-	case bft.StartedJob, bft.Reached, bft.Disagreement:
+	case bft.Reached:
+		n.w.checks.reaches(n, e.Height)
+		n.reach(e.Height)
+	case bft.StartedJob, bft.Disagreement:
 	default: // the runner's own: it has forgotten the job
 		n.opened = false
 	}
@@ -55,7 +62,7 @@ func (n *node) fetch(e bft.Fetch) {
 	if n.host.chance(30) {
 		wait = n.host.until(3_000)
 	}
-	n.after(max(wait, n.noBlocks-n.w.now), func() {
+	n.later(max(wait, n.noBlocks-n.w.now), func() {
 		if n.disk.holds(e.Hash) {
 			n.input(bft.Held{Value: e.Hash}) // an earlier process had fetched them
 			return
@@ -76,11 +83,11 @@ func (n *node) fetch(e bft.Fetch) {
 // decide takes the outcome, and archives it a moment later: the records go then.
 func (n *node) decide(d consensus.Conclusion) {
 	n.decided = &d
-	n.w.checks.decided(n, d.Outcome)
+	n.w.checks.decided(n, d)
 	if n.w.submitter.node == n.id {
 		n.w.submitter.decided = true
 	}
-	n.after(n.host.until(60), func() {
+	n.later(n.host.until(60), func() {
 		n.disk.archived = &d
 	})
 }

@@ -3,7 +3,6 @@ package sim
 import (
 	"fmt"
 	"math/bits"
-	"strings"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/bft"
@@ -15,43 +14,54 @@ import (
 // anybody sees: its disk and its words.
 type checks struct {
 	w       *world
-	members []member
+	members []member // by party
 	tallies []tally
-	reached []uint32        // by seat: the round of its highest round change
-	outcome *consensus.Hash // the first that an honest member came to
+	reached [][]uint32       // by height and party: the round of its highest round change
+	names   []consensus.Hash // by party: see nameOf
+	outcome *consensus.Hash  // the first that an honest member came to
 }
 
 // member is what an honest node has stored and said, in all its lives.
 type member struct {
 	kinds    uint32 // of records, durable
+	height   uint64 // durable
 	slots    []slot // durable, in order
 	said     []slot // signed: the first in its slot
-	top      uint32 // the highest round of a slot that it signed
-	lock     uint32 // the round of its lock + 1; 0: none
+	top      uint32 // the highest round of a slot that it signed at this height
+	lock     uint32 // the round of its lock at this height + 1; 0: none
 	locked   consensus.Hash
 	voided   bool              // it said so
 	forgot   bool              // at the deadline, what it had not started
 	report   *consensus.Report // as it was shown
 	proof    consensus.Proof
 	decided  bool
-	entered  uint32 // the round it was in when the network calmed down
+	entered  slot // the height and round it was in when the network calmed down
 	revealed bool
 }
 
 type slot struct {
-	kind  consensus.Kind
-	round uint32
-	value consensus.Hash
+	height uint64
+	kind   consensus.Kind
+	round  uint32
+	value  consensus.Hash
+}
+
+func slotOf(c *runner.Claim) slot { return slot{c.Height, c.Kind, c.Round, c.Value} }
+
+// with is the same of another kind.
+func (s slot) with(kind consensus.Kind) slot {
+	s.kind = kind
+	return s
 }
 
 // tally is who signed one statement, but for the sender.
 type tally struct {
 	slot
-	seats uint32
+	parties uint32
 }
 
 func newChecks(w *world) checks {
-	return checks{w: w, members: make([]member, w.t.N), reached: make([]uint32, w.t.N), tallies: make([]tally, 0, 32)}
+	return checks{w: w, members: make([]member, len(w.nodes)), tallies: make([]tally, 0, 32)}
 }
 
 // fail notes the first broken invariant.
@@ -62,40 +72,54 @@ func (w *world) fail(invariant, format string, args ...any) {
 	}
 }
 
-// count notes who has signed what.
-func (c *checks) count(seat int, claim *runner.Claim) {
-	s := slot{claim.Kind, claim.Round, claim.Value}
-	if claim.Kind == consensus.KindRoundChange {
-		c.reached[seat] = max(c.reached[seat], claim.Round)
-	}
-	for i := range c.tallies {
-		if c.tallies[i].slot == s {
-			c.tallies[i].seats |= 1 << seat
+// count notes who has signed what. What only a member of a height may say counts
+// for nobody else.
+func (c *checks) count(party int, claim *runner.Claim) {
+	s := slotOf(claim)
+	if claim.Kind.Slot() || claim.Kind == consensus.KindSuspect {
+		if s.height >= uint64(len(c.w.heights)) || c.w.heights[s.height].SeatOf(party) < 0 {
 			return
 		}
 	}
-	c.tallies = append(c.tallies, tally{s, 1 << seat})
-}
-
-// voters are the seats that signed exactly this.
-func (c *checks) voters(kind consensus.Kind, round uint32, value consensus.Hash) uint32 {
-	s := slot{kind, round, value}
+	if claim.Kind == consensus.KindRoundChange {
+		reached := c.reachedAt(s.height)
+		reached[party] = max(reached[party], claim.Round)
+	}
 	for i := range c.tallies {
 		if c.tallies[i].slot == s {
-			return c.tallies[i].seats
+			c.tallies[i].parties |= 1 << party
+			return
+		}
+	}
+	c.tallies = append(c.tallies, tally{s, 1 << party})
+}
+
+// reachedAt are the rounds that the parties have reached at a height.
+func (c *checks) reachedAt(height uint64) []uint32 {
+	for uint64(len(c.reached)) <= height {
+		c.reached = append(c.reached, make([]uint32, len(c.w.nodes)))
+	}
+	return c.reached[height]
+}
+
+// voters are the parties that signed exactly this.
+func (c *checks) voters(s slot) uint32 {
+	for i := range c.tallies {
+		if c.tallies[i].slot == s {
+			return c.tallies[i].parties
 		}
 	}
 	return 0
 }
 
-func (c *checks) has(seats uint32) bool { return bits.OnesCount32(seats) >= c.w.t.Quorum }
+func (c *checks) has(parties uint32) bool { return bits.OnesCount32(parties) >= c.w.t.Quorum }
 
-// certified reports whether q members prepared a value in some round from to
-// below.
-func (c *checks) certified(value consensus.Hash, from, below uint32) bool {
+// certified reports whether q members of a height prepared a value in some round
+// from to below.
+func (c *checks) certified(height uint64, value consensus.Hash, from, below uint32) bool {
 	for i := range c.tallies {
 		t := &c.tallies[i]
-		if t.kind == consensus.KindPrepare && t.value == value && t.round >= from && t.round < below && c.has(t.seats) {
+		if t.height == height && t.kind == consensus.KindPrepare && t.value == value && t.round >= from && t.round < below && c.has(t.parties) {
 			return true
 		}
 	}
@@ -131,13 +155,17 @@ func (c *checks) said(n *node, m *mailed, s *runner.Say) {
 		c.w.cover.hit(SawVoided)
 	case m.claim.Kind == consensus.KindReport:
 		c.reveal(n, m)
+	case m.claim.Kind == consensus.KindSuspect:
+		w.cover.hit(SawSuspect)
+	case m.claim.Kind == consensus.KindAccept && m.claim.Height > 0:
+		w.cover.hit(SawReserveOffers)
 	}
 }
 
 // starts: nobody starts without q accepts. It counts what a start means after
 // somebody gave the job up.
 func (c *checks) starts(n *node) {
-	if !c.has(c.voters(consensus.KindAccept, 0, consensus.Hash{})) {
+	if !c.has(c.voters(slot{kind: consensus.KindAccept})) {
 		c.w.fail("start", "node %d has started without q accepts", n.id)
 	}
 	if c.members[n.id].voided {
@@ -157,7 +185,11 @@ func (c *checks) durableFirst(n *node, m *mailed) {
 	var need bft.RecordKind
 	switch m.claim.Kind {
 	case consensus.KindAccept:
-		need = bft.RecordAccept
+		if need = bft.RecordAccept; m.claim.Height > 0 { // a reserve's, which was shown the job
+			need = bft.RecordStarted
+		}
+	case consensus.KindSuspect:
+		need = bft.RecordSuspect
 	case consensus.KindStarted:
 		need = bft.RecordStarted
 	case consensus.KindVoided:
@@ -165,14 +197,17 @@ func (c *checks) durableFirst(n *node, m *mailed) {
 	case consensus.KindReportCommit, consensus.KindReport:
 		need = bft.RecordReport
 	case 0:
-		if m.claim.Note == consensus.NoteDecided {
+		switch m.claim.Note {
+		case consensus.NoteDecided:
 			need = bft.RecordDecided
+		case consensus.NoteHandover:
+			need = bft.RecordHandover
 		}
 	default:
 		need = bft.RecordStarted
 		found := false
 		for i := range k.slots {
-			found = found || k.slots[i] == slot{m.claim.Kind, m.claim.Round, m.claim.Value}
+			found = found || k.slots[i] == slotOf(&m.claim)
 		}
 		if !found {
 			c.w.fail("I6", "node %d says %s, and it is not on its disk", n.id, describe(m))
@@ -180,101 +215,6 @@ func (c *checks) durableFirst(n *node, m *mailed) {
 	}
 	if need != 0 && k.kinds>>need&1 == 0 {
 		c.w.fail("I6", "node %d says %s without a record of kind %d", n.id, describe(m), need)
-	}
-}
-
-// oneVote is I4: one vote for each slot, in all lives of a disk, and none in a
-// round that was left.
-func (c *checks) oneVote(n *node, m *mailed) {
-	k := &c.members[n.id]
-	s := slot{m.claim.Kind, m.claim.Round, m.claim.Value}
-	for i := range k.said {
-		if k.said[i].kind == s.kind && k.said[i].round == s.round {
-			if k.said[i] != s {
-				c.w.fail("I4", "node %d says two things in %s of round %d", n.id, s.kind, s.round)
-			}
-			return
-		}
-	}
-	if s.round < k.top {
-		c.w.fail("I4", "node %d says %s, and has been in round %d", n.id, describe(m), k.top)
-	}
-	k.top = max(k.top, s.round)
-	k.said = append(k.said, s)
-	c.races(n, s)
-}
-
-// vote holds the rules of protocol section 6 against a new slot.
-func (c *checks) vote(n *node, m *mailed) {
-	k := &c.members[n.id]
-	round, value := m.claim.Round, m.claim.Value
-	switch m.claim.Kind {
-	case consensus.KindPrepare:
-		if s, ok := stockOf(value); !ok || s.value.Tree != nil && !n.disk.holds(value) {
-			c.w.fail("blocks", "node %d prepares %s, whose blocks it does not hold", n.id, nameOf(value))
-		}
-		if k.lock != 0 && k.lock <= round && k.locked != value && !c.certified(value, k.lock-1, round) {
-			c.w.fail("I5", "node %d prepares %s in round %d, locked on %s in round %d", n.id, nameOf(value), round, nameOf(k.locked), k.lock-1)
-		}
-		if k.voided && value != cancelled.hash && !c.certified(value, 0, round+1) {
-			c.w.fail("void", "node %d gave the job up and prepares %s", n.id, nameOf(value))
-		}
-	case consensus.KindCommit:
-		if !c.has(c.voters(consensus.KindPrepare, round, value)) {
-			c.w.fail("I8", "node %d commits %s in round %d, which q have not prepared", n.id, nameOf(value), round)
-		}
-	case consensus.KindRoundChange:
-		c.roundChange(n, round)
-	}
-}
-
-// roundChange: a member enters a round when its time before is over, which runs
-// only once q members are there, or when many are ahead.
-func (c *checks) roundChange(n *node, round uint32) {
-	ahead, with := 0, 0
-	for seat, r := range c.reached {
-		if seat != n.id && r >= round {
-			ahead++
-		}
-		if seat == n.id || r+1 >= round {
-			with++
-		}
-	}
-	switch {
-	case ahead >= c.w.t.Skip:
-		c.w.cover.hit(SawRoundJump)
-	case round == 1 || with >= c.w.t.Quorum:
-		c.w.cover.hit(SawRoundTimer)
-	default:
-		c.w.fail("I10", "node %d runs ahead, to round %d: %v", n.id, round, c.reached)
-	}
-}
-
-// reveal: a report is shown when f+1 commits are in, or everybody was called.
-func (c *checks) reveal(n *node, m *mailed) {
-	k := &c.members[n.id]
-	k.report, k.proof = m.claim.Payload.Report, m.claim.Proof
-	if k.revealed || c.w.t.N == 1 || c.w.plan.Scenario.Fault == consensus.Crash {
-		return
-	}
-	k.revealed = true
-	commits := uint32(0)
-	for i := range c.tallies {
-		if c.tallies[i].kind == consensus.KindReportCommit {
-			commits |= c.tallies[i].seats
-		}
-	}
-	if bits.OnesCount32(commits) >= c.w.t.Suspicion {
-		c.w.cover.hit(SawRevealed)
-		return
-	}
-	if v, ok := n.core.View(c.w.job); ok {
-		for _, seat := range c.w.runners {
-			if !v.Seats[seat].Activated {
-				c.w.fail("blind", "node %d shows its report while others could still copy it", n.id)
-				return
-			}
-		}
 	}
 }
 
@@ -290,6 +230,10 @@ func (c *checks) recorded(n *node, e runner.Entry) {
 	switch e.Record.Kind {
 	case bft.RecordSlot:
 		s := readSlot(e.Record.Data)
+		s.height = k.height
+		if s.kind == consensus.KindPrepare && n.honest() {
+			c.handsOver(n, s)
+		}
 		if s.kind == consensus.KindCommit && (k.lock != s.round+1 || k.locked != s.value) && n.honest() {
 			c.w.fail("I6", "node %d commits in round %d without its lock", n.id, s.round)
 		}
@@ -303,12 +247,22 @@ func (c *checks) recorded(n *node, e runner.Entry) {
 			c.w.cover.hit(SawLockAgain)
 		}
 		k.lock, k.locked = round+1, value
+	case bft.RecordHandover:
+		k.height++
+		k.top, k.lock = 0, 0
 	}
 }
 
-// forgotten: a job that never started leaves nothing.
+// forgotten: a job that never started leaves nothing, and neither does one for
+// which a reserve stood by in vain. Who had a seat forgets nothing.
 func (c *checks) forgotten(n *node) {
 	k := &c.members[n.id]
+	reserve := n.id >= c.w.t.N && !c.w.heights[k.height].Used(n.id-c.w.t.N)
+	if reserve {
+		c.w.cover.hit(SawReserveForgets)
+		*k = member{decided: k.decided}
+		return
+	}
 	if k.kinds>>bft.RecordStarted&1 != 0 {
 		c.w.fail("I7", "node %d forgets a job that it started", n.id)
 	}
@@ -332,165 +286,7 @@ func (c *checks) accused(n *node, e bft.Equivocation) {
 	}
 	bad := e.First.Statement == e.Second.Statement || c.w.ledger.verify(e.First.Proof, e.First.Statement) != nil ||
 		c.w.ledger.verify(e.Second.Proof, e.Second.Statement) != nil
-	if bad || c.w.nodes[e.Seat].honest() {
-		c.w.fail("evidence", "node %d accuses node %d of %s", n.id, e.Seat, e.First.Statement.Kind)
+	if accused := int(e.First.Statement.Sender[0]) - 1; bad || c.w.nodes[accused].honest() {
+		c.w.fail("evidence", "node %d accuses node %d of %s", n.id, accused, e.First.Statement.Kind)
 	}
-}
-
-// decided holds a decision against the others, and against what makes values
-// valid: I1 and I2 (one decision, one outcome), I3, I8, I10.
-func (c *checks) decided(n *node, d consensus.Decision) {
-	if !n.honest() {
-		return
-	}
-	k := &c.members[n.id]
-	s, ok := stockOf(d.Commits.Value)
-	if !ok {
-		c.w.fail("I3", "node %d decides what nobody runs", n.id)
-		return
-	}
-	c.w.logf("%d DECIDES %s in round %d", n.id, s.name, d.Commits.Round)
-	if c.outcome != nil && *c.outcome != s.hash {
-		c.w.fail("I1", "node %d decides %s, another decided %s", n.id, s.name, nameOf(*c.outcome))
-	}
-	if !c.provenBy(d) {
-		c.w.fail("I8", "node %d decides %s by commits that q members did not sign", n.id, s.name)
-	}
-	if c.outcome == nil {
-		c.outcome, c.w.outcome = &s.hash, &s.value
-		c.w.cover.outcome(s.value)
-		if !c.isValid(s) {
-			c.w.fail("I3", "%s is decided, and nothing makes it valid", s.name)
-		}
-	}
-	if c.w.now > epoch+calm && d.Commits.Round > k.entered+within {
-		c.w.fail("I10", "node %d decides in round %d, and was in round %d when the network calmed down", n.id, d.Commits.Round, k.entered)
-	}
-	k.decided = true
-	if c.has(c.voters(consensus.KindCommit, d.Commits.Round, s.hash)) && c.voters(consensus.KindCommit, d.Commits.Round, s.hash)>>n.id&1 != 0 {
-		c.w.cover.hit(SawDecideVoted)
-	}
-	if k.top > d.Commits.Round {
-		c.w.cover.hit(SawDecideLate)
-	}
-	for i := range c.members {
-		if i != n.id && c.members[i].top > d.Commits.Round {
-			c.w.cover.hit(SawRaceRoundDecide)
-			break
-		}
-	}
-}
-
-// provenBy: a decision is commits of q distinct members for its value in one
-// round, each signed.
-func (c *checks) provenBy(d consensus.Decision) bool {
-	seats := uint32(0)
-	for _, v := range d.Commits.Votes {
-		at := c.w.charter.Roster[v.Seat]
-		s := consensus.Statement{Kind: consensus.KindCommit, Network: network, Job: c.w.job, Previous: consensus.Hash(c.w.job),
-			Round: d.Commits.Round, Sender: at.Peer, Incarnation: at.Incarnation, Value: d.Commits.Value}
-		if c.w.ledger.verify(v.Proof, s) == nil {
-			seats |= 1 << v.Seat
-		}
-	}
-	return c.has(seats)
-}
-
-// calm notes where everybody stands when the network begins to behave.
-func (c *checks) calm() {
-	for i, n := range c.w.nodes {
-		if n.isOpen() {
-			if v, ok := n.core.View(c.w.job); ok {
-				c.members[i].entered = v.Round
-			}
-		}
-	}
-}
-
-// finished reports whether every honest member that is not lost has decided, or
-// nothing obliges it to. One that never opened the job has nothing to decide when
-// others have.
-func (c *checks) finished() bool {
-	some := false
-	for i, n := range c.w.nodes {
-		switch {
-		case !n.honest() || n.ended:
-		case c.members[i].decided:
-			some = true
-		case n.disk.charter || n.isOpen():
-			return c.w.now > epoch+calm+resend && !c.obliged()
-		}
-	}
-	return some || c.w.now > epoch+calm+resend && !c.obliged()
-}
-
-// obliged reports whether the job has to end: it was acknowledged, or a member
-// that is not lost has started it.
-func (c *checks) obliged() bool {
-	if c.w.submitter.acked {
-		return true
-	}
-	for i, n := range c.w.nodes {
-		if n.honest() && !n.ended && c.members[i].kinds>>bft.RecordStarted&1 != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// outOfTime is I7 and I10: an acknowledged job ends, and so does one that an
-// honest member started.
-func (c *checks) outOfTime() {
-	invariant := "I10"
-	if c.w.submitter.acked {
-		invariant = "I7"
-	}
-	c.w.fail(invariant, "not every honest member has decided%s", c.stand())
-}
-
-// end checks what can be checked of a whole run.
-func (c *checks) end() {
-	if c.w.failure == nil && !c.finished() && c.obliged() {
-		c.outOfTime()
-	}
-	if c.w.failure == nil {
-		c.cancelAfterDecide()
-	}
-	c.w.cover.Runs++
-	c.w.cover.Steps += uint64(c.w.steps)
-}
-
-// cancelAfterDecide is I9: a wish or a Void that comes after the decision changes
-// nothing.
-func (c *checks) cancelAfterDecide() {
-	for _, n := range c.w.nodes {
-		if !n.up || !n.honest() || n.decided == nil || !n.isOpen() {
-			continue
-		}
-		n.core.Flush()
-		n.core.Input(n.now(), c.w.job, bft.CancelWish{Cancel: c.w.cancel()})
-		n.core.Input(n.now(), c.w.job, bft.SubmitterVoid{})
-		b := n.core.Flush()
-		for _, s := range b.Says {
-			if s.Out.Note != consensus.NoteDecided || s.Out.Payload != nil && s.Out.Payload.Decision.Commits.Value != *c.outcome {
-				c.w.fail("I9", "node %d says something after a late cancel: %s %d", n.id, s.Out.Kind, s.Out.Note)
-			}
-		}
-		if len(b.Entries) > 0 {
-			c.w.fail("I9", "node %d records something after a late cancel", n.id)
-		}
-	}
-}
-
-func (c *checks) stand() string {
-	var b strings.Builder
-	for _, n := range c.w.nodes {
-		fmt.Fprintf(&b, "\n node %d honest %v up %v", n.id, n.honest(), n.up)
-		if n.isOpen() {
-			if v, ok := n.core.View(c.w.job); ok {
-				fmt.Fprintf(&b, ": %s round %d valid %v waiting %v", v.Phase, v.Round, v.Valid, v.Waiting)
-			}
-		}
-	}
-	return b.String()
 }

@@ -22,12 +22,13 @@ const (
 	LieAccepts                // liar_accepts.go
 	LieReplay                 // liar_replay.go
 	LieBabble                 // liar_babble.go
+	LieHandover               // liar_handover.go
 	lies
 )
 
 var lieNames = [lies]string{"silence at the worst moment", "an equivocating leader", "votes for everything", "stale certificates",
 	"a result withheld", "a report to one member only", "a false result", "a copied report", "accepts to some, and none that are real",
-	"words from another job, height, network or incarnation", "anything to anybody"}
+	"words from another job, height, network or incarnation", "anything to anybody", "forged handovers"}
 
 // String names the lie.
 func (l Lie) String() string { return lieNames[l] }
@@ -46,7 +47,7 @@ type liar struct {
 
 func newLiar(w *world, n *node, kind Lie) *liar {
 	l := &liar{w: w, n: n, kind: kind, src: newSource(w.plan.Seed, 80+n.id)}
-	l.mask = uint32(1 + l.src.below(1<<w.t.N-1))
+	l.mask = uint32(1 + l.src.below(1<<w.plan.parties()-1))
 	w.cover.Lies[kind]++
 	return l
 }
@@ -81,6 +82,8 @@ func (l *liar) act() {
 			l.replay()
 		case LieBabble:
 			l.babble()
+		case LieHandover:
+			l.forgeHandover()
 		}
 	}
 	l.w.after(20+l.src.until(250), l.act)
@@ -115,9 +118,22 @@ func (l *liar) runs(honest *stock) *stock {
 // serves reports whether the liar hands out blocks that it claims to hold.
 func (l *liar) serves() bool { return l.kind != LieWithhold && l.src.chance(50) }
 
-// sign signs a statement as the liar, about this job.
+// sign signs a statement as the liar, about this job, at the last height or, now
+// and then, at another.
 func (l *liar) sign(kind consensus.Kind, round uint32, value consensus.Hash, payload *consensus.Payload) *mailed {
-	return l.signed(l.n.claim(bft.Outgoing{Kind: kind, Round: round, Value: value, Payload: payload}))
+	at := l.w.last()
+	if at.Number > 0 && l.src.chance(20) {
+		at = l.w.heights[l.src.below(len(l.w.heights))]
+	}
+	return l.signAt(at, kind, round, value, payload)
+}
+
+func (l *liar) signAt(at consensus.Height, kind consensus.Kind, round uint32, value consensus.Hash, payload *consensus.Payload) *mailed {
+	out := bft.Outgoing{Kind: kind, Round: round, Value: value, Payload: payload}
+	if kind.Slot() || kind == consensus.KindSuspect {
+		out.Height, out.Previous = at.Number, at.Previous
+	}
+	return l.signed(l.n.claim(out))
 }
 
 func (l *liar) signed(c runner.Claim) *mailed {
@@ -155,11 +171,11 @@ func (l *liar) tellSome(percent int, m *mailed) {
 	}
 }
 
-// top is the highest round that an honest member has reached.
+// top is the highest round that an honest member has reached at the last height.
 func (l *liar) top() uint32 {
 	top := uint32(0)
-	for seat, r := range l.w.checks.reached {
-		if l.w.nodes[seat].liar == nil {
+	for party, r := range l.w.checks.reachedAt(l.w.last().Number) {
+		if l.w.nodes[party].liar == nil {
 			top = max(top, r)
 		}
 	}
@@ -201,28 +217,29 @@ func (l *liar) buildSet(kind consensus.Kind) (consensus.VoteSet, *stock, bool) {
 		if !t.kind.Slot() || !known {
 			continue
 		}
-		if l.w.checks.voters(kind, t.round, t.value)>>l.n.id&1 == 0 {
-			l.sign(kind, t.round, t.value, nil)
+		at := l.w.heights[t.height]
+		if l.w.checks.voters(t.with(kind))>>l.n.id&1 == 0 {
+			l.signAt(at, kind, t.round, t.value, nil)
 		}
-		if set, ok := l.w.ledger.set(kind, t.round, t.value, l.w); ok {
+		if set, ok := l.w.ledger.set(at, kind, t.round, t.value); ok {
 			return set, s, true
 		}
 	}
 	return consensus.VoteSet{}, nil, false
 }
 
-// set collects q votes that were signed.
-func (l *ledger) set(kind consensus.Kind, round uint32, value consensus.Hash, w *world) (consensus.VoteSet, bool) {
+// set collects q votes of a height that were signed.
+func (l *ledger) set(at consensus.Height, kind consensus.Kind, round uint32, value consensus.Hash) (consensus.VoteSet, bool) {
+	quorum := at.Charter.Thresholds().Quorum
 	set := consensus.VoteSet{Round: round, Value: value}
-	for seat := range w.t.N {
-		want := consensus.Statement{Kind: kind, Network: network, Job: w.job, Previous: consensus.Hash(w.job), Round: round,
-			Sender: keyOf(seat), Incarnation: firstLife(seat), Value: value}
-		for at := range l.signed {
-			if l.signed[at] == want && len(set.Votes) < w.t.Quorum {
-				set.Votes = append(set.Votes, consensus.Vote{Seat: uint64(seat), Proof: proofOf(at)})
+	for seat := range at.Members {
+		want := at.Statement(kind, seat, round, value)
+		for i := range l.signed {
+			if l.signed[i] == want && len(set.Votes) < quorum {
+				set.Votes = append(set.Votes, consensus.Vote{Seat: uint64(seat), Proof: proofOf(i)})
 				break
 			}
 		}
 	}
-	return set, len(set.Votes) == w.t.Quorum
+	return set, len(set.Votes) == quorum
 }

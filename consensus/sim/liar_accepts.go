@@ -29,7 +29,7 @@ func (l *liar) inventAccepts() {
 			votes[i].Seat = uint64(l.n.id)
 		}
 	case 2: // those that are real, but too few
-		set, _ := l.w.ledger.set(consensus.KindAccept, 0, consensus.Hash{}, l.w)
+		set, _ := l.w.ledger.set(l.w.heights[0], consensus.KindAccept, 0, consensus.Hash{})
 		votes = set.Votes[:len(set.Votes)/2]
 	}
 	l.tellSome(60, l.note(consensus.NoteAccepts, consensus.Hash{}, &consensus.Payload{Accepts: votes, Offer: &l.w.offer}))

@@ -6,9 +6,9 @@ import "github.com/muster-network/muster/consensus"
 // tells each to some: everybody's accomplice.
 func (l *liar) voteForAll() {
 	for _, t := range l.w.checks.tallies {
-		if (t.kind == consensus.KindPrepare || t.kind == consensus.KindCommit) && t.round+1 >= l.top() {
-			l.tellSome(50, l.sign(consensus.KindPrepare, t.round, t.value, nil))
-			l.tellSome(50, l.sign(consensus.KindCommit, t.round, t.value, nil))
+		if (t.kind == consensus.KindPrepare || t.kind == consensus.KindCommit) && t.height == l.w.last().Number && t.round+1 >= l.top() {
+			l.tellSome(50, l.signAt(l.w.last(), consensus.KindPrepare, t.round, t.value, nil))
+			l.tellSome(50, l.signAt(l.w.last(), consensus.KindCommit, t.round, t.value, nil))
 		}
 	}
 	if l.src.chance(30) {

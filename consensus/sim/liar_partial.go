@@ -18,7 +18,7 @@ func (l *liar) reportToOne(to int, m mail) mail {
 	if to == chosen {
 		return m
 	}
-	if to == l.w.t.N-1 || to < 0 {
+	if to == len(l.w.nodes)-1 || to < 0 {
 		l.quiet = true
 	}
 	return nil

@@ -42,20 +42,37 @@ type node struct {
 	noBlocks int64 // no blocks arrive before
 	slowRuns int64
 	decided  *consensus.Conclusion // known to this process
+
+	height  uint64  // that this process has reached
+	heard   []int64 // by party: when, by this node's clock
+	before  []int64 // likewise, as it was when the batch before the one under way was flushed
+	after   []int64 // likewise, as it was when the one under way was
+	flushed int64   // when that was, by this node's clock
+	latest  int64   // the highest that its clock has shown
 }
 
 func newNode(w *world, id int) *node {
 	n := &node{w: w, id: id, key: keyOf(id), up: true, skew: w.plan.Skew[id], host: newSource(w.plan.Seed, 10+id),
-		flaws: newSource(w.plan.Seed, 50+id), told: make([]int64, w.t.N), lives: make([]int, w.t.N)}
+		flaws: newSource(w.plan.Seed, 50+id), told: make([]int64, w.plan.parties()), lives: make([]int, w.plan.parties())}
 	n.core = runner.NewCore(n.key, resend)
+	n.heard, n.before, n.after = make([]int64, w.plan.parties()), make([]int64, w.plan.parties()), make([]int64, w.plan.parties())
 	return n
 }
 
 // now is the time by this node's clock.
 func (n *node) now() int64 { return n.w.now + n.skew }
 
+// steady is the time as a machine takes it: it never goes back.
+func (n *node) steady() int64 {
+	n.latest = max(n.latest, n.now())
+	return n.latest
+}
+
 // honest reports whether the node follows the protocol, and has its memory.
 func (n *node) honest() bool { return n.liar == nil && !n.gone }
+
+// faulty reports whether the node is one of the f that a roster bears.
+func (n *node) faulty() bool { return n.liar != nil || n.gone || n.ended }
 
 // isOpen reports whether the job is open here.
 func (n *node) isOpen() bool { return n.up && n.opened }
@@ -66,7 +83,7 @@ func (n *node) plan(delay int64, e event) {
 	n.w.queue.push(e)
 }
 
-func (n *node) after(delay int64, then func()) { n.plan(delay, event{kind: evCall, then: then}) }
+func (n *node) later(delay int64, then func()) { n.plan(delay, event{kind: evCall, then: then}) }
 
 // input steps the machine, and begins what it asks for.
 func (n *node) input(in bft.Input) {
@@ -98,44 +115,11 @@ func (n *node) meet(peer *node, life int) {
 	}
 }
 
-// receive takes one message of a frame: as consensus/runner does, by whether the
-// job is open here, has ended, or is not known yet. It reports whether the message
-// is acknowledged.
-func (n *node) receive(from int, m *mailed) bool {
-	if n.w.submitter.node == n.id {
-		n.w.submitter.hear(m)
-	}
-	switch {
-	case n.gone:
-	case n.isOpen():
-		if m.in != nil {
-			n.w.cover.received(n, m)
-			n.step(m.in)
-		}
-	case n.decided != nil:
-		n.answer(from, m)
-	case m.claim.Note == consensus.NoteAsk:
-	default:
-		// it waits for its charter, and is not acknowledged
-		if p := m.claim.Payload; m.claim.Note == consensus.NoteAccepts && m.in != nil && p.Offer != nil {
-			n.witness(p.Accepts)
-		}
-		if len(n.stash) < 64 {
-			n.stash = append(n.stash, m)
-		}
-		return false
-	}
-	return true
-}
-
-// answer tells whoever still works on a job that has ended here.
-func (n *node) answer(from int, m *mailed) {
-	if from < 0 || m.claim.Kind == 0 && m.claim.Note != consensus.NoteAsk || n.told[from] != 0 && n.w.now < n.told[from]+resend {
-		return
-	}
-	n.told[from] = n.w.now
-	n.w.cover.hit(SawClosedAnswer)
-	n.w.post(n.id, from, n.life, mail{n.decision()})
+// sign signs a claim of this node's, and counts it.
+func (n *node) sign(c runner.Claim) *mailed {
+	c.Proof = n.w.ledger.sign(n.key, statementOf(&c))
+	n.w.checks.count(n.id, &c)
+	return n.w.address(c)
 }
 
 func (n *node) decision() *mailed {
@@ -149,42 +133,13 @@ func (n *node) claim(out bft.Outgoing) runner.Claim {
 		Previous: out.Previous, Round: out.Round, Value: out.Value, Payload: out.Payload}
 }
 
-// offered takes the submitter's charter: a member accepts unless it is busy, late
-// or another incarnation than the roster's.
-func (n *node) offered() {
-	switch {
-	case n.gone:
-	case n.isOpen():
-		n.core.Repeat(n.w.job)
-		n.settle()
-	case n.decided != nil:
-		n.w.post(n.id, -1, n.life, mail{n.decision()})
-	case n.busy || n.now() > n.w.charter.AcceptBy:
-		n.w.cover.hit(SawRefusal)
-	default:
-		n.take(bft.AcceptJob{}, nil)
-	}
-}
-
-// witness takes a charter that comes with q accepts, whatever the member
-// answered before.
-func (n *node) witness(accepts []consensus.Vote) {
-	if len(accepts) < n.w.t.Quorum || !slices.IsSortedFunc(accepts, func(a, b consensus.Vote) int { return int(a.Seat) - int(b.Seat) }) {
-		return
-	}
-	if len(slices.CompactFunc(slices.Clone(accepts), func(a, b consensus.Vote) bool { return a.Seat == b.Seat })) != len(accepts) {
-		return
-	}
-	n.take(bft.Witnessed{Accepts: accepts}, accepts)
-}
-
 // take fetches what the job needs, and opens it.
 func (n *node) take(first bft.Input, accepts []consensus.Vote) {
 	if n.intake {
 		return
 	}
 	n.intake = true
-	n.after(n.host.until(40), func() {
+	n.later(n.host.until(40), func() {
 		n.intake = false
 		if accepts == nil && n.now() > n.w.charter.AcceptBy {
 			return
@@ -203,12 +158,14 @@ func (n *node) open(o runner.Open) {
 		return
 	}
 	n.opened = true
-	for _, m := range n.stash {
-		if m.in != nil {
-			n.step(m.in)
+	if heights := n.core.Heights(n.w.job); len(heights) > 0 { // none: it is forgotten at once
+		if len(o.Records) > 0 { // what is on the disk holds, said or not
+			for _, h := range heights {
+				n.w.checks.reaches(n, h)
+			}
 		}
+		n.reach(heights[len(heights)-1])
 	}
-	n.stash = nil
 	if n.wishes {
 		n.wishes = false
 		n.step(bft.CancelWish{Cancel: n.w.cancel()})
@@ -217,8 +174,8 @@ func (n *node) open(o runner.Open) {
 }
 
 func (n *node) config() bft.Config {
-	return bft.Config{Network: network, Job: n.w.job, Charter: n.w.charter, Self: n.id, Runners: n.w.runners, Salt: [16]byte{byte(n.id)},
-		Timing: bft.Timing{Beat: 1_000, Round: n.w.plan.Round, RoundMax: 60_000, Timeout: n.w.charter.Timeout}}
+	return bft.Config{Network: network, Job: n.w.job, Charter: n.w.charter, Self: n.id, Runners: n.w.runners, Spares: n.w.spares, Salt: [16]byte{byte(n.id)},
+		Timing: bft.Timing{Beat: 1_000, Round: n.w.plan.Round, RoundMax: 60_000, Timeout: n.w.charter.Timeout, Patience: n.w.plan.Patience}}
 }
 
 // wish brings the owner's wish that the job end.
@@ -241,6 +198,8 @@ func (n *node) settle() {
 	for n.up && n.flight == nil && n.core.Pending() {
 		b := n.core.Flush()
 		n.flight = &b
+		n.before, n.after, n.flushed = n.after, n.before, n.steady()
+		copy(n.after, n.heard)
 		if len(b.Entries)+len(b.Extra) > 0 {
 			n.sync()
 			break
@@ -308,11 +267,11 @@ func (n *node) say(s *runner.Say, letters []mail) {
 	}
 	m := n.w.address(c)
 	n.w.checks.said(n, m, s)
-	if s.Own && c.Kind != 0 {
+	if s.Own && c.Kind != 0 && m.in != nil {
 		n.step(m.in)
 	}
 	if s.To == nil {
-		for to := range n.w.nodes {
+		for to := range n.w.t.N {
 			if to != n.id {
 				letters[to] = append(letters[to], m)
 			}
@@ -331,6 +290,10 @@ func (n *node) say(s *runner.Say, letters []mail) {
 }
 
 func statementOf(c *runner.Claim) consensus.Statement {
-	return consensus.Statement{Kind: c.Kind, Network: network, Job: c.Job, Height: c.Height, Previous: consensus.Hash(c.Job), Round: c.Round,
+	s := consensus.Statement{Kind: c.Kind, Network: network, Job: c.Job, Height: c.Height, Previous: consensus.Hash(c.Job), Round: c.Round,
 		Sender: c.From, Incarnation: c.Incarnation, Value: c.Value}
+	if c.Height > 0 {
+		s.Previous = c.Previous
+	}
+	return s
 }

@@ -52,7 +52,7 @@ func readSlot(data []byte) slot {
 	kind, rest := item(rest)
 	round, rest := item(rest)
 	_, rest = item(rest)
-	return slot{consensus.Kind(kind), uint32(round), consensus.Hash(rest[:32])}
+	return slot{kind: consensus.Kind(kind), round: uint32(round), value: consensus.Hash(rest[:32])}
 }
 
 func readLock(data []byte) (uint32, consensus.Hash) {

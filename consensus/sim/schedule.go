@@ -28,6 +28,10 @@ type Schedule struct {
 	Liars     []Liar  // who lies, and how
 	Faults    []Fault // by time
 	Seats     int     // of the roster
+	Reserves  int     // who may take a seat; 0: nobody is replaced
+	Replace   int     // the charter's bound of replacements
+	Patience  int64   // silence after which a member is suspected; 0: never
+	Work      int64   // no run takes longer, but for slow ones
 	Submitter int     // the seat that submits, or -1: somebody without one
 }
 
@@ -56,6 +60,7 @@ const (
 	Crash      FaultKind = iota // the process ends at Point, and comes back after For
 	Die                         // likewise, and never comes back
 	LoseDisk                    // likewise, and comes back with nothing, as another incarnation
+	DieAgain                    // likewise it never comes back, if the roster can bear it now that others were replaced
 	FailSync                    // the next sync fails: the node stops, and comes back after For
 	Partition                   // the nodes of Mask hear nobody else, and nobody hears them, for For
 	SlowBlocks                  // no blocks arrive at the node for For
@@ -67,7 +72,7 @@ const (
 	Vanish                      // the submitter ends for good
 )
 
-var faultNames = [...]string{"crash", "die", "lose the disk", "fail to sync", "partition", "slow blocks", "slow runs",
+var faultNames = [...]string{"crash", "die", "lose the disk", "die after others", "fail to sync", "partition", "slow blocks", "slow runs",
 	"step the clock", "busy", "cancel", "withdraw", "submitter vanishes"}
 
 // String names the kind.
@@ -105,7 +110,7 @@ func (f Fault) String() string {
 	switch f.Kind {
 	case Partition:
 		return fmt.Sprintf("%5d partition %b for %d ms", f.At, f.Mask, f.For)
-	case Crash, Die, LoseDisk:
+	case Crash, Die, DieAgain, LoseDisk:
 		return fmt.Sprintf("%5d node %d: %s %s, %d ms", f.At, f.Node, f.Kind, f.Point, f.For)
 	case Withdraw, Vanish:
 		return fmt.Sprintf("%5d %s", f.At, f.Kind)
@@ -120,6 +125,9 @@ func (s *Schedule) String() string {
 		s.Scenario.Name, s.Seed, s.Loss, s.Twice, s.Slow, s.Round, s.Deadline, s.Submitter, s.Skew, s.Truth)
 	if s.Contested {
 		b.WriteString(", contested")
+	}
+	if s.Reserves > 0 {
+		fmt.Fprintf(&b, "\n      %d reserves, %d may take a seat, after %d ms of silence; runs of %d ms", s.Reserves, s.Replace, s.Patience, s.Work)
 	}
 	for _, l := range s.Liars {
 		fmt.Fprintf(&b, "\n      node %d lies: %s", l.Node, l.Kind)
@@ -143,7 +151,7 @@ func Settle(sc Scenario, seed uint64) *Schedule {
 	if err != nil {
 		panic(err) // scenarios are written here
 	}
-	s := &Schedule{Scenario: sc, Seed: seed, Seats: t.N, Round: 1_000, Deadline: 3_600_000, Submitter: -1}
+	s := &Schedule{Scenario: sc, Seed: seed, Seats: t.N, Work: 1_500, Round: 1_000, Deadline: 3_600_000, Submitter: -1}
 	if rng.chance(50) {
 		s.Loss, s.Twice, s.Slow = rng.below(35), rng.below(15), rng.below(12)
 	}
@@ -157,7 +165,10 @@ func Settle(sc Scenario, seed uint64) *Schedule {
 		s.Deadline = 3_000 + rng.until(15_000)
 	}
 	s.Truth = s.pickEnding(&rng)
-	s.Skew = make([]int64, t.N)
+	if sc.F > 0 && rng.chance(35) {
+		s.settleReserves(&rng)
+	}
+	s.Skew = make([]int64, s.parties())
 	if rng.chance(30) {
 		for i := range s.Skew {
 			s.Skew[i] = rng.until(4_000) - 2_000
@@ -169,6 +180,23 @@ func Settle(sc Scenario, seed uint64) *Schedule {
 	s.settleFaulty(&rng)
 	s.settleFaults(&rng)
 	return s
+}
+
+// parties are all nodes: those with a seat, and reserves.
+func (s *Schedule) parties() int { return s.Seats + s.Reserves }
+
+// settleReserves lets members be replaced: runs that last give them the time to be
+// missed.
+func (s *Schedule) settleReserves(rng *source) {
+	f := int(s.Scenario.F)
+	s.Reserves, s.Replace = 1+rng.below(f), 1+rng.below(f)
+	if rng.chance(50) {
+		s.Reserves, s.Replace = f, f
+	}
+	s.Patience = 1_000 + rng.until(1_500)
+	if rng.chance(80) {
+		s.Work = 2_000 + rng.until(6_000)
+	}
 }
 
 func (s *Schedule) pickEnding(rng *source) ending {
@@ -203,6 +231,9 @@ func (s *Schedule) settleFaulty(rng *source) {
 		if rng.chance(30) {
 			f.Kind, f.For = LoseDisk, rng.until(3_000)
 		}
+		if s.Reserves > 0 {
+			f.At = rng.until(2_000)
+		}
 		s.Faults = append(s.Faults, f)
 	}
 }
@@ -212,27 +243,51 @@ func (s *Schedule) settleFaults(rng *source) {
 	add := func(f Fault) { s.Faults = append(s.Faults, f) }
 	early := int64(4_000)
 	for range rng.below(4) {
-		add(Fault{At: rng.until(early), Kind: Crash, Node: rng.below(s.Seats), For: rng.until(3_000), Point: Point(rng.below(5))})
+		add(Fault{At: rng.until(early), Kind: Crash, Node: rng.below(s.parties()), For: rng.until(3_000), Point: Point(rng.below(5))})
 	}
 	if rng.chance(15) {
-		add(Fault{At: rng.until(early), Kind: FailSync, Node: rng.below(s.Seats), For: rng.until(3_000)})
+		add(Fault{At: rng.until(early), Kind: FailSync, Node: rng.below(s.parties()), For: rng.until(3_000)})
 	}
 	for range rng.below(3) / 2 {
-		add(Fault{At: rng.until(early), Kind: Partition, Mask: uint32(rng.below(1 << s.Seats)), For: rng.until(6_000)})
+		add(Fault{At: rng.until(early), Kind: Partition, Mask: uint32(rng.below(1 << s.parties())), For: rng.until(6_000)})
 	}
 	if rng.chance(15) {
-		add(Fault{At: rng.until(early), Kind: SlowBlocks, Node: rng.below(s.Seats), For: rng.until(12_000)})
+		add(Fault{At: rng.until(early), Kind: SlowBlocks, Node: rng.below(s.parties()), For: rng.until(12_000)})
 	}
 	if rng.chance(10) {
 		add(Fault{At: 0, Kind: SlowRuns, Node: rng.below(s.Seats), For: rng.until(15_000)})
 	}
 	if rng.chance(5) {
-		add(Fault{At: rng.until(early), Kind: StepClock, Node: rng.below(s.Seats), For: rng.until(6_000) - 3_000})
+		add(Fault{At: rng.until(early), Kind: StepClock, Node: rng.below(s.parties()), For: rng.until(6_000) - 3_000})
 	}
 	if rng.chance(15) {
 		add(Fault{At: 0, Kind: Busy, Node: rng.below(s.Seats)})
 	}
+	if s.Reserves > 0 {
+		s.settleSilence(rng)
+	}
 	s.settleEndings(rng)
+}
+
+// settleSilence adds what gets members replaced, or keeps reserves from their
+// place.
+func (s *Schedule) settleSilence(rng *source) {
+	add := func(f Fault) { s.Faults = append(s.Faults, f) }
+	if rng.chance(50) { // one is alone for longer than others have patience
+		add(Fault{At: rng.until(3_000), Kind: Partition, Mask: 2 << rng.below(s.Seats), For: s.Patience + rng.until(6_000)})
+	}
+	if rng.chance(30) {
+		add(Fault{At: 3_000 + rng.until(5_000), Kind: DieAgain, Node: rng.below(s.parties()), Point: Point(rng.below(5))})
+	}
+	if rng.chance(25) {
+		add(Fault{At: 0, Kind: Busy, Node: s.Seats + rng.below(s.Reserves)})
+	}
+	if rng.chance(40) {
+		add(Fault{At: 1_000 + rng.until(5_000), Kind: Crash, Node: s.Seats + rng.below(s.Reserves), For: rng.until(2_000), Point: Point(rng.below(5))})
+	}
+	for range rng.below(3) {
+		add(Fault{At: 2_000 + rng.until(6_000), Kind: Crash, Node: rng.below(s.parties()), For: rng.until(2_000), Point: Point(rng.below(5))})
+	}
 }
 
 // settleEndings adds who wants the job to end, and when.
@@ -254,6 +309,9 @@ func (s *Schedule) settleEndings(rng *source) {
 			at = rng.until(150) // while accepts are still on their way
 		}
 		add(Fault{At: at, Kind: Withdraw})
+		if rng.chance(40) { // a process ends just as it gives the job up
+			add(Fault{At: at, Kind: Crash, Node: rng.below(s.Seats), For: rng.until(2_000), Point: BeforeSend})
+		}
 	}
 	if rng.chance(15) {
 		add(Fault{At: rng.until(2_000), Kind: Vanish})

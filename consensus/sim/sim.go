@@ -11,9 +11,10 @@
 // invariant is made smaller by Shrink, and printed.
 //
 // The parts: schedule.go (what can go wrong), world.go (virtual time),
-// network.go, disk.go, node.go (a member's process), host.go (its runs and
-// blocks), submitter.go, ledger.go (who signed what), invariants.go (one function
-// for each invariant), coverage.go (what was seen, counted), liar.go and
+// network.go, disk.go, node.go (a party's process), hearing.go (what it makes of
+// messages), host.go (its runs and blocks), submitter.go, ledger.go (who signed
+// what), invariants.go, votes.go, heights.go, endings.go and validity.go (one
+// function for each invariant), coverage.go (what was seen, counted), liar.go and
 // liar_*.go (one file for each kind of lie), twins.go (two processes with one
 // key), shrink.go, trace.go.
 //

@@ -44,13 +44,13 @@ func (s *submitter) speak() {
 	w := s.w
 	if s.withdrawn {
 		m := mail{s.void()}
-		for to := range w.nodes {
+		for to := range w.t.N {
 			if s.gaveUp>>to&1 == 0 {
 				w.post(s.node, to, -1, m)
 			}
 		}
 	} else {
-		for to, n := range w.nodes {
+		for to, n := range w.nodes[:w.t.N] {
 			if s.started>>to&1 == 0 {
 				s.offer(n, to)
 			}
@@ -145,10 +145,11 @@ func (s *submitter) hear(m *mailed) {
 		return
 	}
 	seat := int(m.claim.From[0]) - 1
-	if seat < 0 || seat >= s.w.t.N {
+	if seat < 0 || seat >= len(s.w.nodes) {
 		return
 	}
 	switch {
+	case seat >= s.w.t.N && m.claim.Kind != 0: // a reserve acknowledges nothing
 	case m.claim.Kind == consensus.KindStarted:
 		s.started |= 1 << seat
 		if bits.OnesCount32(s.started) >= s.w.t.Suspicion && !s.withdrawn && !s.acked {

@@ -1,14 +1,12 @@
 package sim
 
 import (
-	"math/bits"
-
 	"github.com/muster-network/muster/consensus"
 )
 
 // isValid is I3, judged by what honest members reported and what really happened:
 // liars may have said anything besides.
-func (c *checks) isValid(s *stock) bool {
+func (c *checks) isValid(s *stock, at consensus.Height) bool {
 	w := c.w
 	switch {
 	case s.value.Kind == consensus.Cancelled:
@@ -16,12 +14,12 @@ func (c *checks) isValid(s *stock) bool {
 	case s.value.Class == consensus.FailedDeadline:
 		return c.deadlinePassed()
 	case s.value.Class == consensus.FailedHost:
-		return c.couldDiffer(true)
+		return c.couldDiffer(true, at)
 	case s.value.Class == consensus.FailedDisagreement:
-		return c.couldDiffer(false)
+		return c.couldDiffer(false, at)
 	}
-	for i := range c.members {
-		if r := c.members[i].report; r != nil && same(r.Value, s.value) {
+	for _, party := range at.Members {
+		if r := c.members[party].report; r != nil && same(r.Value, s.value) {
 			return true
 		}
 	}
@@ -40,17 +38,19 @@ func (c *checks) deadlinePassed() bool {
 // couldDiffer reports whether reports of q members could show no match: honest
 // ones as they are, liars' as it suits. With failed, one must be of a host or a
 // timeout.
-func (c *checks) couldDiffer(failed bool) bool {
-	count, soft := len(c.w.plan.Liars), len(c.w.plan.Liars) > 0
-	for i := range c.members {
-		r := c.members[i].report
+func (c *checks) couldDiffer(failed bool, at consensus.Height) bool {
+	count, soft := 0, false
+	for _, party := range at.Members {
+		r := c.members[party].report
 		switch {
+		case c.w.nodes[party].liar != nil:
+			count, soft = count+1, true
 		case r == nil:
 		case !r.Value.Matched():
 			if failed {
 				count, soft = count+1, true
 			}
-		case c.before(i) < c.w.t.Match-1:
+		case c.before(party, at) < c.w.t.Match-1:
 			count++
 		}
 	}
@@ -71,18 +71,21 @@ func (c *checks) reports() []consensus.SignedReport {
 // anyCommit is what a member other than one has bound itself to.
 func (c *checks) anyCommit(but int) (consensus.Hash, bool) {
 	for i := range c.tallies {
-		if c.tallies[i].kind == consensus.KindReportCommit && c.tallies[i].seats != 1<<but {
+		if c.tallies[i].kind == consensus.KindReportCommit && c.tallies[i].parties != 1<<but {
 			return c.tallies[i].value, true
 		}
 	}
 	return consensus.Hash{}, false
 }
 
-// before counts the members before one that reported the same.
-func (c *checks) before(member int) int {
+// before counts the members of a height before one that reported the same.
+func (c *checks) before(party int, at consensus.Height) int {
 	n := 0
-	for _, k := range c.members[:member] {
-		if k.report != nil && same(k.report.Value, c.members[member].report.Value) {
+	for _, other := range at.Members {
+		if other == party {
+			break
+		}
+		if r := c.members[other].report; r != nil && same(r.Value, c.members[party].report.Value) {
 			n++
 		}
 	}
@@ -96,10 +99,16 @@ func same(a, b consensus.Value) bool {
 // races counts what honest members did at the same time.
 func (c *checks) races(n *node, s slot) {
 	w := c.w
+	for i := range c.tallies {
+		if t := &c.tallies[i]; t.height < s.height && t.kind.Slot() && handovers[t.value] == nil {
+			w.cover.hit(SawRaceHeights)
+			break
+		}
+	}
 	switch s.kind {
 	case consensus.KindPrepare:
 		c.racesOfPrepare(s)
-		if c.voters(consensus.KindPropose, s.round, s.value) != 0 {
+		if c.voters(s.with(consensus.KindPropose)) != 0 {
 			w.cover.hit(SawPrepareLed)
 		} else if s.round == 0 {
 			w.cover.hit(SawPrepareFirst)
@@ -111,10 +120,10 @@ func (c *checks) races(n *node, s slot) {
 			w.cover.hit(SawRaceRestartVote)
 		}
 	case consensus.KindCommit:
-		if c.voters(consensus.KindPrepare, s.round, s.value)>>n.id&1 == 0 {
+		if c.voters(s.with(consensus.KindPrepare))>>n.id&1 == 0 {
 			w.cover.hit(SawCommitUnprepared)
 		}
-		for _, r := range c.reached {
+		for _, r := range c.reachedAt(s.height) {
 			if r > s.round {
 				w.cover.hit(SawRaceRoundCommit)
 				break
@@ -124,7 +133,7 @@ func (c *checks) races(n *node, s slot) {
 			w.cover.hit(SawRaceTwoCertificates)
 		}
 	case consensus.KindPropose:
-		if c.certified(s.value, 0, s.round) {
+		if c.certified(s.height, s.value, 0, s.round) {
 			w.cover.hit(SawProposeCertified)
 		} else {
 			w.cover.hit(SawProposeOwn)
@@ -133,22 +142,31 @@ func (c *checks) races(n *node, s slot) {
 }
 
 func (c *checks) racesOfPrepare(s slot) {
-	both := func(a, b *stock) bool {
-		return bits.OnesCount32(c.voters(consensus.KindPrepare, s.round, a.hash)) > 0 &&
-			bits.OnesCount32(c.voters(consensus.KindPrepare, s.round, b.hash)) > 0
+	prepared := func(v *stock) bool {
+		return c.voters(slot{s.height, consensus.KindPrepare, s.round, v.hash}) != 0
 	}
+	both := func(a, b *stock) bool { return prepared(a) && prepared(b) }
 	if both(&truth, &cancelled) {
 		c.w.cover.hit(SawRaceCancelResult)
 	}
 	if both(&truth, &deadline) {
 		c.w.cover.hit(SawRaceDeadlineResult)
 	}
+	if handovers[s.value] == nil {
+		return
+	}
+	if prepared(&truth) {
+		c.w.cover.hit(SawRaceHandoverResult)
+	}
+	if prepared(&cancelled) {
+		c.w.cover.hit(SawRaceHandoverCancel)
+	}
 }
 
 func (c *checks) certifiedOther(s slot) bool {
 	for i := range c.tallies {
 		t := &c.tallies[i]
-		if t.kind == consensus.KindPrepare && t.value != s.value && c.has(t.seats) {
+		if t.height == s.height && t.kind == consensus.KindPrepare && t.value != s.value && c.has(t.parties) {
 			return true
 		}
 	}

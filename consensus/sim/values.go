@@ -58,6 +58,27 @@ func failed(class consensus.Failure) consensus.Value {
 	return consensus.Value{Kind: consensus.Failed, Class: class}
 }
 
+// handovers are the pairs by which a roster here can lose one seat or two.
+var handovers = newHandovers()
+
+func newHandovers() map[consensus.Hash]*stock {
+	const seats, reserves = 7, 2
+	all := map[consensus.Hash]*stock{}
+	add := func(name string, pairs ...consensus.Pair) {
+		s := newStock(name, consensus.Value{Kind: consensus.Handover, Pairs: pairs})
+		all[s.hash] = &s
+	}
+	for seat := range uint64(seats) {
+		for reserve := range uint64(reserves) {
+			add(fmt.Sprintf("handover of %d to %d", seat, reserve), consensus.Pair{Seat: seat, Reserve: reserve})
+		}
+		for other := seat + 1; other < seats; other++ {
+			add(fmt.Sprintf("handover of %d and %d", seat, other), consensus.Pair{Seat: seat, Reserve: 0}, consensus.Pair{Seat: other, Reserve: 1})
+		}
+	}
+	return all
+}
+
 // plain are the values that are the same in every run; differing ones come after.
 func plain() [9]*stock {
 	return [...]*stock{&truth, &lie, &anotherLie, &exits, &timesOut, &hostFails, &disagreement, &deadline, &cancelled}
@@ -75,7 +96,8 @@ func stockOf(hash consensus.Hash) (*stock, bool) {
 			return &differs[i], true
 		}
 	}
-	return nil, false
+	s, ok := handovers[hash]
+	return s, ok
 }
 
 func nameOf(hash consensus.Hash) string {

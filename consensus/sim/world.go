@@ -24,6 +24,8 @@ type world struct {
 	offer   consensus.Offer
 	t       consensus.Thresholds
 	runners []int
+	spares  []int              // reserves
+	heights []consensus.Height // those that an honest node has reached
 	judge   *runner.Judge
 	ledger  ledger
 
@@ -49,14 +51,19 @@ func newWorld(s *Schedule, coverage *Coverage, words bool) *world {
 	w.t = w.charter.Thresholds()
 	w.offer = consensus.Offer{Charter: consensus.SignedCharter{Bytes: []byte("charter")}}
 	w.judge = runner.NewJudge(network, w.job, w.charter, runner.Verifier{Proof: w.ledger.verify, Cancel: w.ledger.cancel})
-	for i := range w.t.N {
-		w.runners = append(w.runners, i)
+	w.heights = []consensus.Height{consensus.FirstHeight(network, w.job, w.charter)}
+	for i := range s.parties() {
+		if i < w.t.N {
+			w.runners = append(w.runners, i)
+		} else {
+			w.spares = append(w.spares, i)
+		}
 		w.nodes = append(w.nodes, newNode(w, i))
 	}
 	for _, l := range s.Liars {
 		w.nodes[l.Node].liar = newLiar(w, w.nodes[l.Node], l.Kind)
 	}
-	w.links = make([]source, (w.t.N+1)*(w.t.N+1))
+	w.links = make([]source, (len(w.nodes)+1)*(len(w.nodes)+1))
 	for i := range w.links {
 		w.links[i] = newSource(s.Seed, 100+i)
 	}
@@ -68,9 +75,13 @@ func newWorld(s *Schedule, coverage *Coverage, words bool) *world {
 func (w *world) newCharter() *consensus.Charter {
 	c := &consensus.Charter{Issued: epoch, AcceptBy: epoch + min(5_000, w.plan.Deadline),
 		StartBy: epoch + min(8_000, w.plan.Deadline), Deadline: epoch + w.plan.Deadline,
-		Timeout: 5_000, Fault: w.plan.Scenario.Fault, F: w.plan.Scenario.F, Owner: admission.Key{0xfe}, Submitter: admission.Key{0xff}}
+		Timeout: 5_000, Fault: w.plan.Scenario.Fault, F: w.plan.Scenario.F, Owner: admission.Key{0xfe}, Submitter: admission.Key{0xff},
+		End: epoch + 10*w.plan.Deadline, Replace: uint64(w.plan.Replace)}
 	for i := range w.plan.Seats {
 		c.Roster = append(c.Roster, consensus.Seat{Peer: keyOf(i), Incarnation: firstLife(i)})
+	}
+	for i := range w.plan.Reserves {
+		c.Reserves = append(c.Reserves, consensus.Seat{Peer: keyOf(w.plan.Seats + i), Incarnation: firstLife(w.plan.Seats + i)})
 	}
 	if w.plan.Submitter >= 0 {
 		c.Submitter = keyOf(w.plan.Submitter)
@@ -81,6 +92,12 @@ func (w *world) newCharter() *consensus.Charter {
 func keyOf(node int) admission.Key { return admission.Key{byte(node + 1)} }
 
 func firstLife(node int) admission.Incarnation { return admission.Incarnation{byte(node + 1), 1} }
+
+// secondLife is the incarnation of a node that lost its disk.
+func secondLife(node int) admission.Incarnation { return admission.Incarnation{byte(node + 1), 2} }
+
+// last is the last height that an honest node has reached.
+func (w *world) last() consensus.Height { return w.heights[len(w.heights)-1] }
 
 // after plans a call that belongs to no node's life.
 func (w *world) after(delay int64, then func()) {
@@ -131,6 +148,11 @@ func (w *world) strike(f Fault) {
 	switch f.Kind {
 	case Crash, Die, LoseDisk:
 		n.strike(f)
+	case DieAgain:
+		if w.bears(n) {
+			f.Kind = Die
+			n.strike(f)
+		}
 	case FailSync:
 		if n.up && n.armed == nil {
 			n.armed = &f
@@ -156,6 +178,21 @@ func (w *world) strike(f Fault) {
 	case Vanish:
 		w.submitter.vanish()
 	}
+}
+
+// bears reports whether the last roster can lose one more node for good, which is
+// so when those that it has lost were replaced.
+func (w *world) bears(lost *node) bool {
+	if len(w.heights) == 1 || lost.faulty() {
+		return false
+	}
+	faulty := 1
+	for _, n := range w.nodes {
+		if n.faulty() && (w.last().SeatOf(n.id) >= 0 || !w.last().Used(n.id-w.t.N) && n.id >= w.t.N) {
+			faulty++
+		}
+	}
+	return faulty <= int(w.plan.Scenario.F)
 }
 
 func (w *world) happen(e *event) {
