@@ -3,10 +3,10 @@
 // signs what they say in batches, sends it, and sends it again until it was
 // heard (protocol, sections 6, 14 and 15).
 //
-// step.go is pure: the rule that nothing leaves before its record is durable,
-// and the rule of what is sent again, live there and nowhere else. check.go is
-// pure, too: what a machine may believe of what a peer says. receive.go turns
-// bytes from a peer into messages, loop.go does the I/O.
+// step.go and again.go are pure: the rule that nothing leaves before its record is
+// durable, and the rule of what is sent again, live there and nowhere else.
+// check.go is pure, too: what a machine may believe of what a peer says. receive.go
+// turns bytes from a peer into messages, loop.go does the I/O.
 package runner
 
 import (

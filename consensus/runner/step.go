@@ -43,12 +43,6 @@ type job struct {
 	ended   int64
 }
 
-// said remembers who acknowledged one message.
-type said struct {
-	key SayKey
-	had uint64 // parties
-}
-
 // SayKey names a message within a job.
 type SayKey struct {
 	kind   consensus.Kind
@@ -205,54 +199,6 @@ func (c *Core) View(id consensus.JobID) (bft.View, bool) {
 	return j.machine.View(), true
 }
 
-// Acknowledged notes that a party has a message.
-func (c *Core) Acknowledged(id consensus.JobID, party int, key SayKey) {
-	if j, ok := c.jobs[id]; ok {
-		j.mark(key, party)
-		c.dropHeard(j)
-	}
-}
-
-// Renewed notes that a peer is another process than before: what it has
-// acknowledged, and had not on its disk, it has forgotten.
-func (c *Core) Renewed(peer admission.Key) {
-	for _, j := range c.jobs {
-		if party := j.charter.PartyOf(peer); party >= 0 {
-			for i := range j.said {
-				j.said[i].had &^= 1 << party
-			}
-		}
-	}
-}
-
-func (j *job) mark(key SayKey, party int) {
-	for i := range j.said {
-		if j.said[i].key == key {
-			j.said[i].had |= 1 << party
-			return
-		}
-	}
-	j.said = append(j.said, said{key, 1 << party})
-}
-
-// has reports whether a party has a message. What shows a member that it has to
-// start is said until it shows that it did: an acknowledgement proves only that
-// its process knew (protocol, section 4).
-func (j *job) has(key SayKey, party int) bool {
-	if key.note == consensus.NoteAccepts {
-		return false
-	}
-	if key.note == consensus.NoteDecided && j.decided&(1<<party) != 0 {
-		return true
-	}
-	for i := range j.said {
-		if j.said[i].key == key {
-			return j.said[i].had&(1<<party) != 0
-		}
-	}
-	return false
-}
-
 // gather takes over what a step asked for. Records come first in a batch, so
 // that nothing of the same step can be said before them.
 func (c *Core) gather(now int64, j *job, ready bft.Ready) {
@@ -301,15 +247,6 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 	c.schedule(j)
 }
 
-// postpone gives others the time to acknowledge what was just said. Whoever has
-// to speak on and on, or is made to, still comes to say the rest again.
-func (j *job) postpone(now int64) {
-	if j.spoke == 0 {
-		j.spoke = now
-	}
-	j.nudge = min(now, j.spoke+j.backoff) + j.backoff
-}
-
 // sayDecided tells all members that the decision is here, and no more: most of
 // them have come to it at the same time. Who does not say the same before the
 // back-off is sent the whole (decision 008). A submitter without a seat gets it
@@ -332,23 +269,6 @@ func (c *Core) say(j *job, out bft.Outgoing, to []int, own bool) Say {
 	return s
 }
 
-// linger is how long a job that ended is kept for members that have not
-// acknowledged its decision, in milliseconds. They can still ask afterwards:
-// the journal answers.
-const linger = 10_000
-
-// silence is how long a job makes no step forward here before all are asked what
-// became of it, and maxSilence how long later, in milliseconds: they may have
-// heard what this member said, have ended the job while it was cut off, and owe
-// it nothing.
-const (
-	silence    = 30_000
-	maxSilence = 300_000
-)
-
-// maxBackoff bounds the back-off of what is said again, in milliseconds.
-const maxBackoff = 10_000
-
 // Tick gives time to every job that wants it.
 func (c *Core) Tick(now int64) {
 	for len(c.wakes) > 0 && c.wakes[0].due <= now {
@@ -364,49 +284,6 @@ func (c *Core) Tick(now int64) {
 			c.schedule(j)
 		}
 	}
-}
-
-// nudge says again, to each party, what it has not acknowledged. A job that
-// ended is dropped when all have its decision, or after linger.
-func (c *Core) nudge(now int64, j *job) {
-	again := false
-	j.spoke = 0
-	for party := range j.charter.Parties() {
-		if party != j.self && c.sayCurrent(j, party) {
-			again = true
-		}
-	}
-	if j.ended != 0 && (!again || now >= j.ended+linger) {
-		c.drop(j)
-		return
-	}
-	if j.ended == 0 && now >= j.ask {
-		j.quiet = min(j.quiet+j.quiet/2, maxSilence)
-		j.ask = now + j.quiet
-		ask := bft.Outgoing{Note: consensus.NoteAsk}
-		c.batch.Says = append(c.batch.Says, c.say(j, ask, j.machine.Members(), false))
-	}
-	j.backoff = min(j.backoff+j.backoff/2, maxBackoff)
-	j.nudge = now + j.backoff + jitter(j.id, now)%(j.backoff/4+1)
-}
-
-func (c *Core) sayCurrent(j *job, party int) bool {
-	again := false
-	for _, out := range j.machine.Current(party) {
-		if j.has(KeyOf(out), party) {
-			continue
-		}
-		out.Submitter = false
-		c.batch.Says = append(c.batch.Says, c.say(j, out, []int{party}, false))
-		again = true
-	}
-	return again
-}
-
-// jitter spreads back-offs by what is at hand, so that the core needs no
-// randomness.
-func jitter(id consensus.JobID, now int64) int64 {
-	return int64(id[0])<<8 | int64(id[1]) ^ now&0xff
 }
 
 func (c *Core) drop(j *job) {
@@ -441,26 +318,6 @@ func (c *Core) Jobs() []consensus.JobID {
 	}
 	slices.SortFunc(ids, func(a, b consensus.JobID) int { return slices.Compare(a[:], b[:]) })
 	return ids
-}
-
-// dropHeard drops a job that ended as soon as all parties that had a part in it
-// have its outcome, and reports whether it did.
-func (c *Core) dropHeard(j *job) bool {
-	if j.ended == 0 {
-		return false
-	}
-	for party := range j.charter.Parties() {
-		if party == j.self || j.decided&(1<<party) != 0 {
-			continue
-		}
-		for _, out := range j.machine.Current(party) {
-			if !j.has(KeyOf(out), party) {
-				return false
-			}
-		}
-	}
-	c.drop(j)
-	return true
 }
 
 func (c *Core) schedule(j *job) {
