@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"unicode"
 
 	"github.com/muster-network/muster/consensus"
 )
@@ -211,6 +212,9 @@ func (f *File) checkLabels() error {
 	if len(f.Name) > 128 {
 		return f.source.wrong("name", fmt.Errorf("%d bytes, at most 128", len(f.Name)))
 	}
+	if strings.ContainsFunc(f.Name, unicode.IsControl) {
+		return f.source.wrong("name", errors.New("a name holds no control characters"))
+	}
 	if len(f.Run.Labels) > 64 {
 		return f.source.wrong("run.labels", fmt.Errorf("%d labels, at most 64", len(f.Run.Labels)))
 	}
@@ -219,6 +223,9 @@ func (f *File) checkLabels() error {
 		value := f.Run.Labels[name]
 		if name == "" || len(name) > 64 || len(value) > 256 {
 			return f.source.wrong("run.labels."+name, errors.New("a label has a key of 1 to 64 bytes and a value of at most 256"))
+		}
+		if strings.ContainsFunc(name+value, unicode.IsControl) {
+			return f.source.wrong("run.labels."+name, errors.New("a label holds no control characters"))
 		}
 		total += len(name) + len(value)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/ipfs/go-cid"
 	"pgregory.net/rapid"
@@ -119,6 +120,8 @@ func TestBadFilesSayWhereAndWhatToDo(t *testing.T) {
 		"input with a slash": {head + "  inputs: {a/b: file:./x}\n", jobs.CodeSpecValue, `job.yaml:4:17: "a/b" is not the name of an entry under /in`, ``},
 		"output above":       {head + "  outputs:\n    - ok\n    - ../x\n", jobs.CodeSpecValue, `job.yaml:6:7: "../x" is not a clean path`, `a path below /out, such as counts.json`},
 		"variable":           {head + "  env: {\"A=B\": c}\n", jobs.CodeSpecValue, `job.yaml:4:16: "A=B" is not a variable: no '=' in its name, and no zero byte`, ``},
+		"a name with a line": {"version: 1\nname: \"a\\nb\"\nrun:\n  wasm: file:./wc.wasm\n", jobs.CodeSpecValue, `job.yaml:2:7: a name holds no control characters`, ``},
+		"an escape in label": {head + "  labels: {a: \"\\e[31m\"}\n", jobs.CodeSpecValue, `job.yaml:4:15: a label holds no control characters`, ``},
 		"label":              {head + "  labels: {\"\": c}\n", jobs.CodeSpecValue, `job.yaml:4:16: a label has a key of 1 to 64 bytes and a value of at most 256`, ``},
 		"zero byte":          {head + "  args: [\"a\\0b\"]\n", jobs.CodeSpecValue, `job.yaml:4:10: an argument holds a zero byte`, ``},
 		"many words":         {head + "  args: [\"" + strings.Repeat("x", 41<<10) + "\"]\n", jobs.CodeSpecValue, `job.yaml:3:3: 41990 bytes of arguments, variables and outputs, at most 40960`, `hand large values over as inputs`},
@@ -184,6 +187,14 @@ func TestQuantitiesAreReadAndWritten(t *testing.T) {
 // as the same file, whatever its texts hold.
 func TestEveryFileSurvivesTheWayThroughJSON(t *testing.T) {
 	text := rapid.StringOf(rapid.RuneFrom([]rune("aé\U0001f600\"'\\/{}[]:,#&*!|>%@` \t\n\r\u2028<~-?=0.\u0001\u007f")))
+	label := rapid.Map(text, func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) {
+				return -1
+			}
+			return r
+		}, s)
+	})
 	word := rapid.StringMatching(`[a-z]{1,8}`)
 	ref := rapid.Map(text, func(s string) jobs.Reference { return jobs.Reference("file:./" + s) })
 	rapid.Check(t, func(t *rapid.T) {
@@ -193,7 +204,7 @@ func TestEveryFileSurvivesTheWayThroughJSON(t *testing.T) {
 			Env:       rapid.MapOfN(word, text, 0, 5).Draw(t, "env"),
 			Inputs:    rapid.MapOfN(word, ref, 0, 3).Draw(t, "inputs"),
 			Resources: jobs.RunResources{CPU: jobs.CPU(rapid.IntRange(0, 9000).Draw(t, "cpu")), Memory: jobs.Size(rapid.Uint64Range(0, 1<<40).Draw(t, "memory"))},
-			Labels:    rapid.MapOfN(word, text, 0, 3).Draw(t, "labels"),
+			Labels:    rapid.MapOfN(word, label, 0, 3).Draw(t, "labels"),
 		}}
 		data, err := json.Marshal(f)
 		if err != nil {

@@ -79,7 +79,7 @@ func (a *app) taskResult(ctx context.Context, array *client.Array, cert client.C
 }
 
 func noTree(t consensus.TaskOutcome) error {
-	return &jobs.Problem{Code: jobs.CodeNotFound, What: "task " + t.Name + " has no result", Why: "it ended " + t.Outcome.String()}
+	return &jobs.Problem{Code: jobs.CodeNotFound, What: "task " + plain(t.Name) + " has no result", Why: "it ended " + t.Outcome.String()}
 }
 
 func endOf(t consensus.TaskOutcome) jobs.TaskEnd {
@@ -92,7 +92,7 @@ func endOf(t consensus.TaskOutcome) jobs.TaskEnd {
 
 // taskWords name a task and how it ended: page-17.html (17) failed exit 3.
 func taskWords(t jobs.TaskEnd) string {
-	words := fmt.Sprintf("%s (%d)", t.Name, t.Index)
+	words := fmt.Sprintf("%s (%d)", plain(t.Name), t.Index)
 	switch {
 	case t.Kind != "failed":
 		return words

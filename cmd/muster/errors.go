@@ -96,12 +96,21 @@ func tell(w io.Writer, s style, err error) {
 	if try == "" && strings.HasPrefix(p.Code, specCodes) {
 		try = "muster schema tells what a job file holds"
 	}
-	fmt.Fprintf(w, "%s %s\n", s.bad("error:"), p.What)
+	fmt.Fprintf(w, "%s %s\n", s.bad("error:"), plainLines(p.What))
 	for _, part := range [][2]string{{"why", p.Why}, {"try", try}, {"code", p.Code}} {
 		if part[1] != "" {
-			fmt.Fprintf(w, "  %s: %s\n", part[0], strings.ReplaceAll(part[1], "\n", "\n       "))
+			fmt.Fprintf(w, "  %s: %s\n", part[0], plainLines(part[1]))
 		}
 	}
+}
+
+// plainLines keeps the lines of a text, and aligns those after the first.
+func plainLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = plain(line)
+	}
+	return strings.Join(lines, "\n       ")
 }
 
 // exitOfJob maps a certified outcome to the exit code.

@@ -37,7 +37,7 @@ func jobView(a *app, job api.Job) view {
 
 // headline says in one line where a job stands.
 func headline(s style, job jobs.Job) []string {
-	words := []string{dash(job.Name)}
+	words := []string{dash(plain(job.Name))}
 	if !job.State.Terminal() || job.Outcome == nil {
 		now := job.Finished
 		if now == 0 {
@@ -100,7 +100,7 @@ func stalledWords(job jobs.Job) string {
 	if len(job.Stalled.Waiting) > 0 {
 		words = strings.TrimPrefix(words+"; waits for "+strings.Join(job.Stalled.Waiting, ", "), "; ")
 	}
-	return words
+	return plain(words)
 }
 
 // members is the table of a job's quorum.

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
-	"unicode/utf8"
+	"unicode"
 
+	"charm.land/lipgloss/v2"
 	"github.com/goccy/go-yaml"
 	"github.com/itchyny/gojq"
 )
@@ -127,12 +129,39 @@ func (a *app) filter(v any) error {
 	}
 }
 
-// write aligns the columns. Colour takes no width: s paints only whole cells
-// of the column named STATE, and the words of SIGNED that matter.
+// plain writes text that somebody else chose, such as the name of a job, so that
+// it cannot move the cursor, end the line or turn its direction.
+func plain(text string) string {
+	tricky := func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+	if !strings.ContainsFunc(text, tricky) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if tricky(r) {
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// write aligns the columns, by how wide a terminal shows them. Colour takes no
+// width: s paints only whole cells of the column named STATE, and the words of
+// SIGNED that matter.
 func (t table) write(w io.Writer, s style) {
-	rows := t.rows
+	var rows [][]string
 	if len(t.head) > 0 {
-		rows = append([][]string{t.head}, rows...)
+		rows = append(rows, t.head)
+	}
+	for _, row := range t.rows {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = plain(cell)
+		}
+		rows = append(rows, cells)
 	}
 	var widths []int
 	for _, row := range rows {
@@ -140,7 +169,7 @@ func (t table) write(w io.Writer, s style) {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			widths[i] = max(widths[i], lipgloss.Width(cell))
 		}
 	}
 	for n, row := range rows {
@@ -157,7 +186,7 @@ func (t table) write(w io.Writer, s style) {
 			}
 			b.WriteString(shown)
 			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+				b.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(cell)+2))
 			}
 		}
 		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))

@@ -160,3 +160,17 @@ func TestTimesAndSizesAreWrittenAsPeopleSayThem(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatOthersChoseCannotSteerATerminal(t *testing.T) {
+	var out bytes.Buffer
+	table{head: []string{"NAME", "STATE"}, rows: [][]string{{"a\nb\x1b[31m", "failed"}, {"\u202etxt\u009b", "failed"}, {"日本", "failed"}}}.write(&out, style{})
+	tell(&out, style{}, &jobs.Problem{What: "no file \a\x1b]0;x\a", Why: "two\nlines\r", Code: "C"})
+	want := "NAME             STATE\n" +
+		`a\nb\x1b[31m     failed` + "\n" +
+		`\u202etxt\u009b  failed` + "\n" +
+		"日本             failed\n" + // each takes two columns
+		"error: no file " + `\a\x1b]0;x\a` + "\n  why: two\n       " + `lines\r` + "\n  code: C\n"
+	if out.String() != want {
+		t.Errorf("written\n%s\nwant\n%s", out.String(), want)
+	}
+}

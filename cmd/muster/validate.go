@@ -45,7 +45,7 @@ func (a *app) validateCommand() *cobra.Command {
 				title = file.Program()
 			}
 			return a.show(view{data: file, names: []string{title}, table: func(w io.Writer, _ bool) {
-				fmt.Fprintf(w, "%s   %s   %s found\n", a.style(w).good("valid"), title, plural(checked, "file"))
+				fmt.Fprintf(w, "%s   %s   %s found\n", a.style(w).good("valid"), plain(title), plural(checked, "file"))
 			}})
 		},
 	}

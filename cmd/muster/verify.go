@@ -260,7 +260,7 @@ func (v *verification) view(a *app) view {
 		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, tolerance(v.Assurance, v.Fault, v.Faults), v.matchWords()))
 		fmt.Fprintln(w, strings.Join(words, "   "))
 		if v.Task != nil {
-			fmt.Fprintf(w, "task %s (%d of %d): %s\n", v.Task.Name, v.Task.Index, v.Task.Of, v.Task.Outcome)
+			fmt.Fprintf(w, "task %s (%d of %d): %s\n", plain(v.Task.Name), v.Task.Index, v.Task.Of, v.Task.Outcome)
 		}
 		for _, r := range v.Replaced {
 			fmt.Fprintln(w, replacedWords(r))
