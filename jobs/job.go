@@ -17,6 +17,11 @@ const (
 	Refused   State = "refused"
 )
 
+// States are all states, in the order of a job's life.
+func States() []State {
+	return []State{Pending, Accepted, Queued, Running, Agreeing, Succeeded, Failed, Cancelled, Refused}
+}
+
 // Terminal reports whether the state is final and certified.
 func (s State) Terminal() bool { return s == Succeeded || s == Failed || s == Cancelled }
 

@@ -5,11 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
 	"github.com/ipfs/go-cid"
 
@@ -17,7 +14,6 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/examples"
 	"github.com/muster-network/muster/jobs"
-	"github.com/muster-network/muster/jobs/member"
 	"github.com/muster-network/muster/jobs/submitter"
 	"github.com/muster-network/muster/store/dagcbor"
 	"github.com/muster-network/muster/store/tree"
@@ -186,81 +182,6 @@ func (n *Node) Job(ctx context.Context, id string) (jobs.Job, error) {
 	return f.job, err
 }
 
-// List implements server.Jobs: open jobs first, then those that ended, newest
-// first.
-func (n *Node) List(ctx context.Context, q server.ListQuery) ([]jobs.Job, string, error) {
-	var page []jobs.Job
-	var after []byte
-	if q.Cursor == "" {
-		open, err := n.listOpen(ctx, q)
-		if err != nil {
-			return nil, "", err
-		}
-		page = open
-	} else {
-		var err error
-		if after, err = hex.DecodeString(q.Cursor); err != nil {
-			return nil, "", &jobs.Problem{Code: jobs.CodeUsage, What: "this cursor is none", Try: "the cursor of the page before"}
-		}
-	}
-	var next string
-	var failed error
-	err := n.archive.List(after, func(cursor []byte, id consensus.JobID, line member.Line) bool {
-		if len(page) >= q.Limit {
-			return false
-		}
-		next = hex.EncodeToString(cursor)
-		if q.State != "" && line.State != q.State || !hasLabel(line.Labels, q.Label) {
-			return true
-		}
-		f, ok, err := n.local(ctx, id)
-		if err != nil {
-			failed = err
-			return false
-		}
-		if ok {
-			page = append(page, f.job)
-		}
-		return true
-	})
-	if err = errors.Join(err, failed); err != nil {
-		return nil, "", err
-	}
-	if len(page) < q.Limit {
-		next = ""
-	}
-	return page, next, nil
-}
-
-func (n *Node) listOpen(ctx context.Context, q server.ListQuery) ([]jobs.Job, error) {
-	var page []jobs.Job
-	for _, o := range n.member.Open() {
-		j, ok, err := n.openJob(ctx, o.ID)
-		if err != nil {
-			return nil, err
-		}
-		if ok && (q.State == "" || j.State == q.State) && hasLabel(j.Labels, q.Label) {
-			page = append(page, j)
-		}
-	}
-	slices.SortFunc(page, func(a, b jobs.Job) int {
-		if a.Issued != b.Issued {
-			return int(b.Issued - a.Issued)
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
-	return page, nil
-}
-
-func hasLabel(labels map[string]string, want string) bool {
-	if want == "" {
-		return true
-	}
-	key, value, both := strings.Cut(want, "=")
-	have, ok := labels[key]
-	return ok && (!both || have == value)
-}
-
 // Wait implements server.Jobs.
 func (n *Node) Wait(ctx context.Context, id string) (jobs.Job, error) {
 	ref, err := n.resolve(id)
@@ -314,7 +235,7 @@ func (n *Node) Cancel(ctx context.Context, id string) (jobs.Job, error) {
 		return jobs.Job{}, err
 	}
 	if f.job.State.Terminal() {
-		return f.job, &jobs.Problem{Code: jobs.CodeConflict, What: "the job has ended already", Why: "it is " + string(f.job.State),
+		return f.job, &jobs.Problem{Code: jobs.CodeConflict, What: "the job has ended already", Why: "its state is " + string(f.job.State),
 			Try: "muster result " + jobs.Short(f.job.ID)}
 	}
 	self := n.home.identity.Signer.Key()

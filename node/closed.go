@@ -12,9 +12,16 @@ import (
 	"github.com/muster-network/muster/store/dagcbor"
 )
 
+// parseJob and parseRequest take an id in its one form only: whoever asks compares
+// what is found with what was written.
+func parseJob(text string) (consensus.JobID, bool) {
+	id, err := consensus.ParseJobID(text)
+	return id, err == nil && id.String() == text
+}
+
 func parseRequest(text string) (consensus.RequestID, bool) {
 	raw, err := hex.DecodeString(text)
-	if err != nil || len(raw) != len(consensus.RequestID{}) {
+	if err != nil || len(raw) != len(consensus.RequestID{}) || hex.EncodeToString(raw) != text {
 		return consensus.RequestID{}, false
 	}
 	return consensus.RequestID(raw), true

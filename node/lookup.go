@@ -342,7 +342,7 @@ func notFound(text string) error {
 // resolve turns what somebody typed into a reference: a job id, a request id,
 // or a unique prefix of a job that this node knows.
 func (n *Node) resolve(text string) (reference, error) {
-	if id, err := consensus.ParseJobID(text); err == nil {
+	if id, ok := parseJob(text); ok {
 		return reference{text: text, isJob: true, job: id}, nil
 	}
 	if request, ok := parseRequest(text); ok {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/muster-network/muster/api"
@@ -66,11 +68,19 @@ func parse(body []byte) (*jobs.File, error) {
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	query := ListQuery{State: jobs.State(q.Get("state")), Label: q.Get("label"), Cursor: q.Get("cursor"), Limit: 100}
+	query := ListQuery{Label: q.Get("label"), Cursor: q.Get("cursor"), Limit: 100}
+	switch state := q.Get("state"); {
+	case state == stalled:
+		query.Stalled = true
+	case state != "":
+		if query.State = jobs.State(state); !slices.Contains(jobs.States(), query.State) {
+			return &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("no state %.64q", state), Try: "one of " + stateNames()}
+		}
+	}
 	if text := q.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > 1000 {
-			return &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("limit %q is not 1 to 1000", text)}
+			return &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("limit %.64q is not 1 to 1000", text), Try: "limit=100, and the cursor of each page for the next"}
 		}
 		query.Limit = n
 	}
@@ -83,6 +93,17 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) error {
 		answer.Jobs[i] = api.JobOf(j)
 	}
 	return writeJSON(w, http.StatusOK, answer)
+}
+
+// stalled is no state but a condition beside it, by which jobs can be chosen too.
+const stalled = "stalled"
+
+func stateNames() string {
+	var names []string
+	for _, state := range jobs.States() {
+		names = append(names, string(state))
+	}
+	return strings.Join(append(names, stalled), ", ")
 }
 
 func (s *Server) job(w http.ResponseWriter, r *http.Request) error {

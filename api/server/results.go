@@ -1,9 +1,13 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/jobs"
 )
 
 func (s *Server) certificate(w http.ResponseWriter, r *http.Request) error {
@@ -53,6 +57,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		after = last
 	}
+	if err := checkEventID(after); err != nil {
+		return err
+	}
 	out := newStream(w, r)
 	if err := out.begin(); err != nil {
 		return nil // nobody listens
@@ -62,4 +69,15 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		return out.send(e.Type, e.ID, e)
 	})
 	return out.end(r, err)
+}
+
+// checkEventID refuses what cannot be the id of an event, incarnation/number,
+// while that can still be answered with a status.
+func checkEventID(after string) error {
+	life, number, ok := strings.Cut(after, "/")
+	_, err := strconv.ParseUint(number, 10, 64)
+	if after == "" || after == "0" || ok && life != "" && err == nil {
+		return nil
+	}
+	return &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("%.64q is no event id", after), Try: "the id of the last event seen, or 0"}
 }

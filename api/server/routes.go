@@ -41,7 +41,7 @@ func (s *Server) routes() []route {
 			params: []param{waitParam, {api.HeaderKey, "Submitting again under one key finds the job that lives."}},
 			in:     reflect.TypeFor[jobs.File](), bodies: []string{api.TypeYAML}, status: http.StatusAccepted, out: job},
 		{method: get, path: api.PathJobs, scope: ScopeRead, handle: s.list, about: "List jobs, newest first",
-			params: []param{{"state", "Only jobs in this state."}, {"label", "Only jobs with this label: key or key=value."},
+			params: []param{{"state", "Only jobs in this state, or those that are stalled."}, {"label", "Only jobs with this label: key or key=value."},
 				{"limit", "1 to 1000; 100 unless given."}, {"cursor", "The page before's next."}},
 			out: reflect.TypeFor[api.Jobs]()},
 		{method: get, path: api.PathJob, scope: ScopeRead, handle: s.job, about: "Tell of a job, by job id, request id or a unique prefix",

@@ -39,10 +39,11 @@ type SubmitOptions struct {
 
 // ListQuery selects jobs. Zero values select everything.
 type ListQuery struct {
-	State  jobs.State
-	Label  string // key or key=value
-	Limit  int    // 1 to 1,000; the server fills in 100
-	Cursor string
+	State   jobs.State
+	Stalled bool   // only those that are
+	Label   string // key or key=value
+	Limit   int    // 1 to 1,000; the server fills in 100
+	Cursor  string
 }
 
 // Control changes what jobs do.

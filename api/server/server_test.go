@@ -242,6 +242,32 @@ func TestStreamsComeAsEventsOrLines(t *testing.T) {
 	}
 }
 
+func TestAListIsChosenByWhatCanBe(t *testing.T) {
+	s, _ := newServer(t, servertest.Hello)
+	done := decode[api.Job](t, ask(s, "POST", "/v1/jobs?wait=1m", hello))
+	for query, want := range map[string]int{"": 1, "state=succeeded": 1, "state=failed": 0, "state=stalled": 0, "limit=1&label=none": 0} {
+		if page := decode[api.Jobs](t, ask(s, "GET", "/v1/jobs?"+query, "")); len(page.Jobs) != want || want == 1 && page.Jobs[0].ID != done.ID {
+			t.Errorf("%q lists %d jobs, want %d", query, len(page.Jobs), want)
+		}
+	}
+	for query, words := range map[string]string{"state=done": `no state "done"`, "limit=0": `limit "0"`, "limit=1001": `limit "1001"`} {
+		w := ask(s, "GET", "/v1/jobs?"+query, "")
+		if p := decode[api.Problem](t, w); w.Code != http.StatusBadRequest || !strings.Contains(p.Title, words) || p.Hint == "" {
+			t.Errorf("%q: %d %s", query, w.Code, w.Body)
+		}
+	}
+}
+
+func TestAnEventIdThatCannotBeIsRefusedBeforeTheStreamBegins(t *testing.T) {
+	s, _ := newServer(t, servertest.Hello)
+	for _, after := range []string{"zz", "/1", "00/", "00/-1", "00/x"} {
+		w := ask(s, "GET", "/v1/events", "", "Last-Event-ID: "+after, "Accept: text/event-stream")
+		if p := decode[api.Problem](t, w); w.Code != http.StatusBadRequest || w.Header().Get("Content-Type") != api.TypeProblem || p.Code != jobs.CodeUsage {
+			t.Errorf("%q: %d %s", after, w.Code, w.Body)
+		}
+	}
+}
+
 func TestBlobsAreServedWholeInPartsAndRaw(t *testing.T) {
 	s, _ := newServer(t, servertest.Hello)
 	stored := decode[api.Blob](t, ask(s, "POST", "/v1/blobs", "hello, blob"))

@@ -196,7 +196,7 @@ func (n *Network) List(_ context.Context, q server.ListQuery) (page []jobs.Job, 
 		if skip {
 			continue
 		}
-		if q.State != "" && j.told.State != q.State {
+		if q.State != "" && j.told.State != q.State || q.Stalled && j.told.Stalled == nil {
 			continue
 		}
 		if key, value, exact := strings.Cut(q.Label, "="); q.Label != "" {
