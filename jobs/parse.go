@@ -31,7 +31,7 @@ const (
 func Parse(name string, data []byte) (*File, error) {
 	src := source{name: name}
 	if len(data) > MaxFile {
-		return nil, &Problem{Code: CodeSpecSyntax, What: fmt.Sprintf("%s: %d bytes, at most %d", name, len(data), MaxFile)}
+		return nil, &Problem{Code: CodeSpecSyntax, What: fmt.Sprintf("%s: more than the %d bytes of a job file", name, MaxFile)}
 	}
 	if !utf8.Valid(data) || bytes.ContainsRune(data, 0) {
 		return nil, &Problem{Code: CodeSpecSyntax, What: name + ": not a text in UTF-8"}
@@ -106,7 +106,11 @@ func syntaxProblem(src source, err error) error {
 		first, _, _ := strings.Cut(err.Error(), "\n")
 		return &Problem{Code: CodeSpecSyntax, What: src.name + ": " + first}
 	}
-	return src.problem(CodeSpecSyntax, positionOf(syntax.GetToken()), syntax.GetMessage())
+	p := src.problem(CodeSpecSyntax, positionOf(syntax.GetToken()), syntax.GetMessage())
+	if strings.ContainsRune(syntax.GetMessage(), '\t') {
+		p.What, p.Try = src.problem("", positionOf(syntax.GetToken()), "a tab where spaces belong").What, "indent with spaces"
+	}
+	return p
 }
 
 // source remembers where the values of a parsed file stand.
@@ -136,6 +140,11 @@ func clip(s string) string {
 	}
 	return strings.ToValidUTF8(s[:maxWords], "") + "..."
 }
+
+// Where says where in the file that was parsed the value of a key stands,
+// run.quorum.size, as FILE:LINE:COLUMN, or where it would. Of a file that was not
+// parsed it returns the key.
+func (f *File) Where(key string) string { return f.source.where(key) }
 
 // where says where the value of a key stands; for a key that is left out, where
 // what should hold it does. A file that was not parsed has only its keys.

@@ -165,8 +165,8 @@ func (f *File) times(d Defaults) (timeout, deadline int64, err error) {
 }
 
 func (f *File) beyond(key, of string, asked, most fmt.Stringer) error {
-	p := f.source.wrong(key, fmt.Errorf("%s", strings.TrimSpace(asked.String()+" "+of)))
-	p.Why = "the network's policy allows " + most.String()
+	p := f.source.wrong(key, fmt.Errorf("%s is more than the network allows", strings.TrimSpace(asked.String()+" "+of)))
+	p.Why = "its policy allows " + most.String()
 	p.Try = "at most " + most.String()
 	return p
 }

@@ -127,10 +127,10 @@ func TestWhatAFileLeavesOpenFollowsFromThePolicy(t *testing.T) {
 
 func TestWhatThePolicyDoesNotAllowIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"run: {wasm: file:a, resources: {memory: 2Gi}}":          "job.yaml:2:41: 2Gi of memory: the network's policy allows 1Gi",
-		"run: {wasm: file:a, resources: {disk: 1Gi}}":            "job.yaml:2:39: 1Gi of disk: the network's policy allows 256Mi",
-		"run: {wasm: file:a, timeout: 2h}":                       "job.yaml:2:30: 2h0m0s: the network's policy allows 1h0m0s",
-		"deadline: 2h\nrun: {wasm: file:a}":                      "job.yaml:2:11: 2h0m0s: the network's policy allows 1h0m0s",
+		"run: {wasm: file:a, resources: {memory: 2Gi}}":          "job.yaml:2:41: 2Gi of memory is more than the network allows: its policy allows 1Gi",
+		"run: {wasm: file:a, resources: {disk: 1Gi}}":            "job.yaml:2:39: 1Gi of disk is more than the network allows: its policy allows 256Mi",
+		"run: {wasm: file:a, timeout: 2h}":                       "job.yaml:2:30: 2h0m0s is more than the network allows: its policy allows 1h0m0s",
+		"deadline: 2h\nrun: {wasm: file:a}":                      "job.yaml:2:11: 2h0m0s is more than the network allows: its policy allows 1h0m0s",
 		"deadline: 10s\nrun: {wasm: file:a}":                     "job.yaml:2:11: a run of 1m0s does not fit a deadline of 10s",
 		"run: {wasm: file:a, quorum: {size: 3}}":                 "job.yaml:2:36: a byzantine quorum of 3 fits no number of faults",
 		"run: {wasm: file:a, quorum: {faults: crash}}":           "job.yaml:2:29: a crash quorum of 4 fits no number of faults",

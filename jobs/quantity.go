@@ -122,7 +122,7 @@ func (c CPU) String() string {
 func (d *Duration) UnmarshalText(text []byte) error {
 	value, err := time.ParseDuration(string(text))
 	if err != nil || value < time.Millisecond || value%time.Millisecond != 0 || value > 10*365*24*time.Hour {
-		return &Problem{What: strconv.Quote(string(text)) + " is not a time", Try: "30s, 1m30s or 2h, in whole milliseconds"}
+		return &Problem{What: strconv.Quote(string(text)) + " is not a time", Try: "30s, 1m30s or 2h, in whole milliseconds, up to 87600h"}
 	}
 	*d = Duration(value)
 	return nil

@@ -52,9 +52,7 @@ func (a *app) root() *cobra.Command {
 	c.SetIn(a.in)
 	c.SetOut(a.out)
 	c.SetErr(a.err)
-	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usage(err.Error(), c.CommandPath()+" --help")
-	})
+	c.SetFlagErrorFunc(flagError)
 	flags := c.PersistentFlags()
 	flags.StringVarP(&a.format, "output", "o", formatTable, "table, wide, json, yaml or name")
 	flags.StringVar(&a.query, "jq", "", "filter the JSON with a jq expression")
@@ -103,6 +101,14 @@ func (a *app) address() (string, error) {
 		return api, nil
 	}
 	return "unix:" + a.set.get(keySocket), nil
+}
+
+// muster is how this program is called to talk to the same node, for hints.
+func (a *app) muster() string {
+	if a.testnet {
+		return "muster --testnet"
+	}
+	return "muster"
 }
 
 // terminal reports whether a stream is one, so that colour and live output make

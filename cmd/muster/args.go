@@ -2,19 +2,27 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/muster-network/muster/api/client"
+	"github.com/muster-network/muster/jobs"
 )
 
 // exactArgs wants one argument and says what it is.
 func exactArgs(what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) == 1 {
+		if len(args) == 1 && args[0] != "" {
 			return nil
+		}
+		if len(args) == 1 { // "$JOB", and nothing in it
+			return usage(fmt.Sprintf("an empty argument to %s, which takes %s", c.CommandPath(), what), c.CommandPath()+" --help")
 		}
 		return usage(fmt.Sprintf("%s takes one argument: %s", c.CommandPath(), what), c.CommandPath()+" --help")
 	}
@@ -31,11 +39,27 @@ func noArgs(c *cobra.Command, args []string) error {
 // someArgs wants one or more.
 func someArgs(what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
+		if slices.Contains(args, "") {
+			return usage(fmt.Sprintf("an empty argument to %s, which takes %s", c.CommandPath(), what), c.CommandPath()+" --help")
+		}
 		if len(args) > 0 {
 			return nil
 		}
 		return usage(fmt.Sprintf("%s takes %s", c.CommandPath(), what), c.CommandPath()+" --help")
 	}
+}
+
+// flagError says what is wrong with a flag in words of this program.
+func flagError(c *cobra.Command, err error) error {
+	p := &jobs.Problem{Code: jobs.CodeUsage, What: err.Error(), Try: c.CommandPath() + " --help"}
+	if invalid := new(pflag.InvalidValueError); errors.As(err, &invalid) {
+		p.What = fmt.Sprintf("--%s cannot be %.64q", invalid.GetFlag().Name, invalid.GetValue())
+		p.Why = "it takes a " + invalid.GetFlag().Value.Type()
+		if number := new(strconv.NumError); errors.As(err, &number) {
+			p.Why += ": " + number.Err.Error()
+		}
+	}
+	return p
 }
 
 // completeJobs offers the ids of jobs that the node knows.

@@ -45,7 +45,7 @@ func (a *app) arrayResult(ctx context.Context, c *client.Client, cert client.Cer
 	if err != nil {
 		return err
 	}
-	a.say("%s in %s   Next: muster verify %s", plural(len(array.Tasks), "task"), filepath.Join(dir, tasksName), filepath.Join(dir, certificateName))
+	a.say("%s in %s   Next: %s verify %s", plural(len(array.Tasks), "task"), filepath.Join(dir, tasksName), a.muster(), filepath.Join(dir, certificateName))
 	return nil
 }
 
@@ -71,7 +71,7 @@ func (a *app) taskResult(ctx context.Context, array *client.Array, cert client.C
 	if err != nil {
 		return err
 	}
-	a.say("task %s in %s   Next: muster verify %s", taskWords(endOf(t)), dir, filepath.Join(dir, name))
+	a.say("task %s in %s   Next: %s verify %s", taskWords(endOf(t)), dir, a.muster(), filepath.Join(dir, name))
 	if t.Outcome.Tree == nil {
 		return noTree(t)
 	}

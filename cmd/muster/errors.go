@@ -93,7 +93,7 @@ func tell(w io.Writer, s style, err error) {
 		p = &jobs.Problem{What: err.Error(), Code: jobs.CodeInternal}
 	}
 	try := p.Try
-	if try == "" && strings.HasPrefix(p.Code, specCodes) {
+	if try == "" && strings.HasPrefix(p.Code, specCodes) && p.Code != jobs.CodeSpecFile {
 		try = "muster schema tells what a job file holds"
 	}
 	fmt.Fprintf(w, "%s %s\n", s.bad("error:"), plainLines(p.What))

@@ -80,7 +80,7 @@ func (a *app) saveEvidence(ctx context.Context, c *client.Client, list api.Evide
 	if err != nil {
 		return err
 	}
-	a.say("%s of %s in %s   Next: muster verify %s", proven.Finding.Misconduct, proven.Finding.Peer.Name(), path, path)
+	a.say("%s of %s in %s   Next: %s verify %s", proven.Finding.Misconduct, proven.Finding.Peer.Name(), path, a.muster(), path)
 	return nil
 }
 

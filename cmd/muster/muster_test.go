@@ -106,6 +106,12 @@ func serve(env *testscript.Env) error {
 	env.Setenv("MUSTER_SOCKET", l.Addr().String())
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("TZ", "UTC")
+	env.Setenv("LONG", strings.Repeat("x", 300))
+	module, err := filepath.Abs("../../examples/hello.wasm")
+	if err != nil {
+		return err
+	}
+	env.Setenv("MODULE", module)
 	if binary := os.Getenv(envBinary); binary != "" {
 		env.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+env.Getenv("PATH"))
 	}
@@ -139,6 +145,8 @@ func behave(file *jobs.File) servertest.Run {
 	case "refused":
 		run.Refuse = &jobs.Problem{Code: jobs.CodePlaceCapacity, What: `no quorum possible for "refused": it needs 4 members with cpu >= 64`,
 			Why: "0 of 4 peers have 64 cores", Try: "--quorum 1 (nobody checks the result)"}
+	case "policy": // what the network's policy makes of a size, the file does not tell
+		run.Refuse = &jobs.Problem{Code: jobs.CodeQuorum, What: "run.quorum.size: a byzantine quorum of 5 fits no number of faults", Try: "size 4 or 7"}
 	case "chatty":
 		for i := range 2 {
 			run.Logs = append(run.Logs, api.LogChunk{Member: fmt.Sprintf("peer%d", i), Name: fmt.Sprintf("name-%d", i), Stream: "stdout",

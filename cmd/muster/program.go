@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,8 @@ type program struct {
 	inputs  []string
 	labels  []string
 	key     string
+
+	given *pflag.FlagSet
 }
 
 func (p *program) flags(f *pflag.FlagSet) {
@@ -53,8 +56,15 @@ func (p *program) read(a *app, command *cobra.Command, args []string) (*jobs.Fil
 	if err != nil {
 		return nil, "", err
 	}
-	return file, dir, p.change(file)
+	p.given = command.Flags()
+	if err := p.change(file); err != nil {
+		return nil, "", err
+	}
+	return file, dir, p.check(file)
 }
+
+// magic begins every WebAssembly module.
+const magic = "\x00asm"
 
 // open reads a job file, or makes one for a module.
 func open(stdin io.Reader, name string, args []string) (*jobs.File, string, error) {
@@ -67,11 +77,15 @@ func open(stdin io.Reader, name string, args []string) (*jobs.File, string, erro
 	if err != nil {
 		return nil, "", err
 	}
-	if bytes.HasPrefix(data, []byte("\x00asm")) {
+	if bytes.HasPrefix(data, []byte(magic)) {
 		if name == "-" {
 			return nil, "", usage("standard input holds a module, not a job file", "save it, and name it by path")
 		}
 		return jobs.FileFor(name, args), "", nil
+	}
+	if filepath.Ext(name) == ".wasm" {
+		return nil, "", &jobs.Problem{Code: jobs.CodeModule, What: name + " is not a WebAssembly module",
+			Why: "it does not begin as one does", Try: "build it for WASI preview 1: GOOS=wasip1 GOARCH=wasm go build"}
 	}
 	if len(args) > 0 {
 		return nil, "", usage("a job file holds its arguments itself", "write them under run: args:")
@@ -100,7 +114,7 @@ func readFile(stdin io.Reader, name string) ([]byte, error) {
 	defer func() { _ = f.Close() }()
 	data, err := io.ReadAll(io.LimitReader(f, jobs.MaxFile+1))
 	if err != nil {
-		return nil, &jobs.Problem{Code: jobs.CodeSpecFile, What: "cannot read " + name, Why: plainPath(err)}
+		return nil, &jobs.Problem{Code: jobs.CodeSpecFile, What: "cannot read " + name, Why: plainPath(err), Try: "a job file, a .wasm file, or builtin:hello"}
 	}
 	return data, nil
 }
@@ -118,15 +132,17 @@ func (p *program) change(file *jobs.File) error {
 	if p.name != "" {
 		file.Name = p.name
 	}
-	if p.size != 0 {
-		file.Run.Quorum.Size = p.size
+	if p.given.Changed("quorum") {
+		if file.Run.Quorum.Size = p.size; p.size == 0 {
+			return usage("--quorum: a quorum has at least 1 member", "--quorum 4")
+		}
 	}
 	if p.faults != "" {
 		if err := file.Run.Quorum.Faults.UnmarshalText([]byte(p.faults)); err != nil {
 			return flagProblem("--faults", err)
 		}
 	}
-	if p.timeout != 0 {
+	if p.given.Changed("timeout") {
 		if err := file.Run.Timeout.UnmarshalText([]byte(p.timeout.String())); err != nil {
 			return flagProblem("--timeout", err)
 		}
@@ -159,6 +175,55 @@ func (p *program) change(file *jobs.File) error {
 		file.Run.Labels[key] = value
 	}
 	return nil
+}
+
+// check judges the file as the flags left it. It was good before, so what is wrong
+// stands at a flag or an argument.
+func (p *program) check(file *jobs.File) error {
+	data, err := json.Marshal(file)
+	if err != nil {
+		return err
+	}
+	bare := new(jobs.File) // without positions: problems say which key is wrong
+	if err := json.Unmarshal(data, bare); err != nil {
+		return err
+	}
+	return p.atFlag(bare.Validate())
+}
+
+// atFlag names the flag that set what a problem is about, where one did.
+func (p *program) atFlag(err error) error {
+	problem := new(jobs.Problem)
+	if !errors.As(err, &problem) {
+		return err
+	}
+	key, rest, _ := strings.Cut(problem.What, ": ")
+	for _, f := range []struct{ key, flag string }{{"name", "name"}, {"run.timeout", "timeout"}, {"run.quorum.size", "quorum"},
+		{"run.quorum.faults", "faults"}, {"run.inputs.", "input"}, {"run.labels.", "label"}} {
+		if p.given.Changed(f.flag) && (key == f.key || strings.HasSuffix(f.key, ".") && strings.HasPrefix(key, f.key)) {
+			named := *problem
+			named.What = "--" + f.flag + ": " + rest
+			return &named
+		}
+	}
+	return err
+}
+
+// refused says where what a node refuses stands: at a flag, or in the file.
+func (p *program) refused(file *jobs.File, err error) error {
+	if err = p.atFlag(err); err == nil {
+		return nil
+	}
+	problem := new(jobs.Problem)
+	if !errors.As(err, &problem) || !strings.HasPrefix(problem.Code, specCodes) {
+		return err
+	}
+	if key, rest, ok := strings.Cut(problem.What, ": "); ok && !strings.ContainsAny(key, " :") {
+		placed := *problem
+		placed.What = file.Where(key) + ": " + rest
+		return &placed
+	}
+	return err
 }
 
 // flagProblem says which flag a value that cannot be stands at.

@@ -18,10 +18,13 @@ func (a *app) psCommand() *cobra.Command {
 	var q client.Query
 	var state string
 	c := &cobra.Command{Use: "ps", Short: "List jobs, newest first", Args: noArgs}
-	c.Flags().StringVar(&state, "state", "", "only jobs in this state")
+	c.Flags().StringVar(&state, "state", "", "only jobs in this state, or stalled")
 	c.Flags().StringVarP(&q.Label, "label", "l", "", "only jobs with this label: KEY or KEY=VALUE")
 	c.Flags().IntVarP(&q.Limit, "limit", "n", 20, "at most so many, 1 to 1000")
 	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
+		if q.Limit < 1 || q.Limit > maxListed {
+			return usage(fmt.Sprintf("--limit %d is not 1 to %d", q.Limit, maxListed), "muster ps -n 100")
+		}
 		q.State = jobs.State(state)
 		page, err := c.Jobs(ctx, q)
 		if err != nil {
@@ -31,12 +34,15 @@ func (a *app) psCommand() *cobra.Command {
 			return err
 		}
 		if page.Next != "" && !a.machine() {
-			a.say("there are more: muster ps -n %d", 10*q.Limit)
+			a.say("there are more: %s ps -n %d", a.muster(), min(10*q.Limit, maxListed))
 		}
 		return nil
 	})
 	return c
 }
+
+// maxListed is how many jobs one call lists.
+const maxListed = 1000
 
 func jobsView(a *app, page api.Jobs) view {
 	v := view{data: page, table: func(w io.Writer, wide bool) {

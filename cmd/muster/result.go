@@ -75,7 +75,7 @@ func (a *app) resultCommand() *cobra.Command {
 		if !has {
 			return noResult(cert)
 		}
-		a.say("%s in %s   Next: muster verify %s", resultWords(result), dir, filepath.Join(dir, certificateName))
+		a.say("%s in %s   Next: %s verify %s", resultWords(result), dir, a.muster(), filepath.Join(dir, certificateName))
 		return nil
 	})
 	return c
@@ -100,7 +100,7 @@ func (a *app) saveBundle(ctx context.Context, c *client.Client, cert client.Cert
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		return err
 	}
-	a.say("bundle in %s   Next: muster verify %s", path, path)
+	a.say("bundle in %s   Next: %s verify %s", path, a.muster(), path)
 	return nil
 }
 

@@ -37,7 +37,7 @@ func (a *app) runCommand() *cobra.Command {
 			return err
 		}
 		return a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
-			r := &running{app: a, client: c, live: terminal(a.out) && !a.machine() && !a.quiet, propagate: propagate}
+			r := &running{app: a, program: &p, client: c, live: terminal(a.out) && !a.machine() && !a.quiet, propagate: propagate}
 			return r.run(ctx, file, client.SubmitOptions{Dir: dir, Key: p.key})
 		})(command, nil)
 	}
@@ -47,6 +47,7 @@ func (a *app) runCommand() *cobra.Command {
 // running is one job that somebody waits for.
 type running struct {
 	*app
+	program   *program
 	client    *client.Client
 	job       api.Job
 	live      bool // output is shown as it comes
@@ -67,7 +68,7 @@ func (r *running) run(ctx context.Context, file *jobs.File, o client.SubmitOptio
 		if errors.Is(err, context.Canceled) {
 			r.say("interrupted before the job was acknowledged: it may or may not live; muster ps tells")
 		}
-		return err
+		return r.program.refused(file, err)
 	}
 	r.sayQuorum()
 	if !r.job.State.Terminal() {
@@ -160,7 +161,7 @@ func (r *running) detach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	code := exitInterrupted
-	r.say("detached; the job goes on. muster wait %s", jobs.Short(r.job.ID))
+	r.say("detached; the job goes on. %s wait %s", r.muster(), jobs.Short(r.job.ID))
 	if job, err := r.client.Job(ctx, r.job.ID); err == nil && job.Stalled != nil {
 		r.say("stalled: %s", stalledWords(job.Job))
 		code = exitNoAgreement

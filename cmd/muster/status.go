@@ -30,12 +30,12 @@ func (a *app) statusCommand() *cobra.Command {
 				return err
 			}
 			if job.State.Terminal() && !a.machine() {
-				next := "muster verify " + jobs.Short(job.ID)
+				next := a.muster() + " verify " + jobs.Short(job.ID)
 				if resultOf(job.Job) != "" {
-					next = "muster result " + jobs.Short(job.ID) + " -o out/    " + next
+					next = a.muster() + " result " + jobs.Short(job.ID) + " -o out/    " + next
 				}
 				if wrong(job.Job) {
-					next += "    muster evidence " + jobs.Short(job.ID)
+					next += "    " + a.muster() + " evidence " + jobs.Short(job.ID)
 				}
 				a.say("Next: %s", next)
 			}

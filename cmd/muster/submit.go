@@ -27,7 +27,7 @@ func (a *app) submitCommand() *cobra.Command {
 		return a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
 			job, err := c.Submit(ctx, file, client.SubmitOptions{Dir: dir, Key: p.key})
 			if err != nil {
-				return err
+				return p.refused(file, err)
 			}
 			if a.machine() {
 				return a.show(jobView(a, job))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +22,10 @@ func (a *app) validateCommand() *cobra.Command {
 			data, err := readFile(a.in, args[0])
 			if err != nil {
 				return err
+			}
+			if bytes.HasPrefix(data, []byte(magic)) {
+				return &jobs.Problem{Code: jobs.CodeSpecSyntax, What: args[0] + " is a WebAssembly module, not a job file",
+					Try: "muster run " + args[0]}
 			}
 			name, dir := args[0], filepath.Dir(args[0])
 			if name == "-" {
