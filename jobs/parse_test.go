@@ -122,7 +122,7 @@ func TestBadFilesSayWhereAndWhatToDo(t *testing.T) {
 		"variable":           {head + "  env: {\"A=B\": c}\n", jobs.CodeSpecValue, `job.yaml:4:16: "A=B" is not a variable: no '=' in its name, and no zero byte`, ``},
 		"a name with a line": {"version: 1\nname: \"a\\nb\"\nrun:\n  wasm: file:./wc.wasm\n", jobs.CodeSpecValue, `job.yaml:2:7: a name holds no control characters`, ``},
 		"an escape in label": {head + "  labels: {a: \"\\e[31m\"}\n", jobs.CodeSpecValue, `job.yaml:4:15: a label holds no control characters`, ``},
-		"indented with a tab": {"version: 1\nrun:\n\twasm: file:./wc.wasm\n", jobs.CodeSpecSyntax, `job.yaml:3:1: a tab where spaces belong`, `indent with spaces`},
+		"a tab":              {"version: 1\nrun:\n\twasm: file:./wc.wasm\n", jobs.CodeSpecSyntax, `job.yaml:3:1: a tab where spaces belong`, `indent with spaces`},
 		"label":              {head + "  labels: {\"\": c}\n", jobs.CodeSpecValue, `job.yaml:4:16: a label has a key of 1 to 64 bytes and a value of at most 256`, ``},
 		"zero byte":          {head + "  args: [\"a\\0b\"]\n", jobs.CodeSpecValue, `job.yaml:4:10: an argument holds a zero byte`, ``},
 		"many words":         {head + "  args: [\"" + strings.Repeat("x", 41<<10) + "\"]\n", jobs.CodeSpecValue, `job.yaml:3:3: 41990 bytes of arguments, variables and outputs, at most 40960`, `hand large values over as inputs`},

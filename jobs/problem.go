@@ -36,6 +36,7 @@ const (
 	CodeNoNetwork     = "MUSTER-NETWORK-NONE" // this machine is in no network
 	CodeTicket        = "MUSTER-TICKET"       // expired, altered, used up, another network's
 	CodeConflict      = "MUSTER-CONFLICT"     // done already, or another job under this key
+	CodeFile          = "MUSTER-FILE"         // a file or folder of this machine cannot be used
 	CodeTimeout       = "MUSTER-TIMEOUT"
 	CodeNotDone       = "MUSTER-NOT-DONE" // there is no outcome yet
 	CodeCertificate   = "MUSTER-CERT-INVALID"

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -124,6 +125,10 @@ func (n *Node) openStore() error {
 	}
 	n.journal, err = journal.Open(filepath.Join(n.cfg.Home, dirJournal), journal.Options{
 		Host: journal.Host{MachineID: strings.TrimSpace(string(machine))}, Logger: n.cfg.Log})
+	if errors.Is(err, syscall.EAGAIN) { // what its lock says
+		return &jobs.Problem{Code: jobs.CodeConflict, What: "a node runs in " + n.cfg.Home + " already", Why: "it holds the lock of the journal there",
+			Try: "muster node status; or another data directory: --home DIR"}
+	}
 	if err != nil {
 		return err
 	}
@@ -161,7 +166,7 @@ func (n *Node) openNetwork() error {
 		cfg.Issuer = n.issuer
 	}
 	if n.p2p, err = p2p.New(cfg); err != nil {
-		return err
+		return listenProblem(err)
 	}
 	if err := n.rememberInviter(); err != nil {
 		return err
@@ -181,6 +186,16 @@ func (n *Node) openNetwork() error {
 	}
 	n.events.ended = n.jobEnded
 	return nil
+}
+
+// listenProblem says that somebody else has the addresses for peers. libp2p keeps
+// the words of the error only.
+func listenProblem(err error) error {
+	if !strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
+		return err
+	}
+	return &jobs.Problem{Code: jobs.CodeConflict, What: "cannot listen for peers", Why: "the address is in use: another program or node listens there",
+		Try: "muster node start --listen /ip4/0.0.0.0/tcp/0, which takes any port"}
 }
 
 // rememberInviter dials whoever signed the ticket: it is the first peer.

@@ -79,10 +79,30 @@ func TestTheCommandLineTellsWhatIsWrongAndExitsWithTheRightCode(t *testing.T) {
 		{at("run", "--quorum", "7", "builtin:hello"), 6, jobs.CodePlaceCapacity, []string{"it needs 7 members, and 4 can be drawn", "\n  why: "}},
 		{[]string{"--socket", n.Dir + "/none.sock", "ps"}, 3, jobs.CodeNodeDown, []string{"\n  why: "}},
 		{[]string{"--home", n.Dir + "/none", "node", "start"}, 3, jobs.CodeNoNetwork, []string{"\n  why: ", "muster network"}},
+		{[]string{"--home", badKey, "network", "create", "lab"}, 1, jobs.CodeFile, []string{badKey, "\n  why: not a directory"}},
+		{[]string{"--home", n.node(1).Home, "node", "start", "--api-listen", "none"}, 1, jobs.CodeConflict,
+			[]string{"a node runs in " + n.node(1).Home + " already", "\n  why: "}},
+		{[]string{"--home", n.node(1).Home, "node", "start", "--cpu", "-1"}, 2, jobs.CodeUsage, []string{"--cpu: \"-1\""}},
 	} {
 		c.check(t)
 	}
+	n.portsAreTaken()
 	n.failedJobsFail(at)
+}
+
+// portsAreTaken starts a node of another network where this one's listen.
+func (n *network) portsAreTaken() {
+	n.t.Helper()
+	home := []string{"--home", filepath.Join(n.t.TempDir(), "other")}
+	call{args: append(home, "network", "create", "other")}.check(n.t)
+	start := append(home, "node", "start")
+	for _, c := range []call{
+		{append(start, "--listen", n.node(1).Listen[0]), 1, jobs.CodeConflict, []string{"cannot listen for peers", "the address is in use"}},
+		{append(start, "--listen", "/ip4/127.0.0.1/tcp/0", "--api-listen", n.node(1).API), 1, jobs.CodeConflict,
+			[]string{"the API cannot listen on " + n.node(1).API, "the address is in use"}},
+	} {
+		c.check(n.t)
+	}
 }
 
 // failedJobsFail runs jobs that end badly: run fails with them.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -148,6 +149,10 @@ func ListenTCP(address string, config *tls.Config, tokens []Token) (Listener, er
 			Why: "it is not a loopback address, and there is no TLS or no token", Try: "127.0.0.1:7420"}
 	}
 	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return Listener{}, &jobs.Problem{Code: jobs.CodeConflict, What: "the API cannot listen on " + address,
+			Why: "the address is in use: another program or node listens there", Try: "--api-listen 127.0.0.1:0, which takes any port"}
+	}
 	if err != nil {
 		return Listener{}, fmt.Errorf("listen on %s: %w", address, err)
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/muster-network/muster/jobs"
 )
@@ -83,8 +85,11 @@ func tell(w io.Writer, s style, err error) {
 		return
 	}
 	p := new(jobs.Problem)
+	var path *fs.PathError
 	switch {
 	case errors.As(err, &p):
+	case errors.As(err, &path):
+		p = fileProblem(path)
 	case errors.Is(err, context.Canceled):
 		p = &jobs.Problem{What: "interrupted", Code: "MUSTER-INTERRUPTED"}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -102,6 +107,18 @@ func tell(w io.Writer, s style, err error) {
 			fmt.Fprintf(w, "  %s: %s\n", part[0], plainLines(part[1]))
 		}
 	}
+}
+
+// fileProblem says that a file or folder of this machine cannot be used.
+func fileProblem(err *fs.PathError) *jobs.Problem {
+	p := &jobs.Problem{Code: jobs.CodeFile, What: "cannot " + err.Op + " " + err.Path, Why: err.Err.Error(), Try: "another path"}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		p.Try = "make room on the disk, then again; what was acknowledged is kept"
+	case errors.Is(err, fs.ErrPermission):
+		p.Try = "another path, or as a user who may"
+	}
+	return p
 }
 
 // plainLines keeps the lines of a text, and aligns those after the first.

@@ -28,7 +28,7 @@ func (a *app) nodeStart() *cobra.Command {
 	var listen []string
 	var api, level string
 	var lie string
-	var cpu float64
+	var cpu string
 	c := &cobra.Command{
 		Use:   "start",
 		Short: "Run the node, until Ctrl-C or muster node stop",
@@ -39,7 +39,7 @@ func (a *app) nodeStart() *cobra.Command {
 	c.Flags().StringVar(&level, "log-level", "", "debug, info, warn or error")
 	c.Flags().StringVar(&lie, "lie", "", "results: report false ones and vote for them; twice: cast every vote twice; only where the genesis allows liars")
 	c.Flags().Lookup("lie").NoOptDefVal = string(node.LieResults)
-	c.Flags().Float64Var(&cpu, "cpu", 0, "cores to offer; default: all")
+	c.Flags().StringVar(&cpu, "cpu", "", "cores to offer: 0.5, 2 or 500m; default: all")
 	c.RunE = func(command *cobra.Command, _ []string) error {
 		if len(listen) == 0 {
 			listen = a.listen()
@@ -51,8 +51,14 @@ func (a *app) nodeStart() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		var cores jobs.CPU
+		if command.Flags().Changed("cpu") {
+			if err := cores.UnmarshalText([]byte(cpu)); err != nil {
+				return flagProblem("--cpu", err)
+			}
+		}
 		n, err := node.Open(node.Config{Home: a.set.get(keyHome), Socket: a.set.get(keySocket), API: strings.TrimPrefix(api, "none"),
-			Listen: listen, Lie: node.Lie(lie), Version: version(), Log: log, Ready: a.sayReady, CPU: uint64(cpu * 1000)})
+			Listen: listen, Lie: node.Lie(lie), Version: version(), Log: log, Ready: a.sayReady, CPU: uint64(cores)})
 		if err != nil {
 			return err
 		}
