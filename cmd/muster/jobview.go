@@ -15,7 +15,7 @@ import (
 func jobView(a *app, job api.Job) view {
 	return view{data: job, names: []string{job.ID}, table: func(w io.Writer, wide bool) {
 		s := a.style(w)
-		fmt.Fprintln(w, strings.Join(headline(s, job.Job), "   "))
+		fmt.Fprintln(w, fold(columns(w), "   ", headline(s, job.Job)...))
 		if job.Stalled != nil {
 			fmt.Fprintln(w, s.bad("stalled")+": "+stalledWords(job.Job))
 		}

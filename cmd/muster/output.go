@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"unicode"
 
 	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/term"
 	"github.com/goccy/go-yaml"
 	"github.com/itchyny/gojq"
 )
@@ -144,6 +146,45 @@ func plain(text string) string {
 			continue
 		}
 		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// columns is how wide a terminal is, and 0 for what is none.
+func columns(w any) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(f.Fd())
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// fold joins the parts of a sentence, on one line where width allows it or is 0,
+// and else on further lines, which are set in. A part is not broken.
+func fold(width int, separator string, parts ...string) string {
+	const indent = "  "
+	var b strings.Builder
+	used := 0
+	for i, part := range parts {
+		wide := lipgloss.Width(part)
+		if i < len(parts)-1 {
+			wide += lipgloss.Width(strings.TrimRight(separator, " "))
+		}
+		switch gap := lipgloss.Width(separator) - lipgloss.Width(strings.TrimRight(separator, " ")); {
+		case i == 0:
+		case width > 0 && used+gap+wide > width:
+			b.WriteString(strings.TrimRight(separator, " ") + "\n" + indent)
+			used = len(indent)
+		default:
+			b.WriteString(separator)
+			used += gap
+		}
+		b.WriteString(part)
+		used += wide
 	}
 	return b.String()
 }

@@ -99,7 +99,7 @@ func (r *running) sayQuorum() {
 	if len(names) > 7 {
 		names = append(names[:7], fmt.Sprintf("and %d more", len(names)-7))
 	}
-	r.say("job %s   quorum %s %s", brief(r.job.ID), strings.Join(names, " "), assured)
+	r.say("%s", fold(columns(r.err), "   ", "job "+brief(r.job.ID), fmt.Sprintf("quorum %s %s", strings.Join(names, " "), assured)))
 }
 
 // follow waits for the end, and on a terminal shows output meanwhile. When it
@@ -192,7 +192,7 @@ func (r *running) end(ctx context.Context, took time.Duration) error {
 			return err
 		}
 	}
-	r.say("%s", strings.Join(append(outcomeWords(r.style(r.err), r.job, cert), seconds(took), resultWords(result)), "   "))
+	r.say("%s", fold(columns(r.err), "   ", append(outcomeWords(r.style(r.err), r.job, cert), seconds(took), resultWords(result))...))
 	if !r.quiet {
 		failedTasks(r.err, r.style(r.err), r.job.Job)
 	}

@@ -174,3 +174,25 @@ func TestWhatOthersChoseCannotSteerATerminal(t *testing.T) {
 		t.Errorf("written\n%s\nwant\n%s", out.String(), want)
 	}
 }
+
+func TestLinesAreFoldedBetweenTheirParts(t *testing.T) {
+	limits := []string{"Not proved: that members are independently owned", "that no credential was revoked since", "that the submitter tried no other draw."}
+	whole := strings.Join(limits, "; ")
+	for width, want := range map[int]string{
+		0:              whole,
+		127:            whole,
+		126:            limits[0] + "; " + limits[1] + ";\n  " + limits[2],
+		87:             limits[0] + "; " + limits[1] + ";\n  " + limits[2],
+		86:             limits[0] + ";\n  " + limits[1] + "; " + limits[2],
+		60:             limits[0] + ";\n  " + limits[1] + ";\n  " + limits[2],
+		10:             limits[0] + ";\n  " + limits[1] + ";\n  " + limits[2],
+		len(whole) + 1: whole,
+	} {
+		if got := fold(width, "; ", limits...); got != want {
+			t.Errorf("width %d:\n%s\nwant\n%s", width, got, want)
+		}
+	}
+	if got := fold(9, "   ", "\x1b[32mfour\x1b[m", "日", "x"); got != "\x1b[32mfour\x1b[m   日\n  x" {
+		t.Errorf("%q", got)
+	}
+}

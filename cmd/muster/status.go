@@ -30,14 +30,15 @@ func (a *app) statusCommand() *cobra.Command {
 				return err
 			}
 			if job.State.Terminal() && !a.machine() {
-				next := a.muster() + " verify " + jobs.Short(job.ID)
+				next := []string{a.muster() + " verify " + jobs.Short(job.ID)}
 				if resultOf(job.Job) != "" {
-					next = a.muster() + " result " + jobs.Short(job.ID) + " -o out/    " + next
+					next = append([]string{a.muster() + " result " + jobs.Short(job.ID) + " -o out/"}, next...)
 				}
 				if wrong(job.Job) {
-					next += "    " + a.muster() + " evidence " + jobs.Short(job.ID)
+					next = append(next, a.muster()+" evidence "+jobs.Short(job.ID))
 				}
-				a.say("Next: %s", next)
+				next[0] = "Next: " + next[0]
+				a.say("%s", fold(columns(a.err), "    ", next...))
 			}
 			return nil
 		}),

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -258,7 +259,7 @@ func (v *verification) view(a *app) view {
 			words[0] = a.style(w).good("VALID") + ", checked offline"
 		}
 		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, tolerance(v.Assurance, v.Fault, v.Faults), v.matchWords()))
-		fmt.Fprintln(w, strings.Join(words, "   "))
+		fmt.Fprintln(w, fold(columns(w), "   ", words...))
 		if v.Task != nil {
 			fmt.Fprintf(w, "task %s (%d of %d): %s\n", plain(v.Task.Name), v.Task.Index, v.Task.Of, v.Task.Outcome)
 		}
@@ -273,7 +274,9 @@ func (v *verification) view(a *app) view {
 				fmt.Fprintf(w, "%-8s %s\n", "signer", s)
 			}
 		}
-		fmt.Fprintf(w, "draw: %s\nNot proved: %s.\n", v.Draw, strings.Join(v.Limits, "; "))
+		unproved := slices.Clone(v.Limits)
+		unproved[0], unproved[len(unproved)-1] = "Not proved: "+unproved[0], unproved[len(unproved)-1]+"."
+		fmt.Fprintf(w, "draw: %s\n%s\n", v.Draw, fold(columns(w), "; ", unproved...))
 	}}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,6 +72,6 @@ func waitedProblem(id string, timeout time.Duration, job api.Job) error {
 
 func waitedView(a *app, job api.Job) view {
 	return view{data: job, names: []string{job.ID}, table: func(w io.Writer, _ bool) {
-		fmt.Fprintln(w, strings.Join(append([]string{jobs.Short(job.ID)}, headline(a.style(w), job.Job)...), "   "))
+		fmt.Fprintln(w, fold(columns(w), "   ", append([]string{jobs.Short(job.ID)}, headline(a.style(w), job.Job)...)...))
 	}}
 }
