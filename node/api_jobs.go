@@ -176,6 +176,9 @@ func (n *Node) Job(ctx context.Context, id string) (jobs.Job, error) {
 		return jobs.Job{}, err
 	}
 	f, err := n.find(ctx, ref)
+	if err == nil {
+		n.recall(ctx, &f)
+	}
 	if err == nil && f.job.Array != nil {
 		n.showArray(ctx, &f.job, f.verdict)
 	}

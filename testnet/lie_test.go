@@ -60,6 +60,38 @@ func checkOutvoted(t *testing.T, job api.Job, liar int) {
 	}
 }
 
+// Whoever submitted a job, and had no part in it, is told by its members what
+// they did: the certificate says who signed, and no more.
+func TestALiarIsNamedByTheNodeThatSubmittedAndWasNotDrawn(t *testing.T) {
+	p := policy()
+	p.NoSubmitter = true
+	n := up(t, testnet.Options{Nodes: 5, Lie: 1, Policy: p})
+	liar := n.Nodes[4]
+	for try := range lieTries {
+		id := n.submit(1, hello(fmt.Sprint("Ada ", try), 4), "").ID
+		n.ended(1, id)
+		n.ended(2, id) // one that knows
+		job, err := n.client(1).Job(n.ctx, id)
+		n.must(err)
+		seat := slices.IndexFunc(job.Members, func(m jobs.Member) bool { return m.Peer == liar.Peer })
+		for _, m := range job.Members {
+			if m.Role == "" || m.Peer == n.node(1).Peer {
+				t.Fatalf("a seat without a role, or the submitter's\n%s", states(job))
+			}
+		}
+		if job.Members[seat].Role != "executor" {
+			continue
+		}
+		checkOutvoted(t, job, seat)
+		n.must(n.node(2).Kill()) // others remember it, too
+		again, err := n.client(1).Job(n.ctx, job.ID)
+		n.must(err)
+		checkOutvoted(t, again, seat)
+		return
+	}
+	t.Fatalf("in %d jobs the liar was never an executor", lieTries)
+}
+
 func TestTwoLiarsOfSevenAreOutvotedTogether(t *testing.T) {
 	n := up(t, testnet.Options{Nodes: 7, Lie: 2}) // both tell the same lie
 	executed := false
