@@ -126,6 +126,19 @@ func (n *network) failedJobsFail(at func(...string) []string) {
 	call{args: at("cancel", job.ID), exit: 1, code: jobs.CodeConflict}.check(n.t)
 }
 
+func TestATestnetShowsItsNodesToProgramsToo(t *testing.T) {
+	n := up(t, testnet.Options{Nodes: 2})
+	n.must(n.node(2).Kill())
+	s, err := testnet.Status(n.ctx, n.Dir)
+	n.must(err)
+	if len(s.Nodes) != 2 || s.Nodes[0].State != "up" || s.Nodes[0].Open == nil || s.Nodes[0].Peer != n.node(1).Peer {
+		t.Errorf("%+v", s)
+	}
+	if down := s.Nodes[1]; down.State != "down" || down.PID != 0 || down.Peers != nil || down.Socket != n.node(2).Socket {
+		t.Errorf("%+v", down)
+	}
+}
+
 func TestANodeThatIsGoneLeavesASocketThatSaysSo(t *testing.T) {
 	n := up(t, testnet.Options{Nodes: 1})
 	n.must(n.node(1).Kill())

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/muster-network/muster/jobs"
@@ -216,36 +214,55 @@ func (n *Network) down() error {
 	return os.RemoveAll(n.Dir)
 }
 
-// Status writes how the nodes of the testnet in dir are.
-func Status(ctx context.Context, dir string, w io.Writer) error {
-	n, err := Load(dir)
-	if err != nil {
-		return err
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NODE\tNAME\tSTATE\tPID\tPEERS\tJOBS\tSOCKET")
-	for _, node := range n.Nodes {
-		fmt.Fprintf(t, "n%d\t%s\t%s\n", node.Number, node.Name, node.line(ctx))
-	}
-	return t.Flush()
+// State is how a testnet stands.
+type State struct {
+	Schema string      `json:"schema"` // muster.testnet/v1
+	Dir    string      `json:"dir"`
+	Nodes  []NodeState `json:"nodes"`
 }
 
-func (n *Node) line(ctx context.Context) string {
-	if !n.Running() {
-		return "down\t-\t-\t-\t" + n.Socket
+// NodeState is how one of its nodes is. What a node that does not answer would
+// say is left out.
+type NodeState struct {
+	Number int    `json:"number"`
+	Name   string `json:"name"`
+	Peer   string `json:"peer"`
+	State  string `json:"state"` // up, lying or down
+	PID    int    `json:"pid,omitempty"`
+	Peers  *int   `json:"peers,omitempty"`
+	Open   *int   `json:"open,omitempty"` // jobs
+	Socket string `json:"socket"`
+	API    string `json:"api"`
+}
+
+// Status tells how the nodes of the testnet in dir are.
+func Status(ctx context.Context, dir string) (State, error) {
+	n, err := Load(dir)
+	if err != nil {
+		return State{}, err
 	}
-	state := "up"
-	if n.Lie != "" {
-		state = "lying"
+	s := State{Schema: "muster.testnet/v1", Dir: dir}
+	for _, node := range n.Nodes {
+		s.Nodes = append(s.Nodes, node.state(ctx))
+	}
+	return s, nil
+}
+
+func (n *Node) state(ctx context.Context) NodeState {
+	s := NodeState{Number: n.Number, Name: n.Name, Peer: n.Peer, State: "down", Socket: n.Socket, API: n.API}
+	if !n.Running() {
+		return s
+	}
+	if s.State, s.PID = "up", n.PID; n.Lie != "" {
+		s.State = "lying"
 	}
 	c, err := n.Client()
 	if err != nil {
-		return state + "\t-\t-\t-\t" + n.Socket
+		return s
 	}
 	defer c.Close()
-	info, err := c.Node(ctx)
-	if err != nil {
-		return fmt.Sprintf("%s\t%d\tno answer\t-\t%s", state, n.PID, n.Socket)
+	if info, err := c.Node(ctx); err == nil {
+		s.Peers, s.Open = &info.Peers, &info.Queue.Open
 	}
-	return fmt.Sprintf("%s\t%d\t%d\t%d open\t%s", state, n.PID, info.Peers, info.Queue.Open, n.Socket)
+	return s
 }

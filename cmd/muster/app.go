@@ -59,6 +59,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "ids only")
 	flags.BoolVar(&a.testnet, "testnet", false, "talk to the running testnet's first node")
 	a.set.flags(flags)
+	completeWords(c, "output", formatTable, formatWide, formatJSON, formatYAML, formatName)
 	c.AddGroup(&cobra.Group{ID: groupJobs, Title: "Jobs:"}, &cobra.Group{ID: groupAdmin, Title: "Network and nodes:"})
 	for group, commands := range map[string][]*cobra.Command{
 		groupJobs: {a.runCommand(), a.submitCommand(), a.validateCommand(), a.schemaCommand(), a.psCommand(), a.statusCommand(),
@@ -72,6 +73,12 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	c.SetCompletionCommandGroupID(groupAdmin)
+	c.InitDefaultCompletionCmd()
+	for _, made := range c.Commands() { // it would take any shell's name, and do nothing
+		if made.Name() == "completion" {
+			made.Args, made.RunE = noSuchCommand, func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 	c.SetHelpCommandGroupID(groupAdmin)
 	return c
 }

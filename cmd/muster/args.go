@@ -13,6 +13,7 @@ import (
 
 	"github.com/muster-network/muster/api/client"
 	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/testnet"
 )
 
 // exactArgs wants one argument and says what it is.
@@ -80,6 +81,51 @@ func (a *app) completeJobs(command *cobra.Command, _ []string, _ string) ([]stri
 		offers = append(offers, cobra.CompletionWithDesc(job.ID, job.Name+" "+string(job.State)))
 	}
 	return offers, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+// completeMembers offers the names of the members of the job that stands before.
+func (a *app) completeMembers(command *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	c, err := a.client()
+	if err != nil || len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(command.Context(), time.Second)
+	defer cancel()
+	job, err := c.Job(ctx, args[0])
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var offers []string
+	for _, m := range job.Members {
+		offers = append(offers, cobra.CompletionWithDesc(m.Name, m.Role))
+	}
+	return offers, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeTestnet offers the nodes of the running testnet.
+func (a *app) completeTestnet(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	dir, err := testnet.Locate(a.testnetPointer())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	n, err := testnet.Load(dir)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var offers []string
+	for _, node := range n.Nodes {
+		offers = append(offers, cobra.CompletionWithDesc(fmt.Sprintf("n%d", node.Number), node.Name))
+	}
+	return offers, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeWords makes a flag complete words that never change.
+func completeWords(c *cobra.Command, flag string, words ...string) {
+	offer := cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+	if err := c.RegisterFlagCompletionFunc(flag, offer); err != nil {
+		panic(err) // no such flag, or twice: our own mistake
+	}
 }
 
 // noSuchCommand is for commands that only hold others: what stands behind them

@@ -21,8 +21,12 @@ func (a *app) configCommand() *cobra.Command {
 				if err := checkKey(args[0]); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintln(a.out, a.set.get(args[0]))
-				return err
+				r := a.set.resolve(args[0])
+				data := struct {
+					Schema string `json:"schema"`
+					explained
+				}{"muster.setting/v1", explained{r.key, r.value, r.source, about(args[0])}}
+				return a.show(view{data: data, names: []string{r.value}, table: func(w io.Writer, _ bool) { fmt.Fprintln(w, r.value) }})
 			}},
 		&cobra.Command{Use: "set KEY VALUE", Short: "Write a setting into the user's file", ValidArgsFunction: completeSettings,
 			Args: func(c *cobra.Command, args []string) error {

@@ -23,6 +23,9 @@ func (a *app) logsCommand() *cobra.Command {
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "until the job ends")
 	c.Flags().StringVar(&member, "member", "", "only this member's run, by name or peer id")
+	if err := c.RegisterFlagCompletionFunc("member", a.completeMembers); err != nil {
+		panic(err) // no such flag: our own mistake
+	}
 	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 		seen := member
 		return c.Logs(ctx, args[0], follow, func(chunk api.LogChunk) error {

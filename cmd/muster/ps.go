@@ -21,6 +21,11 @@ func (a *app) psCommand() *cobra.Command {
 	c.Flags().StringVar(&state, "state", "", "only jobs in this state, or stalled")
 	c.Flags().StringVarP(&q.Label, "label", "l", "", "only jobs with this label: KEY or KEY=VALUE")
 	c.Flags().IntVarP(&q.Limit, "limit", "n", 20, "at most so many, 1 to 1000")
+	states := []string{"stalled"}
+	for _, s := range jobs.States() {
+		states = append(states, string(s))
+	}
+	completeWords(c, "state", states...)
 	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
 		if q.Limit < 1 || q.Limit > maxListed {
 			return usage(fmt.Sprintf("--limit %d is not 1 to %d", q.Limit, maxListed), "muster ps -n 100")

@@ -152,6 +152,16 @@ func checkKey(key string) *jobs.Problem {
 	return &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("no setting %q", key), Try: "one of " + strings.Join(names, ", ")}
 }
 
+// about is what a setting is for.
+func about(key string) string {
+	for _, k := range known() {
+		if k.key == key {
+			return k.about
+		}
+	}
+	return ""
+}
+
 // envOr returns an environment variable, or a path below the user's home.
 func (s *settings) envOr(name string, below ...string) string {
 	if v, ok := s.env(name); ok && filepath.IsAbs(v) {

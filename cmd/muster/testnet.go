@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -33,7 +34,22 @@ func (a *app) testnetUp() *cobra.Command {
 	c.Flags().BoolVar(&o.Detach, "detach", false, "return when it is up")
 	c.RunE = func(command *cobra.Command, _ []string) error {
 		o.Stdout, o.Pointer = a.out, a.testnetPointer()
-		return testnet.Up(command.Context(), o)
+		if !a.machine() || !o.Detach {
+			return testnet.Up(command.Context(), o)
+		}
+		o.Stdout = a.err // chatter, where a program reads
+		if err := testnet.Up(command.Context(), o); err != nil {
+			return err
+		}
+		dir, err := testnet.Locate(o.Pointer)
+		if err != nil {
+			return err
+		}
+		s, err := testnet.Status(command.Context(), dir)
+		if err != nil {
+			return err
+		}
+		return a.show(testnetView(a, s))
 	}
 	return c
 }
@@ -45,12 +61,44 @@ func (a *app) testnetStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return testnet.Status(command.Context(), dir, a.out)
+			s, err := testnet.Status(command.Context(), dir)
+			if err != nil {
+				return err
+			}
+			return a.show(testnetView(a, s))
 		}}
 }
 
+func testnetView(a *app, s testnet.State) view {
+	v := view{data: s, table: func(w io.Writer, wide bool) {
+		t := table{head: []string{"NODE", "NAME", "STATE", "PID", "PEERS", "JOBS", "SOCKET"}}
+		if wide {
+			t.head = append(t.head, "API", "PEER")
+		}
+		for _, n := range s.Nodes {
+			pid, peers, open := "-", "-", "-"
+			if n.PID != 0 {
+				pid, peers = fmt.Sprint(n.PID), "no answer"
+			}
+			if n.Peers != nil && n.Open != nil {
+				peers, open = fmt.Sprint(*n.Peers), fmt.Sprintf("%d open", *n.Open)
+			}
+			row := []string{fmt.Sprintf("n%d", n.Number), n.Name, n.State, pid, peers, open, n.Socket}
+			if wide {
+				row = append(row, n.API, n.Peer)
+			}
+			t.rows = append(t.rows, row)
+		}
+		t.write(w, a.style(w))
+	}}
+	for _, n := range s.Nodes {
+		v.names = append(v.names, fmt.Sprintf("n%d", n.Number))
+	}
+	return v
+}
+
 func (a *app) testnetKill() *cobra.Command {
-	return &cobra.Command{Use: "kill NODE", Short: "Kill a node with signal 9", Args: exactArgs("a node: n3"),
+	return &cobra.Command{Use: "kill NODE", Short: "Kill a node with signal 9", Args: exactArgs("a node: n3"), ValidArgsFunction: a.completeTestnet,
 		RunE: func(_ *cobra.Command, args []string) error {
 			number, err := strconv.Atoi(strings.TrimPrefix(args[0], "n"))
 			if err != nil {
