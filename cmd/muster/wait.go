@@ -30,11 +30,11 @@ func (a *app) waitCommand() *cobra.Command {
 			ctx, cancel = context.WithTimeout(ctx, timeout)
 			defer cancel()
 		}
-		code := exitOK
+		code, whole := exitOK, context.WithoutCancel(ctx)
 		for _, id := range args {
 			job, err := c.Wait(ctx, id)
-			if errors.Is(err, context.DeadlineExceeded) {
-				return waitedProblem(id, timeout, job)
+			if err != nil && ctx.Err() != nil {
+				return a.gaveUp(whole, c, id, timeout, ctx.Err())
 			}
 			if err != nil {
 				return err
@@ -55,6 +55,22 @@ func (a *app) waitCommand() *cobra.Command {
 		return nil
 	})
 	return c
+}
+
+// gaveUp tells what the job is about when the time is up or somebody has pressed
+// Ctrl-C: one that is stalled may not end by itself.
+func (a *app) gaveUp(ctx context.Context, c *client.Client, id string, timeout time.Duration, why error) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	job, err := c.Job(ctx, id)
+	if errors.Is(why, context.DeadlineExceeded) {
+		return waitedProblem(id, timeout, job)
+	}
+	if err == nil && job.Stalled != nil {
+		a.say("stalled: %s", stalledWords(job.Job))
+		return exitError(exitNoAgreement)
+	}
+	return why
 }
 
 // waitedProblem says what the job was still about when the time was up.
