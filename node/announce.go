@@ -65,6 +65,7 @@ func (a *announced) roster(id consensus.JobID) []admission.Key {
 func (n *Node) jobEnded(id consensus.JobID, end member.End) {
 	roster := rosterOf(end.Height.Roster())
 	n.announced.add(id, roster)
+	n.agreed.note(roster, end.Closed.Seats)
 	if roster[end.Outcome.Commits.Votes[0].Seat] != n.home.identity.Signer.Key() {
 		return
 	}

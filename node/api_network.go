@@ -70,7 +70,7 @@ func (n *Node) Peers(context.Context) ([]api.Peer, error) {
 	}
 	out := make([]api.Peer, 0, len(peers))
 	for key, p := range peers {
-		p.Barred = n.misconduct.bars(key)
+		p.Barred, p.Agreed = n.misconduct.bars(key), n.agreed.share(key)
 		out = append(out, *p)
 	}
 	slices.SortFunc(out, func(a, b api.Peer) int { return compareStrings(a.Name, b.Name, a.Peer, b.Peer) })

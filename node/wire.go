@@ -61,6 +61,7 @@ type Node struct {
 	adverts    *adverts
 	rolls      rolls
 	announced  *announced
+	agreed     *agreed
 	announcer  announcer
 	gossip     *gossip.Gossip
 	discovery  *discovery.Discovery
@@ -104,7 +105,7 @@ func open(cfg Config, change func(*Node)) (*Node, error) {
 		return nil, &jobs.Problem{Code: jobs.CodeDenied, What: "this node may not lie", Why: "its network is no testnet"}
 	}
 	n := &Node{cfg: cfg, home: h, name: h.identity.Signer.Key().Name(), ready: make(chan struct{}), stop: make(chan struct{}),
-		tasks: make(chan func(context.Context) error, 1024), classes: map[cid.Cid]consensus.Class{}, builtins: map[string]cid.Cid{}, announced: newAnnounced(),
+		tasks: make(chan func(context.Context) error, 1024), classes: map[cid.Cid]consensus.Class{}, builtins: map[string]cid.Cid{}, announced: newAnnounced(), agreed: newAgreed(),
 		records: make(chan dhtRecord, maxRecords)}
 	n.started = n.clock()
 	changed := func() error { change(n); return nil }

@@ -31,12 +31,33 @@ func TestALyingExecutorIsOutvotedAndNamed(t *testing.T) {
 			continue
 		}
 		checkOutvoted(t, job, seat)
+		n.agrees(2, liar.Peer)
 		if code, out, _ := muster(t, "", "--socket", n.Nodes[1].Socket, "status", job.ID); code != 0 || !strings.Contains(out, "DISAGREES") {
 			t.Fatalf("status: exit %d\n%s", code, out)
 		}
 		return
 	}
 	t.Fatalf("in %d jobs the liar was never an executor", lieTries)
+}
+
+// agrees checks that a node shows a liar's reports as what they are, and that the
+// others' were certified.
+func (n *network) agrees(number int, liar string) {
+	n.t.Helper()
+	n.await("the liar's report is counted", func() bool {
+		peers, err := n.client(number).Peers(n.ctx)
+		n.must(err)
+		counted := false
+		for _, p := range peers.Peers {
+			if p.Agreed == nil {
+				continue
+			}
+			if counted = counted || p.Peer == liar; (p.Peer == liar) != (*p.Agreed == 0) || p.Peer != liar && *p.Agreed != 1 {
+				n.t.Fatalf("of the reports of %s a share of %v was certified", p.Name, *p.Agreed)
+			}
+		}
+		return counted
+	})
 }
 
 // checkOutvoted checks that a backup was called in because the reports did not
