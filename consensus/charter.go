@@ -35,6 +35,20 @@ const (
 	MajorityEqual Assurance = "majority-equal"
 )
 
+// Effects says that a task acts on the world, and what becomes of a run that was
+// cut off (protocol, section 8). One member at a time runs such a task, in a run
+// that q members granted, and the assurance is single: nobody can check by
+// running it again.
+type Effects string
+
+// Once: a run is followed by another only when its executor has signed that it
+// is over; else the job is stalled. AtLeastOnce: it is also followed by another
+// when its executor is lost.
+const (
+	Once        Effects = "once"
+	AtLeastOnce Effects = "at-least-once"
+)
+
 // Needs are what a node must have: labels (sorted) and quantities (milli-CPU,
 // bytes, count).
 type Needs struct {
@@ -76,6 +90,7 @@ type Charter struct {
 	Task       dagcbor.Link           `cbor:"task"`
 	Class      Class                  `cbor:"class"`
 	Assurance  Assurance              `cbor:"assurance"`
+	Effects    Effects                `cbor:"effects,omitempty"` // none: a run does nothing but compute
 	Limits     Limits                 `cbor:"limits"`
 	Needs      Needs                  `cbor:"needs"`
 	RunNeeds   Needs                  `cbor:"run_needs"`
@@ -130,6 +145,10 @@ func (c *Charter) Validate() error {
 		return errors.New("charter: project or class too long")
 	case c.Assurance != Replicated && c.Assurance != Single && c.Assurance != MajorityEqual:
 		return fmt.Errorf("charter: assurance %q: %w", c.Assurance, ErrUnsupported)
+	case c.Effects != "" && c.Effects != Once && c.Effects != AtLeastOnce:
+		return fmt.Errorf("charter: effects %q: %w", c.Effects, ErrUnsupported)
+	case c.Effects != "" && c.Assurance != Single:
+		return errors.New("charter: what acts on the world runs on one member at a time: the assurance is single")
 	case t.N == 1 && c.Assurance != Single:
 		return errors.New("charter: with n = 1 the assurance is single")
 	case c.Assurance == MajorityEqual && t.Match == 1:

@@ -68,6 +68,8 @@ func TestChartersThatNoQuorumCanServeAreRefused(t *testing.T) {
 		"no roll":              func(c *consensus.Charter) { c.Roll = codec.Link{} },
 		"assurance":            func(c *consensus.Charter) { c.Assurance = "endorsed" },
 		"an assurance unknown": func(c *consensus.Charter) { c.Assurance = "sworn" },
+		"effects unknown":      func(c *consensus.Charter) { c.Assurance, c.Effects = consensus.Single, "twice" },
+		"it acts in many":      func(c *consensus.Charter) { c.Effects = consensus.AtLeastOnce },
 		"equal to nobody": func(c *consensus.Charter) {
 			c.Fault, c.F, c.Assurance = consensus.Crash, 1, consensus.MajorityEqual
 			c.Roster = c.Roster[:3]

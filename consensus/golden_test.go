@@ -53,6 +53,7 @@ var statementKinds = []consensus.Kind{
 	consensus.KindAccept, consensus.KindStarted, consensus.KindRefuse, consensus.KindVoid, consensus.KindVoided,
 	consensus.KindReportCommit, consensus.KindReport, consensus.KindPropose, consensus.KindPrepare,
 	consensus.KindCommit, consensus.KindRoundChange, consensus.KindSuspect, consensus.KindGone,
+	consensus.KindGrant, consensus.KindEnded,
 }
 
 func collect(t *testing.T) []vector {
@@ -146,6 +147,8 @@ func chartered(v *vectors, n *consensustest.Network) consensustest.Job {
 		c.Ext = map[string]codec.Raw{"later": {0x82, 0x01, 0x61, 0x61}, "b": {0xf6}}
 	})
 	v.value("signed charter with everything", full.Signed)
+	acting := n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Assurance, c.Effects = consensus.Single, consensus.Once })
+	v.encoded("charter of a task that acts once", acting.Signed.Bytes)
 	owner, err := consensus.OwnerStatement(n.ID, full.Charter)
 	check(v.t, err)
 	v.encoded("owner statement", owner)

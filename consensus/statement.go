@@ -17,7 +17,9 @@ type Kind uint64
 // slots: one for each (height, round, kind, sender, incarnation). They and
 // Suspect belong to a height; an Accept above height 0 is a reserve's, which
 // would take a seat at that height, and carries the decision before the height
-// that is still open. All others belong to the job, and carry height 0.
+// that is still open. A Grant belongs to a height, too; its round is the number of
+// the run that it grants, and that of Ended the last run that is over. All others
+// belong to the job, and carry height 0.
 const (
 	KindAccept       Kind = 1
 	KindStarted      Kind = 2
@@ -32,10 +34,12 @@ const (
 	KindRoundChange  Kind = 11
 	KindSuspect      Kind = 12
 	KindGone         Kind = 13
+	KindGrant        Kind = 14
+	KindEnded        Kind = 15
 )
 
 var kindNames = [...]string{"", "accept", "started", "refuse", "void", "voided", "reportcommit", "report",
-	"propose", "prepare", "commit", "roundchange", "suspect", "gone"}
+	"propose", "prepare", "commit", "roundchange", "suspect", "gone", "grant", "ended"}
 
 // String names the kind.
 func (k Kind) String() string {
@@ -60,6 +64,8 @@ func (k Kind) Slot() bool { return k >= KindPropose && k <= KindRoundChange }
 //	RoundChange                     HighestHash of the certificate, or zero
 //	Suspect                         Seat.Hash of who was not heard
 //	Gone                            Seat.Hash of the sender in an older incarnation
+//	Grant                           Seat.Hash of the executor
+//	Ended                           zero
 type Statement struct {
 	Kind        Kind
 	Network     admission.Network
@@ -78,7 +84,7 @@ const maxLeaf = 256
 // Leaf returns the bytes that go into a batch: canonical dag-cbor of the tag
 // "muster/<kind>/1" and the fields in order.
 func (s Statement) Leaf() ([]byte, error) {
-	if s.Kind < KindAccept || s.Kind > KindGone {
+	if s.Kind < KindAccept || s.Kind > KindEnded {
 		return nil, fmt.Errorf("statement: kind %d is not known", s.Kind)
 	}
 	// Nine things of fixed form, written by hand: this is done several times

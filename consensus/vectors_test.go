@@ -120,6 +120,10 @@ func (c *court) accepted() {
 		job := n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Assurance = assurance })
 		c.holds("assurance "+string(assurance)+" of four", n.Certify(job, n.Decide(job, result)))
 	}
+	for _, effects := range []consensus.Effects{consensus.Once, consensus.AtLeastOnce} {
+		job := n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Assurance, c.Effects = consensus.Single, effects })
+		c.holds("effects "+string(effects), n.Certify(job, n.Decide(job, result)))
+	}
 	late := n.Votes(job, consensus.KindCommit, 70_000, valueHash(c.t, n, result), 0, 2, 3)
 	c.holds("of a late round, other signers", n.Certify(job, decision(result, late)))
 	owned := n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Owner = n.User.Key() })
@@ -172,6 +176,8 @@ func (c *court) badCharters() {
 	c.charter(4, "a timeout after the deadline", func(c *consensus.Charter) { c.Timeout = c.Deadline - c.Issued + 1 })
 	c.charter(4, "a fifth attempt", func(c *consensus.Charter) { c.Attempt = 4 })
 	c.charter(4, "an unknown assurance", func(c *consensus.Charter) { c.Assurance = "certain" })
+	c.charter(4, "unknown effects", func(c *consensus.Charter) { c.Assurance, c.Effects = consensus.Single, "twice" })
+	c.charter(4, "what acts, replicated", func(c *consensus.Charter) { c.Effects = consensus.Once })
 	c.charterOf(consensus.Byzantine, 0, 4, "assurance replicated of one", func(c *consensus.Charter) { c.Assurance = consensus.Replicated })
 	c.charterOf(consensus.Crash, 1, 4, "assurance majority-equal where one report counts", func(c *consensus.Charter) { c.Assurance = consensus.MajorityEqual })
 	c.charter(4, "a beacon", func(c *consensus.Charter) { c.Beacon = []byte{1} })

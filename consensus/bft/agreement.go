@@ -129,11 +129,13 @@ func (m *Machine) prepare() {
 	}
 	if r.round == 0 {
 		if c, ok := m.first(); ok && (r.lock == nil || r.lock.set.Value == c.hash) {
+			m.closeTurns(c.value)
 			m.cast(consensus.KindPrepare, c.hash, nil)
 		}
 		return
 	}
 	if p := r.ballot(r.round).proposal; p != nil && m.mayPrepare(p) && m.holds(p.choice) {
+		m.closeTurns(p.value)
 		m.cast(consensus.KindPrepare, p.hash, nil)
 	}
 }

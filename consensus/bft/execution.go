@@ -32,6 +32,7 @@ type track struct {
 	called    int64
 	heard     int64
 	running   int64
+	run       uint64 // the number in its last beat
 	done      uint64 // tasks of an array
 	committed int64
 	why       string // a backup was called
@@ -53,7 +54,10 @@ func (m *Machine) execute() {
 		return
 	}
 	m.callExecutors()
-	if m.runs.run == 0 && m.isActive(m.seat) && m.canRun(m.seat) {
+	switch {
+	case m.hasEffects():
+		m.takeTurns()
+	case m.runs.run == 0 && m.isActive(m.seat) && m.canRun(m.seat):
 		m.beginRun()
 	}
 	m.showReport()
@@ -104,7 +108,9 @@ func (m *Machine) wantsBackup() (why string, wanted bool) {
 			continue
 		}
 		until, reason := m.dueUntil(seat)
-		if m.now < until {
+		if m.turns.ended[m.at.Members[seat]] > 0 {
+			why = "a run of an executor came to nothing"
+		} else if m.now < until {
 			due++
 		} else {
 			why = reason
@@ -192,7 +198,7 @@ func (m *Machine) beginRun() {
 	m.do(Execute{Run: m.runs.run})
 }
 
-func (m *Machine) isRunning() bool { return m.runs.run > 0 && m.runs.report == nil }
+func (m *Machine) isRunning() bool { return m.runs.run > 0 && m.runs.report == nil && !m.turns.cut }
 
 func (m *Machine) runState(in RunState) {
 	if !m.isRunning() || in.Run != m.runs.run {
@@ -215,6 +221,9 @@ func (m *Machine) ran(in Ran) {
 	m.record(RecordReport, r.report)
 	if m.blind() {
 		m.sayAll(consensus.KindReportCommit, r.commit)
+	}
+	if m.hasEffects() && !in.Value.Matched() {
+		m.endRuns(in.Run) // it came to nothing: another run may
 	}
 }
 
@@ -280,7 +289,7 @@ func (m *Machine) beat(party int, b consensus.Beat) {
 		return
 	}
 	t := &m.runs.tracks[party]
-	t.heard, t.done = m.now, b.Done
+	t.heard, t.run, t.done = m.now, b.Run, b.Done
 	if b.Running && t.running == 0 {
 		t.running = m.now
 	}
@@ -288,6 +297,12 @@ func (m *Machine) beat(party int, b consensus.Beat) {
 }
 
 func (m *Machine) runStatements(out []Outgoing) []Outgoing {
+	if m.turns.granted.Run > 0 {
+		out = append(out, m.grantStatement())
+	}
+	if m.turns.over > 0 {
+		out = append(out, m.endedStatement())
+	}
 	if m.runs.report != nil && m.blind() {
 		out = append(out, Outgoing{Kind: consensus.KindReportCommit, Value: m.runs.commit})
 	}
@@ -316,6 +331,7 @@ func (m *Machine) runAlarms() {
 	if m.isAlone() {
 		m.alarm(m.aloneUntil())
 	}
+	m.turnAlarms()
 	for _, f := range m.evidence.fetches {
 		if !m.holds(f.choice) {
 			m.alarm(f.since + stalled*m.cfg.Timing.Beat)

@@ -16,6 +16,7 @@ import (
 func (m *Machine) begin(at consensus.Height) {
 	m.at, m.seat = at, at.SeatOf(m.cfg.Self)
 	m.rounds = newRounds(m.t.N)
+	m.turns.closed, m.turns.heard = false, make([]heard, m.t.N)
 	m.valid, m.evidence.moves, m.evidence.news = nil, nil, true
 	before := m.watch
 	m.watch = newWatch(at)
@@ -50,6 +51,9 @@ func (m *Machine) handOver(d consensus.Decision) {
 	}
 	to := slices.DeleteFunc(m.parts(), func(party int) bool { return party == m.cfg.Self })
 	m.say(m.handedOver(to))
+	if m.turns.granted.Run > 0 && m.acts() {
+		m.say(m.grantStatement())
+	}
 }
 
 // handedOver shows the handovers so far: who sees them knows the height and its

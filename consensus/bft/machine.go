@@ -16,6 +16,7 @@ type Machine struct {
 
 	entry    entry    // accepts, start, void: start.go
 	runs     runs     // who executes, and what: execution.go
+	turns    turns    // who may act on the world: effects.go
 	evidence evidence // reports and what they prove: evidence.go
 	valid    []choice // the values this member may take now, best first
 
@@ -43,6 +44,7 @@ func New(cfg Config) *Machine {
 	m := &Machine{cfg: cfg, t: t, told: make([]int64, n), knows: make([]bool, n), accused: make([]bool, n)}
 	m.entry = newEntry(n)
 	m.runs = runs{tracks: make([]track, n)}
+	m.turns = turns{ended: make([]uint64, n)}
 	m.evidence = evidence{reports: make([][]shown, n), commits: make([]*consensus.Hash, n)}
 	m.begin(consensus.FirstHeight(cfg.Network, cfg.Job, cfg.Charter))
 	return m
@@ -161,6 +163,8 @@ func (m *Machine) message(msg Message) {
 		m.entry.gaveUp[msg.From] = true
 	case consensus.KindReportCommit:
 		m.reportCommit(msg.From, msg.Value)
+	case consensus.KindEnded:
+		m.hearEnded(msg.From, uint64(msg.Round))
 	case consensus.KindReport:
 		m.report(consensus.SignedReport{Seat: uint64(msg.From), Report: *msg.Payload.Report, Proof: msg.Proof})
 	default:
@@ -178,6 +182,8 @@ func (m *Machine) atHeight(msg Message) {
 	case msg.Height > m.at.Number || seat < 0:
 	case msg.Kind == consensus.KindSuspect:
 		m.suspect(msg.From, msg.Value)
+	case msg.Kind == consensus.KindGrant:
+		m.hearGrant(seat, msg)
 	case msg.Kind == consensus.KindPropose:
 		m.proposed(seat, msg)
 	case msg.Kind == consensus.KindPrepare, msg.Kind == consensus.KindCommit:

@@ -24,6 +24,11 @@ const (
 
 	RecordHandover RecordKind = 12 // consensus.Decision: what follows belongs to the next height
 	RecordSuspect  RecordKind = 13 // a party that this member suspects
+
+	RecordGrant  RecordKind = 14 // a run that this member granted, and to whom
+	RecordBegun  RecordKind = 15 // an own run that was granted and begins, with q grants
+	RecordEnded  RecordKind = 16 // the number up to which own runs are over
+	RecordClosed RecordKind = 17 // this member grants nothing more at this height
 )
 
 // mark is the body of a record whose kind says all.
@@ -87,6 +92,8 @@ func (m *Machine) replay(r Record) error {
 		return dagcbor.Unmarshal(r.Data, m.evidence.cancel)
 	case RecordDecided, RecordHandover, RecordSuspect:
 		return m.replayHeight(r)
+	case RecordGrant, RecordBegun, RecordEnded, RecordClosed:
+		return m.replayTurn(r)
 	}
 	return fmt.Errorf("kind %d: %w", r.Kind, consensus.ErrUnsupported)
 }
@@ -202,6 +209,7 @@ func (m *Machine) resume() {
 	if len(m.chain) > 0 {
 		m.do(Reached{Height: m.at})
 	}
+	m.resumeTurns()
 	m.ready.Say = m.statements(nil)
 	if m.entry.voided {
 		m.say(Outgoing{To: []int{}, Submitter: true, Kind: consensus.KindVoided})
@@ -211,7 +219,7 @@ func (m *Machine) resume() {
 	}
 	if m.acts() {
 		m.do(StartedJob{})
-		if m.isRunning() {
+		if m.isRunning() && !m.hasEffects() {
 			m.beginRun()
 		}
 	}

@@ -268,7 +268,7 @@ func (m *Machine) askReserves() {
 // members' seats, lowest first, to the willing reserves, in order.
 func (m *Machine) handover() (consensus.Value, bool) {
 	v := consensus.Value{Kind: consensus.Handover}
-	if !m.watch.offered {
+	if !m.watch.offered || !m.mayMove() {
 		return v, false
 	}
 	var willing []int
@@ -292,7 +292,7 @@ func (m *Machine) handover() (consensus.Value, bool) {
 // another's, is here: all members are lost, all reserves willing, and those
 // between them passed over.
 func (m *Machine) mayHandOver(v consensus.Value) bool {
-	if _, err := m.at.Next(v); err != nil || m.replaceable() == 0 {
+	if _, err := m.at.Next(v); err != nil || m.replaceable() == 0 || !m.mayMove() {
 		return false
 	}
 	taken := make([]int, len(v.Pairs))

@@ -37,8 +37,18 @@ type View struct {
 	Executed bool // this member's own report is durable
 	Seats    []SeatView
 	Waiting  []int            // seats whose next word would bring the job on
+	Stuck    *StuckRun        // of what acts once: it holds the job up
 	Valid    *consensus.Value // the value this member prefers
 	Decision *consensus.Decision
+}
+
+// StuckRun is a run of which nobody knows how far it came: its executor was cut
+// off in it, or is lost, and has not signed that it is over.
+type StuckRun struct {
+	Seat  int
+	Run   uint64
+	Since int64  // Unix milliseconds
+	Why   string // for people
 }
 
 // SeatView is what this member knows of one seat and of who holds it.
@@ -46,6 +56,7 @@ type SeatView struct {
 	Role      Role
 	Silent    bool   // suspected by this member
 	Activated bool   // called to execute
+	Granted   uint64 // the run that this member granted it last, unless it is over; 0: none
 	Why       string // a backup was called in
 	Accepted  bool
 	Refused   string // its reason, if it refused
@@ -70,6 +81,7 @@ func (m *Machine) View() View {
 		value := m.valid[0].value // the list is judged anew in its place
 		v.Valid = &value
 	}
+	v.Stuck = m.stuckRun()
 	for seat := range m.t.N {
 		v.Seats = append(v.Seats, m.viewSeat(seat))
 		if m.awaits(seat, v.Phase) {
@@ -102,6 +114,9 @@ func (m *Machine) viewSeat(seat int) SeatView {
 		Accepted: party >= m.t.N || e.accepts[party] != nil, Refused: e.refused[party], Voided: e.gaveUp[party],
 		Started: e.shown[party], Running: t.running != 0, Done: t.done, LastBeat: t.heard, Committed: m.evidence.commits[party] != nil,
 		Round: m.rounds.changes[seat].round}
+	if g := m.turns.granted; int(g.Party) == party && !m.isOver(g) {
+		s.Granted = uint64(g.Run)
+	}
 	if reports := m.reportsOf(seat); len(reports) > 0 {
 		s.Report = &reports[0].Report.Value
 		s.Use = reports[0].Report.Use
@@ -146,6 +161,9 @@ func (m *Machine) awaits(seat int, phase Phase) bool {
 	case PhaseAccepting:
 		return m.entry.accepts[seat] == nil // at height 0, where seats are parties
 	case PhaseRunning:
+		if m.hasEffects() && !m.isOver(m.turns.granted) {
+			return m.at.Members[seat] == int(m.turns.granted.Party)
+		}
 		bound := m.evidence.commits[m.at.Members[seat]] != nil && m.runs.showFrom == 0 // it waits for others
 		return m.isActive(seat) && len(m.reportsOf(seat)) == 0 && !bound
 	case PhaseFetching:

@@ -27,7 +27,7 @@ func readCharter(net network, data []byte) charter {
 	require(len(data) <= 8<<10, "a charter has at most 8 KiB")
 	m := dict(net.unseal("muster/charter/1", data),
 		"v", "issued", "accept_by", "start_by", "deadline", "end", "request", "attempt", "owner", "project", "submitter",
-		"spec", "task", "class", "assurance", "limits", "needs", "run_needs", "runners", "timeout", "policy", "fault", "f",
+		"spec", "task", "class", "assurance", "effects?", "limits", "needs", "run_needs", "runners", "timeout", "policy", "fault", "f",
 		"replace", "roll", "period", "nonce", "beacon", "roster", "reserves", "cause?", "supersedes?", "sealed?", "crit", "ext")
 	c := charter{
 		job: [32]byte(sum(data)), bytes: data,
@@ -71,6 +71,10 @@ func readCharter(net network, data []byte) charter {
 		require(c.match > 1, "where one report counts there is nothing to be equal to")
 	default:
 		require(false, "the assurance is known")
+	}
+	if v, ok := m["effects"]; ok {
+		require(text(v) == "once" || text(v) == "at-least-once", "the effects are known")
+		require(text(m["assurance"]) == "single", "what acts runs on one member at a time")
 	}
 	require(c.match <= number(m["runners"]) && number(m["runners"]) <= c.n, "runners between those who must match, and n")
 	c.replace = number(m["replace"])

@@ -62,6 +62,10 @@ func charterMutators() []mutator {
 		on("assurance", func(d *draft, c *consensus.Charter) {
 			c.Assurance = pick(d.r, []consensus.Assurance{consensus.Single, consensus.Replicated, consensus.MajorityEqual, "endorsed", ""})
 		}),
+		on("effects", func(d *draft, c *consensus.Charter) {
+			c.Effects = pick(d.r, []consensus.Effects{consensus.Once, consensus.AtLeastOnce, "twice", ""})
+			c.Assurance = pick(d.r, []consensus.Assurance{consensus.Single, c.Assurance})
+		}),
 		on("limits", func(d *draft, c *consensus.Charter) {
 			*pick(d.r, []*uint64{&c.Limits.Input, &c.Limits.Output, &c.Limits.Stream}) = pick(d.r, edges)
 		}),

@@ -137,7 +137,11 @@ func (c *checker) check(info *charterInfo, s stashed) (bft.Input, error) {
 func checkStanding(info *charterInfo, party int, it item) error {
 	reserve := party >= len(info.charter.Roster)
 	switch {
-	case it.Kind.Slot() || it.Kind == consensus.KindSuspect:
+	case (it.Kind == consensus.KindGrant || it.Kind == consensus.KindEnded) && (info.charter.Effects == "" || it.Round == 0):
+		return errForeign // nothing is granted where nothing acts, and runs are numbered from 1
+	case it.Kind == consensus.KindEnded && it.Value != consensus.Hash{}:
+		return errForeign
+	case it.Kind.Slot() || it.Kind == consensus.KindSuspect || it.Kind == consensus.KindGrant:
 		at := info.heights[it.Height]
 		if at.SeatOf(party) < 0 || it.previous() != at.Previous {
 			return errForeign

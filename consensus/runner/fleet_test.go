@@ -38,12 +38,13 @@ type memberCore struct {
 	value    consensus.Value
 	started  bool
 	executed bool
+	runs     []uint64 // that began
 }
 
-func newFleet(t testing.TB, seed uint64) *fleet {
+func newFleet(t testing.TB, seed uint64, changes ...func(*consensus.Charter)) *fleet {
 	t.Helper()
 	n := consensustest.New(4)
-	f := &fleet{t: t, network: n, job: n.Job(consensus.Byzantine, 1), rng: rand.New(rand.NewPCG(seed, 1)), now: consensustest.Now}
+	f := &fleet{t: t, network: n, job: n.Job(consensus.Byzantine, 1, changes...), rng: rand.New(rand.NewPCG(seed, 1)), now: consensustest.Now}
 	for seat := range f.job.Roster {
 		m := &memberCore{seat: seat, value: consensustest.Result("hello")}
 		m.core = NewCore(f.job.Roster[seat].Peer, resend)
@@ -115,6 +116,7 @@ var needs = map[consensus.Kind]bft.RecordKind{
 	consensus.KindAccept: bft.RecordAccept, consensus.KindStarted: bft.RecordStarted, consensus.KindReport: bft.RecordReport,
 	consensus.KindReportCommit: bft.RecordReport, consensus.KindPropose: bft.RecordSlot, consensus.KindPrepare: bft.RecordSlot,
 	consensus.KindCommit: bft.RecordSlot, consensus.KindRoundChange: bft.RecordSlot,
+	consensus.KindGrant: bft.RecordGrant, consensus.KindEnded: bft.RecordEnded,
 }
 
 func (m *memberCore) wrote(kind bft.RecordKind, holds []byte) bool {
@@ -172,7 +174,10 @@ func (f *fleet) do(m *memberCore, d Do) {
 	record := bft.RecordKind(0)
 	switch e := d.Effect.(type) {
 	case bft.Execute:
-		record, m.executed = bft.RecordRun, true
+		record, m.executed, m.runs = bft.RecordRun, true, append(m.runs, e.Run)
+		if f.job.Effects != "" {
+			record = bft.RecordBegun
+		}
 		m.queue = append(m.queue, func() { m.core.Input(f.now, f.job.ID, bft.Ran{Run: e.Run, Value: m.value}) })
 	case bft.Fetch:
 		m.queue = append(m.queue, func() { m.core.Input(f.now, f.job.ID, bft.Held{Value: e.Hash}) })
@@ -194,39 +199,49 @@ func (f *fleet) do(m *memberCore, d Do) {
 func (f *fleet) run() {
 	f.t.Helper()
 	for range 100_000 {
-		busy := f.members[:0:0]
-		for _, m := range f.members {
-			if m.core.Pending() || len(m.queue) > 0 {
-				busy = append(busy, m)
-			}
+		if !f.step() {
+			return
 		}
-		if len(busy) == 0 {
-			next := int64(0)
-			for _, m := range f.members {
-				if wake := m.core.Wake(); wake != 0 && (next == 0 || wake < next) {
-					next = wake
-				}
-			}
-			if next == 0 {
-				return
-			}
-			f.now = max(f.now, next)
-			for _, m := range f.members {
-				m.core.Tick(f.now)
-			}
-			continue
-		}
-		m := busy[f.rng.IntN(len(busy))]
-		if len(m.queue) > 0 && (!m.core.Pending() || f.rng.IntN(3) > 0) {
-			first := m.queue[0]
-			m.queue = m.queue[1:]
-			first()
-		} else {
-			f.flush(m)
-		}
-		f.now += int64(f.rng.IntN(2))
 	}
 	f.t.Fatal("it does not end")
+}
+
+// step lets one thing happen, and reports whether there was any.
+func (f *fleet) step() bool {
+	busy := f.members[:0:0]
+	for _, m := range f.members {
+		if m.core.Pending() || len(m.queue) > 0 {
+			busy = append(busy, m)
+		}
+	}
+	if len(busy) == 0 {
+		return f.wait()
+	}
+	m := busy[f.rng.IntN(len(busy))]
+	if len(m.queue) > 0 && (!m.core.Pending() || f.rng.IntN(3) > 0) {
+		first := m.queue[0]
+		m.queue = m.queue[1:]
+		first()
+	} else {
+		f.flush(m)
+	}
+	f.now += int64(f.rng.IntN(2))
+	return true
+}
+
+// wait goes to the time at which something is next to be done, if there is one.
+func (f *fleet) wait() bool {
+	next := int64(0)
+	for _, m := range f.members {
+		if wake := m.core.Wake(); wake != 0 && (next == 0 || wake < next) {
+			next = wake
+		}
+	}
+	f.now = max(f.now, next)
+	for _, m := range f.members {
+		m.core.Tick(f.now)
+	}
+	return next != 0
 }
 
 func (f *fleet) checkAllDecided() {

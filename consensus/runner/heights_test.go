@@ -50,6 +50,44 @@ func (l *ladder) name(party int) consensus.Hash {
 	return name
 }
 
+// numbered gives a statement its round.
+func numbered(s stashed, round uint32) stashed {
+	s.item.Round = round
+	return s
+}
+
+func TestGrantsAreMembersAndOfJobsThatAct(t *testing.T) {
+	l := newLadder(t)
+	grant, ended := consensus.KindGrant, consensus.KindEnded
+	for _, tc := range []struct {
+		what string
+		said stashed
+		want bool
+	}{
+		{"a member's grant", numbered(l.said(0, grant, l.next, l.name(2), nil), 1), true},
+		{"a grant by who was removed", numbered(l.said(1, grant, l.next, l.name(2), nil), 1), false},
+		{"a grant at the height before", numbered(l.said(1, grant, l.first, l.name(2), nil), 1), true},
+		{"a grant of run 0", l.said(0, grant, l.next, l.name(2), nil), false},
+		{"a grant bound to another decision", func() stashed {
+			s := numbered(l.said(0, grant, l.next, l.name(2), nil), 1)
+			s.item.Previous = &consensus.Hash{}
+			return s
+		}(), false},
+		{"that runs are over", numbered(l.said(0, ended, l.first, consensus.Hash{}, nil), 1), true},
+		{"the same of who was removed", numbered(l.said(1, ended, l.first, consensus.Hash{}, nil), 1), true},
+		{"that run 0 is over", l.said(0, ended, l.first, consensus.Hash{}, nil), false},
+		{"that runs are over, at a height", numbered(l.said(0, ended, l.next, consensus.Hash{}, nil), 1), false},
+		{"that something is over", numbered(l.said(0, ended, l.first, l.name(2), nil), 1), false},
+	} {
+		for _, effects := range []consensus.Effects{"", consensus.Once, consensus.AtLeastOnce} {
+			l.info.charter.Effects = effects
+			if _, err := l.r.checker.check(l.info, tc.said); (err == nil) != (tc.want && effects != "") {
+				t.Errorf("%s, effects %q: %v", tc.what, effects, err)
+			}
+		}
+	}
+}
+
 func TestAHeightIsHeardFromItsMembersOnly(t *testing.T) {
 	l := newLadder(t)
 	prepare, suspect, accept := consensus.KindPrepare, consensus.KindSuspect, consensus.KindAccept

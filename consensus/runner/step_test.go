@@ -274,6 +274,49 @@ func TestRecordsOfTheOpenerAreDurableWithTheFirstOfTheMachine(t *testing.T) {
 	}
 }
 
+// A job that acts, on a network that loses, at members that crash: of a run that
+// began there are the grants on disk (see do), no two have one number, and under
+// once there is no second one after a crash.
+func TestARunThatActsBeginsWithItsGrantsOnDiskAndOnceOnce(t *testing.T) {
+	again, stuck := 0, 0
+	for seed := range uint64(40) {
+		effects := []consensus.Effects{consensus.Once, consensus.AtLeastOnce}[seed%2]
+		f := newFleet(t, seed, func(c *consensus.Charter) { c.Assurance, c.Effects = consensus.Single, effects })
+		f.loss = int(seed % 30)
+		f.begin()
+		crashed := map[int]bool{}
+		for f.step() {
+			seat := f.rng.IntN(4)
+			if m := f.members[seat]; f.rng.IntN(60) == 0 && !crashed[seat] || len(m.runs) == 1 && !crashed[seat] && f.rng.IntN(2) == 0 {
+				crashed[seat] = true
+				f.crash(seat)
+			}
+		}
+		var runs []uint64
+		for _, m := range f.members {
+			runs = append(runs, m.runs...)
+			if len(m.decided) == 0 {
+				t.Fatalf("seed %d: seat %d has not decided", seed, m.seat)
+			} else if v := m.decided[0].Value; v.Kind != consensus.Result && (effects == consensus.AtLeastOnce || v.Class != consensus.FailedDeadline) {
+				t.Errorf("seed %d: seat %d decided %s", seed, m.seat, v)
+			}
+		}
+		if f.members[0].decided[0].Value.Kind != consensus.Result {
+			stuck++
+		}
+		if len(runs) > 1 {
+			again++
+		}
+		slices.Sort(runs)
+		if effects == consensus.Once && len(runs) > 1 || len(slices.Compact(slices.Clone(runs))) != len(runs) {
+			t.Errorf("seed %d: effects %s: runs %v", seed, effects, runs)
+		}
+	}
+	if again == 0 || stuck == 0 {
+		t.Errorf("%d jobs ran again, and %d were stuck until their deadline: this tests little", again, stuck)
+	}
+}
+
 // decideAlone brings seat 0 to a decision that others made.
 func decideAlone(t *testing.T) (*fleet, *Core) {
 	t.Helper()

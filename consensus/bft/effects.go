@@ -1,0 +1,313 @@
+package bft
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// turns is who may act on the world now, of a job whose runs do (protocol, section
+// 8, and decision 017). One member at a time runs, in a run that q members have
+// granted it. Two quorums share a correct member, and a member that granted a run
+// grants no other until that one is over.
+//
+// Runs have one numbering in the whole job. The i-th of k seats that may execute
+// has the numbers i+1, i+1+k, ... for its own, so no two ever ask for the same. An
+// executor that was called asks by its beats; what is granted later has a higher
+// number. Of those who ask, the lowest number is served first.
+type turns struct {
+	granted grant    // this member's last, durable
+	closed  bool     // it prepared a handover of this height, and grants nothing more at it; durable
+	heard   []heard  // by seat: the last grant of each at this height
+	ended   []uint64 // by party: the last run of its that it signed to be over
+
+	begun uint64 // the last own run that was granted, durable
+	over  uint64 // no own run up to this goes on, or will begin; durable
+	cut   bool   // the last own run was cut off, and will never be over
+	since int64  // when the present number was first asked for
+}
+
+// grant is a run and whose it is: the body of a record.
+type grant struct {
+	_     struct{} `cbor:",toarray"`
+	Run   uint32
+	Party uint64
+}
+
+// heard is a grant that a member of this height gave.
+type heard struct {
+	run   uint32
+	party int
+	proof consensus.Proof
+}
+
+// begun is the body of a record: an own run, and the q grants for it.
+type begun struct {
+	_      struct{} `cbor:",toarray"`
+	Run    uint32
+	Height uint64
+	Grants []consensus.Vote
+}
+
+// ahead is how many numbers of its own an executor may be ahead of what a correct
+// member has granted: a liar's grants lead nobody further.
+const ahead = 2
+
+func (m *Machine) hasEffects() bool { return m.cfg.Charter.Effects != "" }
+func (m *Machine) once() bool       { return m.cfg.Charter.Effects == consensus.Once }
+
+// takeTurns grants a run to who asks for one, and asks for or begins the own.
+func (m *Machine) takeTurns() {
+	m.grantRun()
+	m.seekRun()
+}
+
+// grantRun grants the lowest run that is asked for, when the last one is over.
+func (m *Machine) grantRun() {
+	t := &m.turns
+	if m.entry.voided || t.closed || m.now > m.cfg.Charter.Deadline || !m.isOver(t.granted) {
+		return
+	}
+	next := grant{}
+	for _, seat := range m.cfg.Runners[:m.runs.active] {
+		if run := m.track(seat).run; m.mayGrant(seat, run) && (next.Run == 0 || run < uint64(next.Run)) {
+			next = grant{Run: uint32(run), Party: uint64(m.at.Members[seat])}
+		}
+	}
+	if next.Run == 0 {
+		return
+	}
+	t.granted = next
+	m.record(RecordGrant, next)
+	tr := &m.runs.tracks[next.Party]
+	tr.called, tr.running = m.now, 0 // it is given its time
+	m.say(m.grantStatement())
+}
+
+// mayGrant reports whether a seat asks for a run that this member could grant:
+// one of its own numbers, above all that were granted here, and not far above
+// what a correct member has granted.
+func (m *Machine) mayGrant(seat int, run uint64) bool {
+	t, tr, party := &m.turns, m.track(seat), m.at.Members[seat]
+	last := uint64(t.granted.Run)
+	most := max(m.base(), last) + ahead*uint64(len(m.cfg.Runners))
+	return run > max(last, t.ended[party]) && run <= min(most, lastRound) && m.owns(seat, run) && m.canRun(seat) &&
+		len(m.reportsOf(seat)) == 0 && m.now < tr.heard+patience*m.cfg.Timing.Beat
+}
+
+// isOver reports whether a run of the last grant can be followed by another: its
+// executor signed that it is over; or the policy is at-least-once, and the
+// executor is lost. Who lost its seat has no run: under once no handover is
+// decided while a run is open that q members granted (see mayMove).
+func (m *Machine) isOver(g grant) bool {
+	seat := m.at.SeatOf(int(g.Party))
+	if g.Run == 0 || seat < 0 || m.turns.ended[g.Party] >= uint64(g.Run) {
+		return true
+	}
+	if m.once() {
+		return false
+	}
+	if reports := m.reportsOf(seat); len(reports) > 0 {
+		f := m.fetching(reports[0].hash)
+		return f != nil && !m.holds(f.choice) && m.isStalled(f)
+	}
+	until, _ := m.dueUntil(seat)
+	return m.now >= until
+}
+
+// mayMove reports whether members may be replaced as far as grants go. Under once
+// who granted a run that is not over prepares no handover, and who prepared one
+// grants nothing more at its height: so a run that q members granted is over
+// before its height is.
+func (m *Machine) mayMove() bool { return !m.once() || m.isOver(m.turns.granted) }
+
+// closeTurns is told what this member prepares.
+func (m *Machine) closeTurns(v consensus.Value) {
+	if v.Kind == consensus.Handover && m.once() && !m.turns.closed {
+		m.turns.closed = true
+		m.record(RecordClosed, mark{})
+	}
+}
+
+// base is the highest run that a correct member is known to have granted.
+func (m *Machine) base() uint64 {
+	runs := make([]uint32, 0, m.t.N)
+	for _, h := range m.turns.heard {
+		runs = append(runs, h.run)
+	}
+	slices.Sort(runs)
+	return uint64(runs[m.t.N-m.t.Skip])
+}
+
+func (m *Machine) owns(seat int, run uint64) bool {
+	k := uint64(len(m.cfg.Runners))
+	return run > 0 && m.cfg.Runners[(run-1)%k] == seat
+}
+
+// ownAfter returns the first number above run that is this member's own.
+func (m *Machine) ownAfter(run uint64) uint64 {
+	for run++; !m.owns(m.seat, run); run++ {
+	}
+	return run
+}
+
+// grantStatement says, at this height, what this member granted last: it is said
+// again at the next, whose members have not heard it.
+func (m *Machine) grantStatement() Outgoing {
+	g := m.turns.granted
+	return m.bound(Outgoing{Kind: consensus.KindGrant, Round: g.Run, Value: m.nameOf(int(g.Party))})
+}
+
+func (m *Machine) endedStatement() Outgoing {
+	return Outgoing{Kind: consensus.KindEnded, Round: uint32(m.turns.over)}
+}
+
+// endRuns gives up, durably, all own runs up to one.
+func (m *Machine) endRuns(run uint64) {
+	if run > m.turns.over {
+		m.turns.over = run
+		m.record(RecordEnded, uint32(run))
+		m.say(m.endedStatement())
+	}
+}
+
+// hearGrant takes a member's grant.
+func (m *Machine) hearGrant(seat int, msg Message) {
+	m.nameOf(0)
+	party := slices.Index(m.watch.names, msg.Value)
+	if h := &m.turns.heard[seat]; party >= 0 && msg.Round > h.run {
+		*h = heard{msg.Round, party, msg.Proof}
+	}
+}
+
+// hearEnded takes an executor's word that its runs up to one are over.
+func (m *Machine) hearEnded(party int, run uint64) {
+	m.turns.ended[party] = max(m.turns.ended[party], run)
+	m.evidence.news = true // a handover may be valid now
+}
+
+// seekRun asks for a run, or begins the one that was granted.
+func (m *Machine) seekRun() {
+	t, r := &m.turns, &m.runs
+	if r.report != nil || t.begun > t.over || !m.isActive(m.seat) || !m.canRun(m.seat) {
+		return
+	}
+	if base := m.base(); r.run < base || r.run <= t.over {
+		m.ask(m.ownAfter(max(base, t.over)))
+	} else if m.isCrowdedOut() {
+		m.ask(m.ownAfter(r.run))
+	}
+	for _, h := range t.heard { // who granted what will not begin waits for a word
+		if h.party == m.cfg.Self && uint64(h.run) < r.run {
+			m.endRuns(r.run - 1)
+		}
+	}
+	var grants []consensus.Vote
+	for seat, h := range t.heard {
+		if h.party == m.cfg.Self && uint64(h.run) == r.run && len(grants) < m.t.Quorum {
+			grants = append(grants, consensus.Vote{Seat: uint64(seat), Proof: h.proof})
+		}
+	}
+	if len(grants) == m.t.Quorum {
+		t.begun = r.run
+		m.record(RecordBegun, begun{Run: uint32(r.run), Height: m.at.Number, Grants: grants})
+		m.do(Execute{Run: r.run})
+	}
+}
+
+func (m *Machine) ask(run uint64) {
+	if run <= lastRound {
+		m.runs.run, m.runs.done, m.runs.beatAt, m.turns.since = run, 0, m.now, m.now
+	}
+}
+
+// isCrowdedOut reports whether the present number has been asked for in vain, and
+// somebody granted another that is not lower. Executors wait the longer for it the
+// later they are called, so that not all give way at once.
+func (m *Machine) isCrowdedOut() bool {
+	r, at := &m.runs, slices.Index(m.cfg.Runners, m.seat)
+	k := uint64(len(m.cfg.Runners))
+	return m.now >= m.askUntil(at) && r.run+k <= m.base()+ahead*k && slices.ContainsFunc(m.turns.heard, func(h heard) bool {
+		return uint64(h.run) > r.run || uint64(h.run) == r.run && h.party != m.cfg.Self
+	})
+}
+
+func (m *Machine) askUntil(at int) int64 {
+	return m.turns.since + int64(at+1)*patience*m.cfg.Timing.Beat
+}
+
+// resumeTurns goes on after a restart. A run that was cut off has an end that
+// nobody knows: under once it is never said to be over.
+func (m *Machine) resumeTurns() {
+	t := &m.turns
+	if m.runs.report != nil || t.begun <= t.over {
+		return
+	}
+	if m.once() {
+		t.cut, m.runs.run = true, t.begun
+		return
+	}
+	m.endRuns(t.begun)
+}
+
+// stuckRun returns the last grant where, under once, it holds the job up: its
+// executor is lost, or was cut off, and has not said that its run is over.
+func (m *Machine) stuckRun() *StuckRun {
+	g := m.turns.granted
+	if m.decision != nil || !m.once() || m.isOver(g) || m.hasOutcome() {
+		return nil
+	}
+	s := &StuckRun{Seat: m.at.SeatOf(int(g.Party)), Run: uint64(g.Run), Since: m.runs.tracks[g.Party].heard, Why: "its executor was cut off in it"}
+	if m.turns.cut && int(g.Party) == m.cfg.Self {
+		return s
+	}
+	until, why := m.dueUntil(s.Seat)
+	if m.now < until {
+		return nil
+	}
+	s.Since, s.Why = until, why
+	return s
+}
+
+func (m *Machine) turnAlarms() {
+	if !m.hasEffects() {
+		return
+	}
+	if g := m.turns.granted; !m.isOver(g) {
+		until, _ := m.dueUntil(m.at.SeatOf(int(g.Party)))
+		m.alarm(until)
+	}
+	if at := slices.Index(m.cfg.Runners, m.seat); at >= 0 && m.turns.begun <= m.turns.over && m.isRunning() {
+		m.alarm(m.askUntil(at))
+	}
+}
+
+// replayTurn reads back what this member granted and ran.
+func (m *Machine) replayTurn(r Record) error {
+	t := &m.turns
+	switch r.Kind {
+	case RecordGrant:
+		before := t.granted.Run
+		if err := dagcbor.Unmarshal(r.Data, &t.granted); err != nil {
+			return err
+		}
+		if t.granted.Run <= before || t.granted.Party >= uint64(m.cfg.Charter.Parties()) {
+			return fmt.Errorf("run %d of party %d granted after run %d: %w", t.granted.Run, t.granted.Party, before, errJournal)
+		}
+		return nil
+	case RecordClosed:
+		t.closed = true
+		return dagcbor.Unmarshal(r.Data, &mark{})
+	case RecordBegun:
+		var b begun
+		err := dagcbor.Unmarshal(r.Data, &b)
+		t.begun, m.runs.run = uint64(b.Run), uint64(b.Run)
+		return err
+	}
+	var run uint32
+	err := dagcbor.Unmarshal(r.Data, &run)
+	t.over = uint64(run)
+	return err
+}

@@ -1,0 +1,446 @@
+package bft
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/store/dagcbor"
+)
+
+// world is a quorum whose task acts: it sees which runs begin, and holds each
+// against the rules.
+type world struct {
+	*quorum
+	t    *testing.T
+	runs []began
+	seen []int // by party: of its effects
+}
+
+// began is a run that began somewhere.
+type began struct {
+	party int
+	run   uint64
+}
+
+func newWorld(t *testing.T, effects consensus.Effects, fault consensus.Fault, f uint64, reserves int) *world {
+	q := newReplaceable(fault, f, reserves)
+	charter := *q.charter
+	charter.Effects, charter.Assurance = effects, consensus.Single
+	q.begin(&charter)
+	return &world{quorum: q, t: t, seen: make([]int, charter.Parties())}
+}
+
+// begin accepts everywhere.
+func (w *world) start() {
+	for seat := range w.charter.Roster {
+		w.input(seat, AcceptJob{})
+	}
+	w.settle()
+	w.look()
+}
+
+func (w *world) passOn(ms int64) {
+	for end := w.now + ms; w.now < end; {
+		w.pass(500)
+		w.look()
+		w.resend()
+		w.settle()
+		w.look()
+	}
+}
+
+// look notes the runs that began since the last time: each with q grants of one
+// height on disk, of a higher number than all before, and under once when all of
+// those are over.
+func (w *world) look() {
+	w.t.Helper()
+	for party, effects := range w.effects {
+		for ; w.seen[party] < len(effects); w.seen[party]++ {
+			if e, ok := effects[w.seen[party]].(Execute); ok {
+				w.begins(party, e.Run)
+			}
+		}
+	}
+}
+
+func (w *world) begins(party int, run uint64) {
+	w.t.Helper()
+	if !slices.ContainsFunc(w.journals[party], func(r Record) bool {
+		b, ok := readBegun(w.t, r)
+		return ok && uint64(b.Run) == run && len(b.Grants) == w.charter.Thresholds().Quorum
+	}) {
+		w.t.Errorf("party %d begins run %d without q grants on disk", party, run)
+	}
+	for _, before := range w.runs {
+		if before.run == run {
+			w.t.Errorf("run %d begins twice: at party %d, then at %d", run, before.party, party)
+		}
+		if w.charter.Effects == consensus.Once && !w.isOver(before) {
+			w.t.Errorf("run %d begins at party %d, and run %d of %d is not over", run, party, before.run, before.party)
+		}
+	}
+	w.runs = append(w.runs, began{party, run})
+}
+
+func (w *world) isOver(b began) bool {
+	return slices.ContainsFunc(w.journals[b.party], func(r Record) bool {
+		var run uint32
+		return r.Kind == RecordEnded && decode(w.t, r, &run) && uint64(run) >= b.run
+	})
+}
+
+func TestOneMemberRunsWhatActsAndTheOthersGrantIt(t *testing.T) {
+	for _, effects := range []consensus.Effects{consensus.Once, consensus.AtLeastOnce} {
+		for _, fault := range []consensus.Fault{consensus.Byzantine, consensus.Crash} {
+			for f := range uint64(3) {
+				w := newWorld(t, effects, fault, f, 0)
+				w.start()
+				if len(w.runs) != 1 || w.runs[0] != (began{w.machines[0].cfg.Runners[0], 1}) {
+					t.Errorf("%s, %s, f = %d: runs %v", effects, fault, f, w.runs)
+				}
+				for seat, m := range w.machines {
+					if !m.Done() {
+						t.Errorf("%s, %s, f = %d: seat %d: %+v", effects, fault, f, seat, m.View())
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestNoRunBeginsWithoutQGrants(t *testing.T) {
+	w := newWorld(t, consensus.AtLeastOnce, consensus.Byzantine, 1, 0)
+	granted := 0
+	w.lost = func(from, to int, out Outgoing) bool {
+		if out.Kind == consensus.KindGrant && to == 0 && from != 0 {
+			granted++
+			return from != 1
+		}
+		return false
+	}
+	for seat := range w.machines {
+		w.input(seat, AcceptJob{})
+	}
+	w.settle()
+	w.look()
+	if granted == 0 || len(w.runs) != 0 {
+		t.Errorf("%d grants to seat 0, of which one arrived besides its own: runs %v", granted, w.runs)
+	}
+}
+
+func TestARunThatIsCutOffIsFollowedByAnotherAtLeastOnceAndNeverOnce(t *testing.T) {
+	for _, restarts := range []bool{false, true} {
+		for _, effects := range []consensus.Effects{consensus.Once, consensus.AtLeastOnce} {
+			w := newWorld(t, effects, consensus.Byzantine, 1, 0)
+			value := w.value
+			w.value = func(int) consensus.Value { return consensus.Value{} }
+			w.start()
+			w.value = value
+			w.machines[0] = nil
+			if restarts {
+				w.restart(t, 0)
+			}
+			w.passOn(60_000)
+			why := fmt.Sprintf("%s, restarts %v", effects, restarts)
+			if effects == consensus.AtLeastOnce {
+				if len(w.runs) != 2 || w.runs[1].run <= 1 || !w.machines[1].Done() {
+					t.Errorf("%s: runs %v, seat 1: %+v", why, w.runs, w.machines[1].View())
+				}
+				continue
+			}
+			if len(w.runs) != 1 || w.machines[1].Done() {
+				t.Errorf("%s: runs %v, seat 1: %+v", why, w.runs, w.machines[1].View())
+			}
+			if s := w.machines[1].View().Stuck; s == nil || s.Seat != 0 || s.Run != 1 || s.Why == "" {
+				t.Errorf("%s: it shows %+v", why, s)
+			}
+			w.now = w.charter.Deadline
+			w.passOn(10_000)
+			if m := w.machines[1]; !m.Done() || m.decision.Value.Class != consensus.FailedDeadline {
+				t.Errorf("%s: after its deadline: %+v", why, m.View())
+			}
+		}
+	}
+}
+
+func TestARunIsOverWhenItsExecutorSignsThatItIs(t *testing.T) {
+	w := newWorld(t, consensus.Once, consensus.Byzantine, 1, 0)
+	w.value = func(seat int) consensus.Value {
+		if seat == 0 {
+			return failed(consensus.FailedHost)
+		}
+		return result("truth")
+	}
+	w.start()
+	w.passOn(5_000)
+	if want := []began{{0, 1}, {1, 2}}; !slices.Equal(w.runs, want) || !w.machines[2].Done() {
+		t.Errorf("runs %v, want %v; %+v", w.runs, want, w.machines[2].View())
+	}
+}
+
+// What a run that came to an outcome did is done: under once its blocks are waited
+// for, and no other run begins.
+func TestUnderOnceAFinishedRunIsNotFollowedByAnother(t *testing.T) {
+	for effects, want := range map[consensus.Effects]int{consensus.Once: 1, consensus.AtLeastOnce: 2} {
+		w := newWorld(t, effects, consensus.Byzantine, 1, 0)
+		w.value = func(seat int) consensus.Value { return result([]string{"a", "b", "c", "d"}[seat]) }
+		w.withheld = mustHash(result("a"))
+		w.lost = func(from, _ int, out Outgoing) bool { return from == 0 && out.Kind.Slot() }
+		w.start()
+		w.passOn(60_000)
+		if len(w.runs) != want {
+			t.Errorf("%s: runs %v", effects, w.runs)
+		}
+	}
+}
+
+func TestAnExecutorThatIsLostBeforeItWasGrantedARunHoldsNothingUp(t *testing.T) {
+	w := newWorld(t, consensus.Once, consensus.Byzantine, 1, 0)
+	w.lost = func(from, to int, _ Outgoing) bool { return (from == 0) != (to == 0) }
+	w.start()
+	w.passOn(20_000)
+	if len(w.runs) != 1 || w.runs[0].party == 0 || !w.machines[1].Done() {
+		t.Errorf("runs %v; %+v", w.runs, w.machines[1].View())
+	}
+}
+
+// Two ask at once, and each is granted by half of the members: one gives way.
+func TestOfTwoThatAskAtOnceOneGivesWay(t *testing.T) {
+	w := newWorld(t, consensus.Once, consensus.Byzantine, 1, 0)
+	split := true
+	w.lost = func(from, to int, out Outgoing) bool {
+		return split && from != to && out.Note == consensus.NoteRunning && (from == 0) != (to < 1)
+	}
+	w.start() // nobody hears seat 0 ask
+	w.passOn(4_000)
+	split = false
+	w.machines[2].runs.tracks[0] = track{called: w.now, heard: w.now, run: 1}
+	w.passOn(60_000)
+	if len(w.runs) != 1 || !w.machines[3].Done() {
+		t.Errorf("runs %v; %+v", w.runs, w.machines[3].View())
+	}
+}
+
+func TestAMemberGrantsARunToOneOnly(t *testing.T) {
+	w := newWorld(t, consensus.Once, consensus.Byzantine, 1, 0)
+	w.lost = func(from, to int, _ Outgoing) bool { return from == 3 || to == 3 }
+	w.value = func(int) consensus.Value { return consensus.Value{} }
+	for seat := range w.machines {
+		w.input(seat, AcceptJob{})
+	}
+	w.settle()
+	ask := func(from int, run uint64) []Record {
+		m := w.machines[2]
+		return m.Step(m.now, Message{From: from, Note: consensus.NoteRunning, Payload: &consensus.Payload{Beat: &consensus.Beat{Run: run}}}).Records
+	}
+	w.machines[2].runs.active = 4
+	for _, restarted := range []bool{false, true} {
+		if restarted {
+			w.restart(t, 2)
+			w.machines[2].runs.active = 4
+		}
+		for _, asks := range []began{{1, 1}, {1, 2}, {0, 1}, {0, 5}, {3, 4}} {
+			if records := ask(asks.party, asks.run); slices.ContainsFunc(records, func(r Record) bool { return r.Kind == RecordGrant }) {
+				t.Errorf("restarted %v: run %d is granted to %d, and run 1 of 0 is not over", restarted, asks.run, asks.party)
+			}
+		}
+	}
+	m := w.machines[2]
+	m.Step(m.now, Message{From: 0, Kind: consensus.KindEnded, Round: 1})
+	if m.turns.granted.Run != 2 || m.turns.granted.Party != 1 {
+		t.Errorf("run 1 is over, and granted is %+v", m.turns.granted)
+	}
+}
+
+// Whom a liar asks for a run far away, and who hears of one, stays within reach of
+// what correct members granted.
+func TestNobodyLeadsTheNumbersOfRunsAway(t *testing.T) {
+	w := newWorld(t, consensus.AtLeastOnce, consensus.Byzantine, 1, 0)
+	w.lost = func(from, to int, _ Outgoing) bool { return from == 3 || to == 3 }
+	w.value = func(int) consensus.Value { return consensus.Value{} }
+	w.start()
+	m := w.machines[1]
+	m.runs.active = 4
+	m.Step(m.now, Message{From: 0, Kind: consensus.KindEnded, Round: 1})
+	for _, far := range []uint64{1 << 40, 4_000_000_000, 16, 3} { // 3 is not its own
+		m.Step(m.now, Message{From: 3, Note: consensus.NoteRunning, Payload: &consensus.Payload{Beat: &consensus.Beat{Run: far}}})
+		if uint64(m.turns.granted.Run) == far {
+			t.Errorf("run %d is granted", far)
+		}
+	}
+	m.Step(m.now, Message{From: 3, Kind: consensus.KindGrant, Round: 4_000_000_000, Value: m.nameOf(3)})
+	for range 100 {
+		m.Step(m.now+1_000, Tick{})
+	}
+	if m.runs.run > 20 {
+		t.Errorf("it asks for run %d", m.runs.run)
+	}
+}
+
+func TestUnderOnceNobodyIsReplacedWhileARunIsOpen(t *testing.T) {
+	for effects, moves := range map[consensus.Effects]bool{consensus.Once: false, consensus.AtLeastOnce: true} {
+		w := newWorld(t, effects, consensus.Byzantine, 1, 1)
+		w.value = func(int) consensus.Value { return consensus.Value{} }
+		w.start()
+		w.machines[0] = nil
+		w.value = func(int) consensus.Value { return result("truth") }
+		w.lost = func(_, _ int, out Outgoing) bool {
+			return out.Kind == consensus.KindReport && w.machines[1].at.Number == 0
+		}
+		w.passOn(8 * testPatience)
+		m := w.machines[1]
+		if moved := m.at.Number > 0; moved != moves {
+			t.Errorf("%s: height %d, runs %v", effects, m.at.Number, w.runs)
+		}
+		if moves && !m.Done() {
+			t.Errorf("%s: %+v", effects, m.View())
+		}
+	}
+}
+
+// Who prepared a handover grants no run at its height, also after a restart.
+func TestUnderOnceWhoPreparedAHandoverGrantsNothingAtItsHeight(t *testing.T) {
+	w := newWorld(t, consensus.Once, consensus.Byzantine, 1, 1)
+	w.lost = func(from, to int, out Outgoing) bool {
+		return from == 3 || to == 3 || out.Note == consensus.NoteRunning && from != to || out.Kind == consensus.KindCommit || out.Kind == consensus.KindRoundChange
+	}
+	w.start()
+	for range 40 { // seat 3 is lost, and nobody hears an executor ask
+		w.passOn(500)
+		for from := range 3 {
+			for to := range 3 {
+				if from != to {
+					w.input(to, Message{From: from, Note: consensus.NoteAlive})
+				}
+			}
+		}
+		w.settle()
+	}
+	for _, restarted := range []bool{false, true} {
+		if restarted {
+			w.restart(t, 2)
+		}
+		m := w.machines[2]
+		if !m.turns.closed || m.turns.granted.Run != 0 {
+			t.Fatalf("restarted %v: it prepared no handover: %+v", restarted, m.View())
+		}
+		m.runs.active = 4
+		m.Step(m.now, Message{From: 0, Note: consensus.NoteRunning, Payload: &consensus.Payload{Beat: &consensus.Beat{Run: 1}}})
+		if m.turns.granted.Run != 0 {
+			t.Errorf("restarted %v: it grants %+v", restarted, m.turns.granted)
+		}
+	}
+}
+
+var effectSeeds = flag.Int("bft.effects", 600, "number of seeds for the runs that act")
+
+// TestRunsThatActUnderLossAndRestarts plays long runs of jobs that act, in which
+// messages are lost and change places, members restart, one may die for good, and
+// runs come to nothing: whatever happens, look's rules hold. In the end
+// at-least-once ends; and once, too, or it says which run holds it up.
+func TestRunsThatActUnderLossAndRestarts(t *testing.T) {
+	seeds := max(*effectSeeds/slowness, 30)
+	ended, stuck, again, moved := 0, 0, 0, 0
+	for seed := range seeds {
+		effects := []consensus.Effects{consensus.Once, consensus.AtLeastOnce}[seed%2]
+		w := newWorld(t, effects, consensus.Byzantine, 1, 1)
+		switch seed / 2 % 3 {
+		case 1:
+			w = newWorld(t, effects, consensus.Crash, 1, 1)
+		case 2:
+			w = newWorld(t, effects, consensus.Byzantine, 2, 1)
+		}
+		w.play(uint64(seed))
+		for party, m := range w.machines {
+			switch {
+			case m == nil || m.seat < 0:
+			case m.Done():
+				ended++
+			case m.View().Stuck != nil && effects == consensus.Once:
+				stuck++
+			case effects == consensus.AtLeastOnce:
+				t.Errorf("party %d has not ended: %+v", party, m.View())
+			default:
+				t.Errorf("party %d neither ended nor knows why: %+v, granted %+v", party, m.View(), m.turns)
+			}
+			if m != nil && m.at.Number > 0 {
+				moved++
+			}
+		}
+		if len(w.runs) > 1 {
+			again++
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d: runs %v", seed, w.runs)
+		}
+	}
+	t.Logf("%d seeds: ended at %d members, stuck at %d; %d jobs ran more than once, %d members saw a handover", seeds, ended, stuck, again, moved)
+	if ended == 0 || stuck == 0 || again == 0 || moved == 0 {
+		t.Error("this tests little")
+	}
+}
+
+func (w *world) play(seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 11))
+	chance := func(percent int) bool { return rng.IntN(100) < percent }
+	calm, failing, running := false, 0, map[began]int64{}
+	loss, longest := rng.IntN(40), 1+rng.IntN(30_000)
+	w.lost = func(from, to int, _ Outgoing) bool { return from != to && !calm && chance(loss) }
+	w.value = func(int) consensus.Value { return consensus.Value{} }
+	n := len(w.charter.Roster)
+	dead, killAt := rng.IntN(n), 1_000
+	if chance(50) {
+		killAt = rng.IntN(60)
+	}
+	for seat := range n {
+		w.input(seat, AcceptJob{})
+	}
+	for step := range 700 {
+		calm = step > 150
+		if step == killAt && !calm {
+			w.cut(dead)
+			w.machines[dead] = nil
+		}
+		if party := rng.IntN(len(w.machines)); !calm && chance(3) && w.machines[party] != nil {
+			w.restart(w.t, party)
+		}
+		if step%4 == 0 {
+			w.resend()
+		}
+		rng.Shuffle(len(w.queue), func(i, j int) { w.queue[i], w.queue[j] = w.queue[j], w.queue[i] })
+		w.pass(250)
+		w.look()
+		for _, b := range w.runs { // a run takes some time, and a restart ends it
+			m := w.machines[b.party]
+			if running[b] == 0 {
+				running[b] = w.now + int64(rng.IntN(longest))
+			}
+			if m == nil || m.runs.report != nil || m.turns.cut || m.runs.run != b.run || w.now < running[b] {
+				continue
+			}
+			v := result("truth")
+			if failing < n-1 && chance(20) {
+				failing++
+				v = failed(consensus.FailedHost)
+			}
+			w.input(b.party, Ran{Run: b.run, Value: v})
+		}
+		w.settle()
+	}
+}
+
+func readBegun(t *testing.T, r Record) (begun, bool) {
+	var b begun
+	return b, r.Kind == RecordBegun && decode(t, r, &b)
+}
+
+func decode(t *testing.T, r Record, out any) bool {
+	if err := dagcbor.Unmarshal(r.Data, out); err != nil {
+		t.Fatal(err)
+	}
+	return true
+}
