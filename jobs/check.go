@@ -235,8 +235,8 @@ func (f *File) checkLabels() error {
 	return nil
 }
 
-// checkQuorum judges a size only where the file says the fault model too: the
-// default is the network's.
+// checkQuorum judges a size by the fault model. The default model is the
+// network's: without one in the file a size need fit either.
 func (f *File) checkQuorum() error {
 	if _, set := f.source.at["run.quorum.size"]; set && f.Run.Quorum.Size == 0 {
 		return f.source.wrong("run.quorum.size", errors.New("a quorum has at least 1 member"))
@@ -244,14 +244,20 @@ func (f *File) checkQuorum() error {
 	if err := f.checkAssurance(); err != nil {
 		return err
 	}
-	if f.Run.Quorum.Size == 0 || f.Run.Quorum.Faults == "" {
+	if f.Run.Quorum.Size == 0 {
 		return nil
 	}
-	q := Quorum{Size: f.Run.Quorum.Size, Crash: f.Run.Quorum.Faults == FaultsCrash}
-	if _, _, err := q.Faults(); err != nil {
-		return f.source.wrong("run.quorum.size", err)
+	models := []bool{f.Run.Quorum.Faults == FaultsCrash}
+	if f.Run.Quorum.Faults == "" {
+		models = []bool{true, false}
 	}
-	return nil
+	var err error
+	for _, crash := range models {
+		if _, _, err = (Quorum{Size: f.Run.Quorum.Size, Crash: crash}).Faults(); err == nil {
+			return nil
+		}
+	}
+	return f.source.wrong("run.quorum.size", err)
 }
 
 // checkAssurance judges what ends are compared by.

@@ -110,6 +110,7 @@ func TestBadFilesSayWhereAndWhatToDo(t *testing.T) {
 		"time":               {head + "  timeout: 30\n", jobs.CodeSpecValue, `job.yaml:4:12: "30" is not a time`, `30s, 1m30s or 2h, in whole milliseconds, up to 87600h`},
 		"deadline":           {head + "  timeout: 2h\ndeadline: 1h\n", jobs.CodeSpecValue, `job.yaml:5:11: the deadline is before the timeout of the run`, ``},
 		"fault model":        {head + "  quorum: {faults: liars}\n", jobs.CodeSpecValue, `job.yaml:4:20: "liars" is not a fault model`, `byzantine or crash`},
+		"no model's quorum":  {head + "  quorum: {size: 6}\n", jobs.CodeQuorum, `job.yaml:4:18: a byzantine quorum of 6 fits no number of faults`, `size 4 or 7`},
 		"quorum":             {head + "  quorum: {size: 5, faults: byzantine}\n", jobs.CodeQuorum, `job.yaml:4:18: a byzantine quorum of 5 fits no number of faults`, `size 4 or 7`},
 		"quorum of none":     {head + "  quorum: {size: 0}\n", jobs.CodeSpecValue, `job.yaml:4:18: a quorum has at least 1 member`, ``},
 		"reference":          {"version: 1\nrun: {wasm: ./a.wasm}\n", jobs.CodeSpecValue, `job.yaml:2:13: "./a.wasm" is not a reference`, `file:./PATH, cid:CID or builtin:NAME`},

@@ -60,6 +60,7 @@ func TestTheCommandLineTellsWhatIsWrongAndExitsWithTheRightCode(t *testing.T) {
 	broken := write(t, "job.yaml", "version: 1\nrun: {wasm\n")
 	missing := write(t, "job.yaml", "version: 1\nrun:\n  wasm: file:./none.wasm\n")
 	noInput := write(t, "job.yaml", "version: 1\nrun:\n  wasm: builtin:hello\n  inputs: {text: \"file:./none.txt\"}\n")
+	large := write(t, "job.yaml", "version: 1\nrun:\n  wasm: builtin:hello\n  resources: {cpu: 900}\n")
 	noModule := write(t, "none.wasm", "\x00asm and then nothing")
 	for _, c := range []call{
 		{at("run", badKey), 2, jobs.CodeSpecKey, []string{"job.yaml:4:3", "recources", "resources"}},
@@ -77,6 +78,7 @@ func TestTheCommandLineTellsWhatIsWrongAndExitsWithTheRightCode(t *testing.T) {
 		{at("wait", unknown), 4, jobs.CodeNotFound, nil},
 		{at("logs", unknown), 4, jobs.CodeNotFound, nil},
 		{at("run", "--quorum", "7", "builtin:hello"), 6, jobs.CodePlaceCapacity, []string{"it needs 7 members, and 4 can be drawn", "\n  why: "}},
+		{at("run", large), 6, jobs.CodePlaceCapacity, []string{"it needs 4 members, and 0 can be drawn", "\n  why: 4 with less than cpu 900, memory 128Mi, disk "}},
 		{[]string{"--socket", n.Dir + "/none.sock", "ps"}, 3, jobs.CodeNodeDown, []string{"\n  why: "}},
 		{[]string{"--home", n.Dir + "/none", "node", "start"}, 3, jobs.CodeNoNetwork, []string{"\n  why: ", "muster network"}},
 		{[]string{"--home", badKey, "network", "create", "lab"}, 1, jobs.CodeFile, []string{badKey, "\n  why: not a directory"}},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/ipfs/go-cid"
@@ -86,10 +87,10 @@ func placement(spec *jobs.Spec, peers int, err error) error {
 	}
 	var why []string
 	for _, l := range short.Lacks {
-		why = append(why, strings.TrimSpace(fmt.Sprintf("%d lack %s %s", l.Nodes, l.Reason, l.Name)))
+		why = append(why, lackWords(l, spec.Resources))
 	}
 	if peers < short.Needed {
-		why = append([]string{fmt.Sprintf("the network has %d nodes that can be drawn", peers)}, why...)
+		why = append([]string{"nodes that can be drawn: " + strconv.Itoa(peers)}, why...)
 	}
 	p := &jobs.Problem{
 		Code: jobs.CodePlaceCapacity,
@@ -101,6 +102,32 @@ func placement(spec *jobs.Spec, peers int, err error) error {
 		p.Try += "; or --quorum 1 (nobody checks the result)"
 	}
 	return p
+}
+
+// lackWords say what some nodes lack of what a job needs.
+func lackWords(l election.Lack, r jobs.Resources) string {
+	var words string
+	switch l.Reason {
+	case election.LacksRunNeeds:
+		words = fmt.Sprintf("with less than cpu %v, memory %v, disk %v in all", jobs.CPU(r.CPU), jobs.Size(r.Memory), jobs.Size(r.Disk))
+	case election.LacksCredential:
+		words = "whose credential ends before the job may"
+	case election.LacksRole:
+		words = "that only observe"
+	case election.LacksPlace:
+		words = "that submitted it, which the network's policy forbids"
+	case election.LacksWeight:
+		words = "of weight zero"
+	case election.LacksClass:
+		words = "that are not " + l.Name
+	case election.LacksLabel, election.LacksQuantity:
+		words = "without " + l.Name
+	case election.LacksSpread:
+		words = "of an owner or address group that is drawn already"
+	default:
+		words = "that lack " + l.Reason.String()
+	}
+	return fmt.Sprintf("%d %s", l.Nodes, words)
 }
 
 // toldKey says that a peer was sent a block.
