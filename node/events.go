@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -48,10 +49,14 @@ type events struct {
 	changed chan struct{}
 }
 
-// recent is an event that is told from memory.
+// recent is an event that is told from memory. It is put into words when
+// somebody listens: most of the time nobody does.
 type recent struct {
 	number  uint64
-	event   api.Event
+	kind    string
+	subject string
+	at      time.Time
+	data    map[string]any
 	pending bool // its append is under way
 }
 
@@ -150,7 +155,7 @@ func (e *events) add(kind, subject string, data map[string]any, pending bool) (u
 	if len(e.recent) >= maxRecent {
 		e.forget(maxRecent / 4)
 	}
-	e.recent = append(e.recent, recent{e.last, e.show(e.last, kind, subject, at, data), pending})
+	e.recent = append(e.recent, recent{e.last, kind, subject, at, data, pending})
 	return e.last, at
 }
 
@@ -161,7 +166,7 @@ func (e *events) forget(n int) {
 	}
 	if n > 0 {
 		e.before = e.recent[n-1].number
-		e.recent = append(make([]recent, 0, maxRecent), e.recent[n:]...)
+		e.recent = slices.Delete(e.recent, 0, n)
 	}
 }
 
@@ -176,7 +181,7 @@ func (e *events) news() {
 func (e *events) settle(number uint64, err error) bool {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	at := slices.IndexFunc(e.recent, func(r recent) bool { return r.number == number })
+	at := e.following(number - 1)
 	switch {
 	case err == nil:
 		e.recent[at].pending = false
@@ -266,17 +271,22 @@ func (e *events) follow(ctx context.Context, after string, fn func(api.Event) er
 	}
 }
 
+// following returns where in recent the events after a number begin. The caller
+// holds the mutex.
+func (e *events) following(number uint64) int {
+	at, _ := slices.BinarySearchFunc(e.recent, number+1, func(r recent, n uint64) int { return cmp.Compare(r.number, n) })
+	return at
+}
+
 // told returns the events in memory after a number, the number to go on from,
 // and what tells of more. The caller holds the mutex.
 func (e *events) told(at uint64) ([]api.Event, uint64, <-chan struct{}) {
 	var page []api.Event
-	for _, r := range e.recent {
+	for _, r := range e.recent[e.following(at):] {
 		if r.pending {
 			break
 		}
-		if r.number > at {
-			page, at = append(page, r.event), r.number
-		}
+		page, at = append(page, e.show(r.number, r.kind, r.subject, r.at, r.data)), r.number
 	}
 	return page, at, e.changed
 }
