@@ -196,7 +196,7 @@ func Worker() bool {
 	if len(os.Args) < 2 || os.Args[1] != workerArg {
 		return false
 	}
-	wasm.WorkerMain(os.NewFile(wasm.InFD, "jobs"), os.NewFile(wasm.OutFD, "results"))
+	wasm.WorkerMain()
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"testing"
+	"time"
 
 	"github.com/muster-network/muster/jobs/exec"
 	"github.com/muster-network/muster/jobs/exec/exectest/asm"
@@ -24,6 +25,20 @@ func BenchmarkHelloInAWorker(b *testing.B) {
 			b.Fatal(res.Reason)
 		}
 		cpu += int64(res.Use.CPU)
+	}
+	b.ReportMetric(float64(cpu)/float64(b.N), "worker-cpu-ns/op")
+}
+
+// BenchmarkHelloNowAndThen is what a worker uses for a trivial job when it waits
+// for each: what it does while it waits is in it.
+func BenchmarkHelloNowAndThen(b *testing.B) {
+	e := newExecutor(b, Config{})
+	req := request(asm.Hello().Module(), "Ada")
+	run(b, e, req)
+	var cpu int64
+	for b.Loop() {
+		cpu += int64(run(b, e, req).Use.CPU)
+		<-time.After(20 * time.Millisecond)
 	}
 	b.ReportMetric(float64(cpu)/float64(b.N), "worker-cpu-ns/op")
 }

@@ -323,7 +323,7 @@ func TestSomethingElseThanAnExecutorIsNotServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	theirs.Close()
-	if code := WorkerMain(in, nil); code == 0 {
+	if code := work(in, nil); code == 0 {
 		t.Error("served")
 	}
 }

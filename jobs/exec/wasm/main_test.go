@@ -17,7 +17,7 @@ const workerArg = "wasm-worker"
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == workerArg {
-		os.Exit(WorkerMain(os.NewFile(InFD, "in"), os.NewFile(OutFD, "out")))
+		os.Exit(WorkerMain())
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -7,17 +7,40 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/muster-network/muster/jobs/exec"
 )
 
-// WorkerMain is the whole life of a worker process: it reads jobs from in, runs
-// them one after the other, writes what became of them to out, and returns the
-// process's exit code when in ends. An executor starts workers with the two as
-// descriptors 3 and 4 (InFD, OutFD); the binary must call this before any other
-// set-up when it is started with the executor's Command.
-func WorkerMain(in, out *os.File) int {
+// WorkerMain is the whole life of a worker process: it reads jobs from
+// descriptor 3 (InFD), runs them one after the other, writes what became of them
+// to descriptor 4 (OutFD), and returns the process's exit code when the jobs end.
+// The binary must call this before any other set-up when it is started with the
+// executor's Command.
+func WorkerMain() int {
+	in, err := openPipe(InFD, "jobs")
+	if err != nil {
+		return 4
+	}
+	out, err := openPipe(OutFD, "results")
+	if err != nil {
+		return 4
+	}
+	return work(in, out)
+}
+
+// openPipe takes over a pipe that the process was started with. Whoever waits
+// on it parks: in a read that blocks its thread it would look busy to the Go
+// runtime, whose monitor then wakes every 20 us for a while after each job.
+func openPipe(fd int, name string) (*os.File, error) {
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		return nil, fmt.Errorf("open pipe of %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func work(in, out *os.File) int {
 	w := &worker{wire: newWire(in, out)}
 	var h hello
 	if err := w.wire.expect(frameHello, &h); err != nil || h.Version != wireVersion {

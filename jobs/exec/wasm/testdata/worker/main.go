@@ -8,5 +8,5 @@ import (
 )
 
 func main() {
-	os.Exit(wasm.WorkerMain(os.NewFile(wasm.InFD, "in"), os.NewFile(wasm.OutFD, "out")))
+	os.Exit(wasm.WorkerMain())
 }
