@@ -141,14 +141,14 @@ func (h Height) Next(v Value) (Height, error) {
 // decided is what the next height's statements carry of this one's decision:
 // H(tag, job, height, previous, value hash), without round or signers.
 func (h Height) decided(value Hash) (Hash, error) {
-	data, err := dagcbor.Seal(TagChain, h.Network[:], struct {
+	sum, err := dagcbor.SumSealed(TagChain, h.Network[:], &struct {
 		_        struct{} `cbor:",toarray"`
 		Job      JobID
 		Height   uint64
 		Previous Hash
 		Value    Hash
 	}{Job: h.Job, Height: h.Number, Previous: h.Previous, Value: value})
-	return Hash(dagcbor.Sum(data)), err
+	return Hash(sum), err
 }
 
 // Statement returns what the holder of a seat says at this height.

@@ -165,8 +165,8 @@ func (v Value) Equal(w Value) bool {
 
 // Hash is what votes carry.
 func (v Value) Hash(network admission.Network) (Hash, error) {
-	data, err := dagcbor.Seal(TagValue, network[:], v)
-	return Hash(dagcbor.Sum(data)), err
+	sum, err := dagcbor.SumSealed(TagValue, network[:], &v)
+	return Hash(sum), err
 }
 
 // Less orders values as a member that holds several valid ones takes them:
@@ -281,14 +281,14 @@ func (r Report) Validate() error {
 
 // Hash is what a report's statement carries.
 func (r Report) Hash(network admission.Network) (Hash, error) {
-	data, err := dagcbor.Seal(TagReport, network[:], r)
-	return Hash(dagcbor.Sum(data)), err
+	sum, err := dagcbor.SumSealed(TagReport, network[:], &r)
+	return Hash(sum), err
 }
 
 // CommitHash is H(tag, job, run, member, salt, kind, CID): what a ReportCommit
 // carries, and what the report opens.
 func (r Report) CommitHash(network admission.Network, job JobID, member admission.Key) (Hash, error) {
-	data, err := dagcbor.Seal(TagCommit, network[:], struct {
+	sum, err := dagcbor.SumSealed(TagCommit, network[:], &struct {
 		_      struct{} `cbor:",toarray"`
 		Job    JobID
 		Run    uint64
@@ -297,5 +297,5 @@ func (r Report) CommitHash(network admission.Network, job JobID, member admissio
 		Value  Value
 		Normal *Hash `cbor:",omitempty"`
 	}{Job: job, Run: r.Run, Member: member, Salt: r.Salt, Value: r.Value, Normal: r.Normal})
-	return Hash(dagcbor.Sum(data)), err
+	return Hash(sum), err
 }

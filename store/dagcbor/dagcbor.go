@@ -45,14 +45,20 @@ func Marshal(v any) ([]byte, error) {
 }
 
 // marshal appends v, which is so deep inside a value, to what stands before it.
-func marshal(before []byte, v any, depth int) ([]byte, error) {
+func marshal(before []byte, v any, depth int) (data []byte, err error) {
+	err = encode(before, v, depth, func(out []byte) { data = bytes.Clone(out) })
+	return data, err
+}
+
+// encode is marshal for a caller that keeps nothing of what it is given.
+func encode(before []byte, v any, depth int, use func([]byte)) error {
 	value := reflect.ValueOf(v)
 	if !value.IsValid() {
-		return nil, errors.New("nothing to encode")
+		return errors.New("nothing to encode")
 	}
 	c, err := codecOf(value.Type())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if value.Kind() != reflect.Pointer { // its parts are to be addressable
 		held := reflect.New(value.Type()).Elem()
@@ -63,15 +69,16 @@ func marshal(before []byte, v any, depth int) ([]byte, error) {
 	defer buffers.Put(buffer)
 	out, err := c.encode(append((*buffer)[:0], before...), value, depth)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(out) > MaxSize {
-		return nil, errSize(len(out))
+		return errSize(len(out))
 	}
 	if cap(out) <= keptBuffer {
 		*buffer = out
 	}
-	return bytes.Clone(out), nil
+	use(out)
+	return nil
 }
 
 // buffers are what values are encoded in before their length is known; those
@@ -135,17 +142,28 @@ func CIDOf(sum [32]byte) cid.Cid {
 // everything in muster that is hashed or signed (protocol, section 2). A tag is
 // "muster/<kind>/1"; network is empty only in a genesis, which cannot name its
 // own hash.
-func Seal(tag string, network []byte, body any) ([]byte, error) {
+func Seal(tag string, network []byte, body any) (data []byte, err error) {
+	err = seal(tag, network, body, func(out []byte) { data = bytes.Clone(out) })
+	return data, err
+}
+
+// SumSealed returns the SHA-256 of what Seal returns, and makes no copy of it.
+func SumSealed(tag string, network []byte, body any) (sum [32]byte, err error) {
+	err = seal(tag, network, body, func(out []byte) { sum = Sum(out) })
+	return sum, err
+}
+
+func seal(tag string, network []byte, body any, use func([]byte)) error {
 	var buf [128]byte
 	before, err := appendText(append(buf[:0], sealHead), tag)
 	if err == nil {
 		before = append(appendHead(before, majorBytes, uint64(len(network))), network...)
-		before, err = marshal(before, body, 1)
+		err = encode(before, body, 1, use)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("dagcbor: seal %s: %w", tag, err)
+		return fmt.Errorf("dagcbor: seal %s: %w", tag, err)
 	}
-	return before, nil
+	return nil
 }
 
 // sealHead begins a list of three.

@@ -282,6 +282,12 @@ func TestSealBindsTagAndNetwork(t *testing.T) {
 	if _, err := decodePrime(data); err != nil {
 		t.Errorf("go-ipld-prime: %v", err)
 	}
+	if sum, err := SumSealed("muster/vote/1", []byte("net"), &sample{Spec: LinkTo(CID(nil))}); err != nil || sum != Sum(data) {
+		t.Errorf("its sum is %x, %v", sum, err)
+	}
+	if _, err := SumSealed("muster/vote/1", nil, 1.5); err == nil {
+		t.Error("what has no encoding has a sum")
+	}
 }
 
 func TestCIDMatchesGoCID(t *testing.T) {
