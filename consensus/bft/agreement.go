@@ -167,7 +167,7 @@ func (m *Machine) commit() {
 	}
 	if r.lock == nil || r.lock.set.Round < h.set.Round {
 		r.lock = h
-		m.record(RecordLock, lockRecord{Value: h.value, Set: h.set})
+		m.record(RecordLock, &lockRecord{Value: h.value, Set: h.set})
 	}
 	m.cast(consensus.KindCommit, h.set.Value, nil)
 }
@@ -176,7 +176,7 @@ func (m *Machine) commit() {
 func (m *Machine) cast(kind consensus.Kind, value consensus.Hash, payload *consensus.Payload) {
 	s := slot{Kind: kind, Round: m.rounds.round, Value: value, Payload: payload}
 	m.rounds.own = append(m.rounds.own, s)
-	m.record(RecordSlot, s)
+	m.record(RecordSlot, &s)
 	m.say(m.slot(s))
 }
 

@@ -90,5 +90,5 @@ func (m *Machine) holdsNow(hash consensus.Hash) {
 		return
 	}
 	m.evidence.held = append(m.evidence.held, hash)
-	m.record(RecordHeld, hash)
+	m.record(RecordHeld, &hash)
 }

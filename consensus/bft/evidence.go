@@ -110,7 +110,7 @@ func (m *Machine) learnCancel(c consensus.Cancel, tell bool) {
 		return
 	}
 	m.evidence.cancel, m.evidence.news = &c, true
-	m.record(RecordCancel, c)
+	m.record(RecordCancel, &c)
 	if others := m.others(); tell && len(others) > 0 {
 		out := m.cancelNote(c)
 		out.To = others

@@ -194,7 +194,7 @@ func (m *Machine) beginRun() {
 	m.runs.run++
 	m.runs.done = 0
 	m.runs.beatAt = m.now
-	m.record(RecordRun, m.runs.run)
+	m.record(RecordRun, &m.runs.run)
 	m.do(Execute{Run: m.runs.run})
 }
 

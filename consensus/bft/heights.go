@@ -42,7 +42,7 @@ func (m *Machine) handOver(d consensus.Decision) {
 		return // q members decided what no job may have: more than f are liars
 	}
 	was := m.seat
-	m.record(RecordHandover, d)
+	m.record(RecordHandover, &d)
 	m.chain = append(m.chain, d)
 	m.begin(next)
 	m.do(Reached{Height: next})

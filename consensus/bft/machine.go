@@ -236,7 +236,7 @@ func (m *Machine) conclude(d consensus.Decision) {
 		return
 	}
 	m.decision = &d
-	m.record(RecordDecided, d)
+	m.record(RecordDecided, &d)
 	m.accuse(d.Value)
 	m.tellDecided(func(party int) bool { return m.knows[party] })
 }
@@ -385,6 +385,7 @@ func (m *Machine) sayAll(kind consensus.Kind, value consensus.Hash) {
 
 func (m *Machine) do(e Effect) { m.ready.Do = append(m.ready.Do, e) }
 
+// record records what body points to.
 func (m *Machine) record(kind RecordKind, body any) {
 	data, err := dagcbor.Marshal(body)
 	if err != nil {

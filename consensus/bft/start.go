@@ -27,7 +27,7 @@ func (m *Machine) acceptJob() {
 		return
 	}
 	e.accepted = true
-	m.record(RecordAccept, mark{})
+	m.record(RecordAccept, &mark{})
 	m.say(Outgoing{Submitter: true, Kind: consensus.KindAccept})
 }
 
@@ -37,7 +37,7 @@ func (m *Machine) witness(in Witnessed) {
 	}
 	if !m.entry.witnessed {
 		m.entry.witnessed = true
-		m.record(RecordWitness, mark{})
+		m.record(RecordWitness, &mark{})
 	}
 	m.climb(in.Chain) // before the start: it may begin with a seat
 }
@@ -62,7 +62,7 @@ func (m *Machine) hold(seat int, proof consensus.Proof) {
 
 // heldAccepts are the accepts held, by ascending seat.
 func (m *Machine) heldAccepts() []consensus.Vote {
-	var votes []consensus.Vote
+	votes := make([]consensus.Vote, 0, m.t.N)
 	for seat, proof := range m.entry.accepts {
 		if proof != nil {
 			votes = append(votes, consensus.Vote{Seat: uint64(seat), Proof: *proof})
@@ -93,9 +93,9 @@ func (m *Machine) start() {
 	if e.started != nil || !e.accepted && !e.witnessed {
 		return
 	}
-	if votes := m.heldAccepts(); len(votes) >= m.t.Quorum {
-		e.started = votes[:m.t.Quorum]
-		m.record(RecordStarted, e.started)
+	if count(e.accepts, func(p *consensus.Proof) bool { return p != nil }) >= m.t.Quorum {
+		e.started = m.heldAccepts()[:m.t.Quorum]
+		m.record(RecordStarted, &e.started)
 		m.evidence.news = true
 		m.listen()
 		if m.isReserve() {
@@ -134,7 +134,7 @@ func (m *Machine) learnVoid(v consensus.Void) {
 	e := &m.entry
 	if e.void == nil {
 		e.void, e.voided, m.evidence.news = &v, e.started == nil, true
-		m.record(RecordVoid, v)
+		m.record(RecordVoid, &v)
 	}
 }
 

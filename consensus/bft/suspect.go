@@ -159,7 +159,7 @@ func (m *Machine) suspectSilent(repeat bool) {
 			continue
 		}
 		if !s.noted {
-			m.record(RecordSuspect, suspicion{Height: m.at.Number, Party: uint64(party)})
+			m.record(RecordSuspect, &suspicion{Height: m.at.Number, Party: uint64(party)})
 		}
 		s.suspected, s.noted = true, true
 		m.say(m.bound(Outgoing{Kind: consensus.KindSuspect, Value: m.nameOf(party)}))

@@ -104,7 +104,7 @@ func (c *Core) nudge(now int64, j *job) {
 		j.quiet = min(j.quiet+j.quiet/2, maxSilence)
 		j.ask = now + j.quiet
 		ask := bft.Outgoing{Note: consensus.NoteAsk}
-		c.batch.Says = append(c.batch.Says, c.say(j, ask, j.machine.Members(), false))
+		c.say(j, ask, j.machine.Members(), false)
 	}
 	j.backoff = min(j.backoff+j.backoff/2, maxBackoff)
 	j.nudge = now + j.backoff + jitter(j.id, now)%(j.backoff/4+1)
@@ -117,7 +117,7 @@ func (c *Core) sayCurrent(j *job, party int) bool {
 			continue
 		}
 		out.Submitter = false
-		c.batch.Says = append(c.batch.Says, c.say(j, out, []int{party}, false))
+		c.say(j, out, []int{party}, false)
 		again = true
 	}
 	return again

@@ -64,7 +64,8 @@ func (j *Judge) Check(claim Claim) (bft.Input, error) {
 	}
 	s.item = item{Kind: claim.Kind, Job: claim.Job, Height: claim.Height, Round: claim.Round, Value: claim.Value, Payload: claim.Payload}
 	if claim.Height > 0 {
-		s.item.Previous = &claim.Previous
+		previous := claim.Previous
+		s.item.Previous = &previous
 	}
 	if !j.info.reached(s.item) {
 		return nil, errAhead

@@ -20,6 +20,9 @@ type Core struct {
 	ended  int // of jobs
 	wakes  wakes
 	batch  Batch
+
+	// Batches that follow each other are about as long: so long was the last.
+	entries, says int
 }
 
 // job is one machine and what was heard of what it said.
@@ -106,13 +109,7 @@ func NewCore(self admission.Key, resend int64) *Core {
 // Flush hands over all that was gathered, and begins a new batch.
 func (c *Core) Flush() Batch {
 	b := c.batch
-	c.batch = Batch{} // batches that follow each other are about as long
-	if n := len(b.Entries); n > 0 {
-		c.batch.Entries = make([]Entry, 0, n)
-	}
-	if n := len(b.Says); n > 0 {
-		c.batch.Says = make([]Say, 0, n)
-	}
+	c.batch, c.entries, c.says = Batch{}, len(b.Entries), len(b.Says)
 	return b
 }
 
@@ -182,7 +179,7 @@ func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
 func (c *Core) Repeat(id consensus.JobID) {
 	if j, ok := c.jobs[id]; ok {
 		for _, out := range j.machine.ForSubmitter() {
-			c.batch.Says = append(c.batch.Says, c.say(j, out, out.To, false))
+			c.say(j, out, out.To, false)
 		}
 	}
 }
@@ -202,6 +199,9 @@ func (c *Core) View(id consensus.JobID) (bft.View, bool) {
 // gather takes over what a step asked for. Records come first in a batch, so
 // that nothing of the same step can be said before them.
 func (c *Core) gather(now int64, j *job, ready bft.Ready) {
+	if len(ready.Records) > 0 && c.batch.Entries == nil {
+		c.batch.Entries = make([]Entry, 0, max(c.entries, len(ready.Records)))
+	}
 	for _, record := range ready.Records {
 		c.batch.Entries = append(c.batch.Entries, Entry{j.id, j.nextSeq, record})
 		j.nextSeq++
@@ -226,7 +226,7 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 		if decided && out.Note == consensus.NoteDecided {
 			continue // the hint stands for it
 		}
-		c.batch.Says = append(c.batch.Says, c.say(j, out, out.To, true))
+		c.say(j, out, out.To, true)
 		j.backoff = c.resend
 	}
 	if expired {
@@ -253,20 +253,23 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 // at once.
 func (c *Core) sayDecided(j *job, d consensus.Conclusion) {
 	hint := bft.Outgoing{Note: consensus.NoteDecided, Value: d.Outcome.Commits.Value}
-	c.batch.Says = append(c.batch.Says, c.say(j, hint, j.machine.Audience(), true))
+	c.say(j, hint, j.machine.Audience(), true)
 	if j.charter.Place(j.charter.Submitter) < 0 {
 		whole := hint
 		whole.Payload, whole.Submitter = &consensus.Payload{Chain: d.Chain, Decision: &d.Outcome}, true
-		c.batch.Says = append(c.batch.Says, c.say(j, whole, []int{}, true))
+		c.say(j, whole, []int{}, true)
 	}
 }
 
-func (c *Core) say(j *job, out bft.Outgoing, to []int, own bool) Say {
+func (c *Core) say(j *job, out bft.Outgoing, to []int, own bool) {
 	s := Say{Job: j.id, Charter: j.charter, Out: out, To: to, Self: j.self, Own: own}
 	if out.Note == consensus.NoteAccepts {
 		s.Offer = &j.offer
 	}
-	return s
+	if c.batch.Says == nil {
+		c.batch.Says = make([]Say, 0, max(c.says, 1))
+	}
+	c.batch.Says = append(c.batch.Says, s)
 }
 
 // Tick gives time to every job that wants it.
