@@ -80,7 +80,7 @@ func (m *Machine) grantRun() {
 		return
 	}
 	t.granted = next
-	m.record(RecordGrant, next)
+	m.record(RecordGrant, &next)
 	tr := &m.runs.tracks[next.Party]
 	tr.called, tr.running = m.now, 0 // it is given its time
 	m.say(m.grantStatement())
@@ -127,7 +127,7 @@ func (m *Machine) mayMove() bool { return !m.once() || m.isOver(m.turns.granted)
 func (m *Machine) closeTurns(v consensus.Value) {
 	if v.Kind == consensus.Handover && m.once() && !m.turns.closed {
 		m.turns.closed = true
-		m.record(RecordClosed, mark{})
+		m.record(RecordClosed, &mark{})
 	}
 }
 
@@ -168,7 +168,8 @@ func (m *Machine) endedStatement() Outgoing {
 func (m *Machine) endRuns(run uint64) {
 	if run > m.turns.over {
 		m.turns.over = run
-		m.record(RecordEnded, uint32(run))
+		over := uint32(run)
+		m.record(RecordEnded, &over)
 		m.say(m.endedStatement())
 	}
 }
@@ -212,7 +213,7 @@ func (m *Machine) seekRun() {
 	}
 	if len(grants) == m.t.Quorum {
 		t.begun = r.run
-		m.record(RecordBegun, begun{Run: uint32(r.run), Height: m.at.Number, Grants: grants})
+		m.record(RecordBegun, &begun{Run: uint32(r.run), Height: m.at.Number, Grants: grants})
 		m.do(Execute{Run: r.run})
 	}
 }
