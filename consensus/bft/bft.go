@@ -16,10 +16,11 @@
 // The parts: start.go (accept, started, witness, void), execution.go (runs,
 // beats, backups, commit and reveal), evidence.go (reports, and which values
 // they make valid), effects.go (one run at a time, of what acts on the world),
-// blocks.go (what must be fetched), agreement.go (rounds),
-// votes.go (who said what in a round), suspect.go (who is lost, and who would
-// take its seat), heights.go (one roster after the other), record.go (what is
-// durable, and how it is read back), view.go (for people).
+// blocks.go (what must be fetched), agreement.go (rounds), votes.go (who said what
+// in a round), current.go (what is said again, and what is answered once the job
+// is decided), suspect.go (who is lost, and who would take its seat), heights.go
+// (one roster after the other), record.go (what is durable, and how it is read
+// back), view.go (for people).
 package bft
 
 import (
