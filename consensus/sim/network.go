@@ -68,7 +68,8 @@ func (w *world) post(from, to, life int, m mail) {
 	copies := 1
 	if w.now < epoch+calm {
 		switch {
-		case w.isCut(from, to) || src.chance(w.plan.Loss) || w.plan.Contested && m.tellsDecision() && src.chance(90):
+		case w.isCut(from, to) || src.chance(w.plan.Loss) || w.plan.Contested && m.tellsDecision() && src.chance(90) ||
+			w.plan.Deaf > 0 && m.votes(w.plan.Deafer) && src.chance(w.plan.Deaf):
 			w.cover.hit(SawLoss)
 			return
 		case src.chance(w.plan.Twice):
@@ -83,6 +84,12 @@ func (w *world) post(from, to, life int, m mail) {
 
 func (m mail) tellsDecision() bool {
 	return slices.ContainsFunc(m, func(m *mailed) bool { return m.claim.Kind == 0 && m.claim.Note == consensus.NoteDecided })
+}
+
+func (m mail) votes(prepares bool) bool {
+	return slices.ContainsFunc(m, func(m *mailed) bool {
+		return m.claim.Kind == consensus.KindCommit || prepares && m.claim.Kind == consensus.KindPrepare
+	})
 }
 
 func (w *world) delay(src *source) int64 {

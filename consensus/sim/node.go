@@ -71,8 +71,13 @@ func (n *node) steady() int64 {
 // honest reports whether the node follows the protocol, and has its memory.
 func (n *node) honest() bool { return n.liar == nil && !n.gone }
 
-// faulty reports whether the node is one of the f that a roster bears.
-func (n *node) faulty() bool { return n.liar != nil || n.gone || n.ended }
+// faulty reports whether the node is one of the f that a roster bears, now or
+// before long.
+func (n *node) faulty() bool {
+	return n.liar != nil || n.gone || n.ended || slices.ContainsFunc(n.w.plan.Faults, func(f Fault) bool {
+		return f.Node == n.id && (f.Kind == Die || f.Kind == LoseDisk)
+	})
+}
 
 // isOpen reports whether the job is open here.
 func (n *node) isOpen() bool { return n.up && n.opened }

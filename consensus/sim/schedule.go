@@ -21,6 +21,8 @@ type Schedule struct {
 	// Contested makes several values valid at once, rounds short and decisions
 	// slow to spread: what locks are for.
 	Contested bool
+	Deaf      int   // per cent of the frames with commits that are lost, likewise
+	Deafer    bool  // of those with prepares, too
 	Round     int64 // T0
 	Deadline  int64
 	Truth     ending  // what an honest run ends in
@@ -124,7 +126,7 @@ func (s *Schedule) String() string {
 	fmt.Fprintf(&b, "%s, seed %d: loss %d%%, twice %d%%, slow %d%%, T0 %d ms, deadline %d ms, submitter %d, clocks %v, ends %d",
 		s.Scenario.Name, s.Seed, s.Loss, s.Twice, s.Slow, s.Round, s.Deadline, s.Submitter, s.Skew, s.Truth)
 	if s.Contested {
-		b.WriteString(", contested")
+		fmt.Fprintf(&b, ", contested, commits lost %d%%, prepares %v", s.Deaf, s.Deafer)
 	}
 	if s.Reserves > 0 {
 		fmt.Fprintf(&b, "\n      %d reserves, %d may take a seat, after %d ms of silence; runs of %d ms", s.Reserves, s.Replace, s.Patience, s.Work)
@@ -157,6 +159,9 @@ func Settle(sc Scenario, seed uint64) *Schedule {
 	}
 	if s.Contested = t.N > 1 && rng.chance(35); s.Contested {
 		s.Round = 200
+		if rng.chance(60) {
+			s.Deaf, s.Deafer = 40+rng.below(55), rng.chance(50)
+		}
 	}
 	switch {
 	case s.Contested && rng.chance(50):

@@ -38,6 +38,9 @@ func smallerThan(s Schedule) []Schedule {
 	if s.Twice > 0 {
 		add(func(t *Schedule) { t.Twice = 0 })
 	}
+	if s.Deaf > 0 {
+		add(func(t *Schedule) { t.Deaf = 0 })
+	}
 	if s.Slow > 0 {
 		add(func(t *Schedule) { t.Slow = 0 })
 	}

@@ -97,7 +97,11 @@ func (c *checks) reveal(n *node, m *mailed) {
 			commits |= c.tallies[i].parties
 		}
 	}
-	if commits &= c.seatsAt(k.height); bits.OnesCount32(commits) >= c.w.t.Suspicion {
+	seats := c.seatsAt(k.height)
+	if k.height > 0 && k.moved == c.w.now { // the report may have been shown before, in the same batch
+		seats |= c.seatsAt(k.height - 1)
+	}
+	if commits &= seats; bits.OnesCount32(commits) >= c.w.t.Suspicion {
 		c.w.cover.hit(SawRevealed)
 		return
 	}
