@@ -38,7 +38,7 @@ func (f *File) Validate() error {
 	if f.Deadline > 0 && f.Deadline < f.Run.Timeout {
 		return f.source.wrong("deadline", errors.New("the deadline is before the timeout of the run"))
 	}
-	for _, check := range []func() error{f.checkReferences, f.checkProgram, f.checkEnv, f.checkFiles, f.checkArray, f.checkLabels, f.checkQuorum} {
+	for _, check := range []func() error{f.checkReferences, f.checkProgram, f.checkEnv, f.checkFiles, f.checkArray, f.checkLabels, f.checkQuorum, f.checkEffects} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -258,6 +258,33 @@ func (f *File) checkQuorum() error {
 		}
 	}
 	return f.source.wrong("run.quorum.size", err)
+}
+
+// checkEffects refuses what cannot be where a run acts on the world.
+func (f *File) checkEffects() error {
+	if f.Run.Effects == "" {
+		return nil
+	}
+	if _, set := f.Run.Env[EnvFence]; set {
+		return f.source.wrong("run.env."+EnvFence, fmt.Errorf("variable %s is set for each run of a program that acts", EnvFence))
+	}
+	q := f.Run.Quorum
+	var p *Problem
+	switch {
+	case f.Run.Array != nil:
+		p = f.source.wrong("run.effects", errors.New("an array does not act on the world"))
+		p.Why, p.Try = "its tasks run side by side, and a run that acts runs alone", "a job for each task"
+	case q.Compare != nil:
+		p = f.source.wrong("run.quorum.compare", errors.New("nothing is compared where a run acts on the world"))
+	case q.Assurance != "" && q.Assurance != AssuranceSingle:
+		p = f.source.wrong("run.quorum.assurance", fmt.Errorf("%s, of a run that acts on the world", q.Assurance))
+	default:
+		return nil
+	}
+	if p.Try == "" {
+		p.Why, p.Try = "one member at a time runs it, so nobody else has a result", "leave effects out if runs may be repeated; else leave this out"
+	}
+	return p
 }
 
 // checkAssurance judges what ends are compared by.

@@ -119,7 +119,7 @@ func (s *Spec) Rests() consensus.Assurance {
 	switch {
 	case s.Compare != nil:
 		return consensus.MajorityEqual
-	case s.Quorum.Size == 1 || s.Assurance == consensus.Single:
+	case s.Quorum.Size == 1 || s.Effects != "" || s.Assurance == consensus.Single:
 		return consensus.Single
 	}
 	return consensus.Replicated

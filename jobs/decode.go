@@ -16,7 +16,7 @@ import (
 // for a spelling mistake.
 var later = []string{
 	"steps", "triggers", "defaults", "process", "container", "http", "plugin", "agent",
-	"needs", "if", "effects", "compensate", "retry",
+	"needs", "if", "compensate", "retry",
 }
 
 // decoder fills Go values from a syntax tree, strictly.

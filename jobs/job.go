@@ -40,9 +40,10 @@ type Job struct {
 	Submitter  string            `json:"submitter,omitempty"`
 	Class      string            `json:"class,omitempty"`
 	Assurance  string            `json:"assurance,omitempty"`
-	Fault      string            `json:"fault,omitempty"` // byzantine or crash
-	Faults     int               `json:"faults"`          // f
-	Size       int               `json:"size,omitempty"`  // n
+	Effects    string            `json:"effects,omitempty"` // once or at-least-once, of a task that acts on the world
+	Fault      string            `json:"fault,omitempty"`   // byzantine or crash
+	Faults     int               `json:"faults"`            // f
+	Size       int               `json:"size,omitempty"`    // n
 	Quorum     int               `json:"quorum,omitempty"`
 	Issued     int64             `json:"issued,omitempty"`
 	Deadline   int64             `json:"deadline,omitempty"`
@@ -70,9 +71,10 @@ type Member struct {
 	Activated string            `json:"activated,omitempty"`
 	Accepted  bool              `json:"accepted"`
 	Started   bool              `json:"started"`
-	Run       string            `json:"run,omitempty"`    // queued or running
-	Done      uint64            `json:"done,omitempty"`   // of a run of an array: tasks that have ended
-	Report    string            `json:"report,omitempty"` // a tree's CID, or a failure in words
+	Run       string            `json:"run,omitempty"`     // queued or running
+	Granted   uint64            `json:"granted,omitempty"` // of a task that acts: the run that it holds, by its number
+	Done      uint64            `json:"done,omitempty"`    // of a run of an array: tasks that have ended
+	Report    string            `json:"report,omitempty"`  // a tree's CID, or a failure in words
 	Disagrees bool              `json:"disagrees,omitempty"`
 	Lied      bool              `json:"lied,omitempty"`    // it is proven to have equivocated in this job
 	Differs   []TaskEnd         `json:"differs,omitempty"` // of an array: what it reports otherwise, the first MaxShown

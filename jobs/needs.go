@@ -2,6 +2,8 @@ package jobs
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
@@ -43,6 +45,10 @@ func CheckCharter(c *consensus.Charter, s *Spec, t *Task, policy admission.Polic
 		return errors.New("the charter's task is not the spec's")
 	case fault != c.Fault || f != c.F:
 		return errors.New("the charter tolerates other faults than the spec asks for")
+	case s.Effects != c.Effects || s.Effects != "" && t.Array != nil:
+		return errors.New("the charter's effects are not the spec's, or of an array")
+	case s.Effects != "" && slices.ContainsFunc(t.Env, func(e string) bool { return strings.HasPrefix(e, EnvFence+"=") }):
+		return errors.New("the task sets the variable of its own token")
 	case s.Rests() != c.Assurance:
 		return errors.New("the charter's assurance is not the spec's")
 	case s.Compare != nil && t.Array != nil:

@@ -30,8 +30,20 @@ func TestACharterPromisesWhatItsSpecAsksFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*all){
-		"another task":           func(a *all) { a.charter.Task = link("another") },
-		"another assurance":      func(a *all) { a.charter.Assurance = consensus.Single },
+		"another task":      func(a *all) { a.charter.Task = link("another") },
+		"another assurance": func(a *all) { a.charter.Assurance = consensus.Single },
+		"it acts":           func(a *all) { a.charter.Assurance, a.charter.Effects = consensus.Single, consensus.Once },
+		"it acts otherwise": func(a *all) {
+			a.spec.Effects, a.charter.Assurance, a.charter.Effects = consensus.Once, consensus.Single, consensus.AtLeastOnce
+		},
+		"it acts in an array": func(a *all) {
+			a.spec.Effects, a.charter.Assurance, a.charter.Effects = consensus.Once, consensus.Single, consensus.Once
+			a.task.Array = &jobs.Array{Count: 1}
+		},
+		"it has its own token": func(a *all) {
+			a.spec.Effects, a.charter.Assurance, a.charter.Effects = consensus.Once, consensus.Single, consensus.Once
+			a.task.Env = []string{"MUSTER_FENCE=x"}
+		},
 		"another comparison":     func(a *all) { a.spec.Compare = &jobs.Compare{Ignore: []string{}} },
 		"fewer faults":           func(a *all) { a.charter.F = 0; a.charter.Runners = 1 },
 		"another fault model":    func(a *all) { a.charter.Fault = consensus.Crash; a.charter.Runners = 3 },

@@ -73,7 +73,7 @@ func TestBadFilesSayWhereAndWhatToDo(t *testing.T) {
 		"unlike any key":        {head + "colour: red\n", jobs.CodeSpecKey, `job.yaml:4:1: unknown key "colour"`, `keys here: deadline, name, priority, run, version`},
 		"steps":                 {"version: 1\nsteps:\n  a: {}\n", jobs.CodeSpecKey, `job.yaml:2:1: "steps" is not in this version`, `keys here: deadline, name, priority, run, version`},
 		"triggers":              {head + "triggers: []\n", jobs.CodeSpecKey, `job.yaml:4:1: "triggers" is not in this version`, `keys here: deadline, name, priority, run, version`},
-		"process":               {"version: 1\nrun: {process: [./a]}\n", jobs.CodeSpecKey, `job.yaml:2:7: "process" is not in this version`, `keys here: args, array, env, inputs, labels, outputs, program, quorum, resources, timeout, wasm`},
+		"process":               {"version: 1\nrun: {process: [./a]}\n", jobs.CodeSpecKey, `job.yaml:2:7: "process" is not in this version`, `keys here: args, array, effects, env, inputs, labels, outputs, program, quorum, resources, timeout, wasm`},
 		"twice":                 {head + "  args: [a]\n  args: [b]\n", jobs.CodeSpecKey, `job.yaml:5:3: key "args" stands twice, first at line 4`, ``},
 		"twice in a map":        {head + "  env: {A: x, A: y}\n", jobs.CodeSpecKey, `job.yaml:4:15: key "A" stands twice, first at line 4`, ``},
 

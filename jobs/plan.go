@@ -92,7 +92,8 @@ func (f *File) Spec(task dagcbor.Link, d Defaults) (*Spec, error) {
 	if f.Run.Quorum.Compare != nil {
 		s.Compare = f.Run.Quorum.Compare.determined()
 	}
-	if f.Run.Quorum.Assurance == AssuranceSingle && quorum.Size > 1 {
+	s.Effects = consensus.Effects(f.Run.Effects)
+	if f.Run.Quorum.Assurance == AssuranceSingle && quorum.Size > 1 && s.Effects == "" {
 		s.Assurance = consensus.Single
 	}
 	if s.Name == "" {

@@ -40,6 +40,16 @@ const (
 	AssuranceMajorityEqual AssuranceWord = "majority-equal"
 )
 
+// EffectsWord is the word of a job file for a program that acts on the world: what
+// becomes of a run that was cut off.
+type EffectsWord string
+
+// The effects of a job file.
+const (
+	EffectsOnce        EffectsWord = "once"
+	EffectsAtLeastOnce EffectsWord = "at-least-once"
+)
+
 // Reference names content: file:PATH, cid:CID or builtin:NAME.
 type Reference string
 
@@ -149,16 +159,26 @@ func (m *FaultModel) UnmarshalText(text []byte) error {
 
 // UnmarshalText reads one of the assurances.
 func (a *AssuranceWord) UnmarshalText(text []byte) error {
-	words := []string{string(AssuranceReplicated), string(AssuranceSingle), string(AssuranceMajorityEqual)}
-	if !slices.Contains(words, string(text)) {
-		p := &Problem{What: strconv.Quote(string(text)) + " is not an assurance", Try: strings.Join(words, ", ")}
-		if near := nearest(string(text), words); near != "" {
-			p.Try = "did you mean " + near + "?"
-		}
-		return p
-	}
 	*a = AssuranceWord(text)
-	return nil
+	return oneOf(string(text), "is not an assurance", string(AssuranceReplicated), string(AssuranceSingle), string(AssuranceMajorityEqual))
+}
+
+// UnmarshalText reads one of the effects.
+func (e *EffectsWord) UnmarshalText(text []byte) error {
+	*e = EffectsWord(text)
+	return oneOf(string(text), "says nothing of effects", string(EffectsOnce), string(EffectsAtLeastOnce))
+}
+
+// oneOf refuses a text that is none of the words.
+func oneOf(text, not string, words ...string) error {
+	if slices.Contains(words, text) {
+		return nil
+	}
+	p := &Problem{What: strconv.Quote(text) + " " + not, Try: strings.Join(words, ", ")}
+	if near := nearest(text, words); near != "" {
+		p.Try = "did you mean " + near + "?"
+	}
+	return p
 }
 
 // UnmarshalText reads a reference and refuses one that can name nothing.

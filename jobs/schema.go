@@ -18,6 +18,7 @@ var written = map[reflect.Type]struct{ pattern, number string }{
 	reflect.TypeFor[Duration]():      {`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`, ""},
 	reflect.TypeFor[FaultModel]():    {``, ""},
 	reflect.TypeFor[AssuranceWord](): {``, ""},
+	reflect.TypeFor[EffectsWord]():   {``, ""},
 	reflect.TypeFor[Tolerance]():     {`^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$`, "number"},
 	reflect.TypeFor[Reference]():     {`^(file|cid|builtin):.+$`, ""},
 }

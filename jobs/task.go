@@ -78,6 +78,8 @@ type Spec struct {
 	// Where runs may differ: one member's is taken, or ends are compared.
 	Assurance consensus.Assurance `cbor:"assurance,omitempty"` // single, or none
 	Compare   *Compare            `cbor:"compare,omitempty"`
+
+	Effects consensus.Effects `cbor:"effects,omitempty"` // of a task that acts on the world
 }
 
 // Resources are what one run takes: CPU in thousandths of a core, memory and
@@ -233,6 +235,10 @@ func (s *Spec) Validate() error {
 		return err
 	case s.Assurance != "" && (s.Assurance != consensus.Single || f == 0 || s.Compare != nil):
 		return errors.New("spec: assurance is single, of more than one member, and nothing is compared")
+	case s.Effects != "" && s.Effects != consensus.Once && s.Effects != consensus.AtLeastOnce:
+		return fmt.Errorf("spec: effects %q are not known", s.Effects)
+	case s.Effects != "" && (s.Assurance != "" || s.Compare != nil):
+		return errors.New("spec: what acts on the world runs on one member at a time, and nothing is compared")
 	case s.Compare == nil:
 		return nil
 	case f == 0 || fault != consensus.Byzantine:

@@ -132,10 +132,13 @@ func (a *agreement) Standing(ctx context.Context, job consensus.JobID) (member.S
 
 func standing(v bft.View) member.Standing {
 	s := member.Standing{State: jobs.Accepted, Round: int(v.Round), Waiting: v.Waiting}
+	if v.Stuck != nil {
+		s.Stuck = &member.Stuck{Seat: v.Stuck.Seat, Run: v.Stuck.Run, Since: v.Stuck.Since, Why: v.Stuck.Why}
+	}
 	running, queued := false, false
 	for _, seat := range v.Seats {
 		m := jobs.Member{Role: string(seat.Role), Activated: seat.Why, Accepted: seat.Accepted, Started: seat.Started,
-			Disagrees: seat.Disagrees, Prepared: seat.Prepared != nil, Use: seat.Use}
+			Disagrees: seat.Disagrees, Prepared: seat.Prepared != nil, Use: seat.Use, Granted: seat.Granted}
 		if seat.Report != nil {
 			m.Report = seat.Report.String()
 			if seat.Report.Tree != nil {

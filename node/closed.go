@@ -96,7 +96,7 @@ func describe(at consensus.Height) jobs.Job {
 	t := c.Thresholds()
 	j := jobs.Job{
 		ID: id.String(), Request: c.Request.String(), Task: c.Task.String(), Owner: c.Owner.String(), Submitter: c.Submitter.String(),
-		Class: string(c.Class), Assurance: string(c.Assurance), Fault: c.Fault.String(), Faults: int(c.F), Size: t.N, Quorum: t.Quorum,
+		Class: string(c.Class), Assurance: string(c.Assurance), Effects: string(c.Effects), Fault: c.Fault.String(), Faults: int(c.F), Size: t.N, Quorum: t.Quorum,
 		Issued: c.Issued, Deadline: c.Deadline,
 	}
 	if c.Supersedes != nil {
@@ -139,6 +139,9 @@ func (n *Node) openJob(ctx context.Context, id consensus.JobID) (jobs.Job, bool,
 	}
 	n.noteLies(id, &j)
 	j.Stalled = n.stalled(open.Height)
+	if s.Stuck != nil && j.Stalled == nil {
+		j.Stalled = stuck(open.Height, *s.Stuck)
+	}
 	return j, true, nil
 }
 
@@ -164,6 +167,13 @@ func (n *Node) stalled(at consensus.Height) *jobs.Stalled {
 	}
 	return &jobs.Stalled{Since: since, Waiting: missing,
 		Reason: fmt.Sprintf("%d of %d members can be reached, agreement takes %d", reachable, t.N, t.Quorum)}
+}
+
+// stuck says which run of a task that acts once has no end that anybody knows.
+func stuck(at consensus.Height, s member.Stuck) *jobs.Stalled {
+	name := at.Holder(s.Seat).Peer.Name()
+	return &jobs.Stalled{Since: s.Since, Waiting: []string{name},
+		Reason: fmt.Sprintf("run %d on %s has no known end (%s), and what acts once is not run again before it has", s.Run, name, s.Why)}
 }
 
 // goneSince returns since when the holder of a seat, drawn at a time, cannot be

@@ -120,6 +120,9 @@ func members(job jobs.Job, wide bool) table {
 				report = fmt.Sprintf("%s %d/%d", m.Run, m.Done, job.Array.Tasks)
 			}
 		}
+		if m.Granted > 0 && m.Report == "" {
+			report = strings.TrimSpace(fmt.Sprintf("%s run %d", m.Run, m.Granted))
+		}
 		signed, took := "no", "-"
 		if m.Signed {
 			signed = "yes"
@@ -159,7 +162,10 @@ func members(job jobs.Job, wide bool) table {
 
 // assuranceWords name what agreement rests on where results are not replicated.
 func assuranceWords(job jobs.Job) string {
-	if job.Assurance == string(consensus.Replicated) || job.Assurance == "" || job.Size == 1 {
+	switch {
+	case job.Effects != "":
+		return " (" + job.Assurance + ", effects " + job.Effects + ")"
+	case job.Assurance == string(consensus.Replicated) || job.Assurance == "" || job.Size == 1:
 		return ""
 	}
 	return " (" + job.Assurance + ")"

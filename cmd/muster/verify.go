@@ -87,6 +87,7 @@ type verification struct {
 	Class   string `json:"class"`
 
 	Assurance string `json:"assurance"`
+	Effects   string `json:"effects,omitempty"` // of a task that acts on the world
 
 	Matches string      `json:"matches,omitempty"` // the folder that was compared with the result
 	Draw    string      `json:"draw"`
@@ -109,7 +110,7 @@ type provenTask struct {
 
 // limits are what no certificate proves, and what one under this assurance does
 // not.
-func limits(a consensus.Assurance, replaced bool) []string {
+func limits(a consensus.Assurance, effects consensus.Effects, replaced bool) []string {
 	list := []string{
 		"that members are independently owned",
 		"that no credential was revoked since",
@@ -121,6 +122,9 @@ func limits(a consensus.Assurance, replaced bool) []string {
 	switch a {
 	case consensus.Single:
 		list = append(list, "that the member that ran it is right")
+		if effects != "" {
+			list = append(list, "that it acted exactly once, unless what it acts on refuses older runs")
+		}
 	case consensus.MajorityEqual:
 		list = append(list, "that runs left the same bytes")
 	}
@@ -219,7 +223,7 @@ func (v *verification) fill(verdict consensus.Verdict) {
 	v.Valid, v.Network, v.Job, v.Outcome = true, verdict.Network.String(), verdict.Job.String(), verdict.Value.String()
 	v.Signed, v.Size, v.Faults, v.Fault = len(verdict.Signers), len(c.Roster), int(c.F), c.Fault.String()
 	v.Round, v.Class = int(verdict.Round), string(c.Class)
-	v.Assurance = string(c.Assurance)
+	v.Assurance, v.Effects = string(c.Assurance), string(c.Effects)
 	if verdict.Value.Tree != nil {
 		v.Result = verdict.Value.Tree.String()
 	}
@@ -227,7 +231,7 @@ func (v *verification) fill(verdict consensus.Verdict) {
 		v.Signers = append(v.Signers, verdict.Height.Holder(seat).Peer.String())
 	}
 	v.Replaced = node.ReplacedBefore(verdict.Height)
-	v.Limits = limits(c.Assurance, len(v.Replaced) > 0)
+	v.Limits = limits(c.Assurance, c.Effects, len(v.Replaced) > 0)
 }
 
 // checkResult compares a folder with the certified result tree, byte for byte.
@@ -258,7 +262,7 @@ func (v *verification) view(a *app) view {
 		if v.Offline {
 			words[0] = a.style(w).good("VALID") + ", checked offline"
 		}
-		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, tolerance(v.Assurance, v.Fault, v.Faults), v.matchWords()))
+		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, tolerance(v.Assurance, v.Fault, v.Faults)+effectsWords(v.Effects), v.matchWords()))
 		fmt.Fprintln(w, fold(columns(w), "   ", words...))
 		if v.Task != nil {
 			fmt.Fprintf(w, "task %s (%d of %d): %s\n", plain(v.Task.Name), v.Task.Index, v.Task.Of, v.Task.Outcome)
@@ -297,6 +301,14 @@ func tolerance(assurance, fault string, f int) string {
 		return words + " (majority-equal: results compared, not byte for byte)"
 	}
 	return words
+}
+
+// effectsWords say that the task acts on the world.
+func effectsWords(effects string) string {
+	if effects == "" {
+		return ""
+	}
+	return ", acting " + effects
 }
 
 func (v *verification) matchWords() string {

@@ -15,12 +15,13 @@ import (
 
 // Execute queues a run. It starts when all its resources are free.
 func (m *Member) Execute(id consensus.JobID, run uint64) {
+	token := m.token(id, run)
 	m.work.add(func(ctx context.Context) {
 		j, ok := m.job(id)
 		if !ok {
 			return
 		}
-		if err := m.enqueue(j, run); err != nil {
+		if err := m.enqueue(j, run, token); err != nil {
 			m.report(ctx, j, run, ended{value: consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, reason: err.Error()})
 			return
 		}
@@ -33,16 +34,29 @@ func (m *Member) Execute(id consensus.JobID, run uint64) {
 
 // waiting is a run in the queue.
 type waiting struct {
-	job *job
-	run uint64
+	job   *job
+	run   uint64
+	token string
 }
 
-func (m *Member) enqueue(j *job, run uint64) error {
+// token is the fencing token of a run that acts on the world, by the height at
+// which it was granted: the present one, since agreement tells in order.
+func (m *Member) token(id consensus.JobID, run uint64) string {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	j, ok := m.open[id]
+	if !ok || j.charter.Effects == "" {
+		return ""
+	}
+	return jobs.Fence(id, j.at.Number, run)
+}
+
+func (m *Member) enqueue(j *job, run uint64, token string) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	err := m.queue.Push(sched.Item{ID: j.id, Need: j.spec.Resources, Priority: j.spec.Priority, Since: m.cfg.Clock()})
 	if err == nil {
-		m.waiting[j.id] = waiting{j, run}
+		m.waiting[j.id] = waiting{j, run, token}
 	}
 	return err
 }
@@ -71,7 +85,7 @@ func (m *Member) startRuns() {
 		m.running++
 		m.tasks.add(func(ctx context.Context) {
 			defer m.release(item.Need)
-			m.run(ctx, w.job, w.run)
+			m.run(ctx, w.job, w.run, w.token)
 		})
 	}
 }
@@ -104,7 +118,7 @@ func (m *Member) stopRuns(j *job) {
 }
 
 // run runs a job once and tells agreement what became of it.
-func (m *Member) run(ctx context.Context, j *job, run uint64) {
+func (m *Member) run(ctx context.Context, j *job, run uint64, token string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m.mutex.Lock()
@@ -125,6 +139,9 @@ func (m *Member) run(ctx context.Context, j *job, run uint64) {
 	if err != nil {
 		m.report(ctx, j, run, ended{value: consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, reason: err.Error()})
 		return
+	}
+	if token != "" {
+		request.Env = jobs.Fenced(request.Env, token)
 	}
 	e, err := m.runToEnd(ctx, j, run, request)
 	if err != nil {

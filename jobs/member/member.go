@@ -66,6 +66,16 @@ type Standing struct {
 	Round   int
 	Seats   []jobs.Member
 	Waiting []int // seats whose word would bring the job on
+	Stuck   *Stuck
+}
+
+// Stuck is a run that acts on the world, whose end nobody knows: under once it
+// holds the job up.
+type Stuck struct {
+	Seat  int
+	Run   uint64
+	Since int64 // Unix milliseconds
+	Why   string
 }
 
 // Fetcher makes all blocks below a root durable here, from members who say

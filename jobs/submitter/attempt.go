@@ -179,10 +179,11 @@ func (s *Submitter) acknowledge(ctx context.Context, sub *submission, a drawn, s
 	return nil
 }
 
-// withdraw voids a charter that was not acknowledged. Tasks of version 1 have no
-// outside effects, so the next draw need not wait for q answers: two copies
-// would waste work only. A member that had started answers that the job lives;
-// then it is acknowledged after all.
+// withdraw voids a charter that was not acknowledged. The next draw need not wait
+// for q answers where two copies would waste work only; where a task acts on the
+// world it does, and a refusal is none: who refused may be shown q accepts, and
+// start. A member that had started answers that the job lives; then it is
+// acknowledged after all.
 func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *tally, heard <-chan Heard) (fate, error) {
 	r := a.record
 	r.Void = true
@@ -218,7 +219,11 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 				wait.Stop()
 				return fate{acknowledged: true}, s.acknowledge(ctx, sub, a, starts)
 			}
-			if count(t.voided)+t.refusals() >= thresholds.Quorum {
+			gone := count(t.voided)
+			if a.charter.Effects == "" {
+				gone += t.refusals()
+			}
+			if gone >= thresholds.Quorum {
 				wait.Stop()
 				s.cfg.Quorum.Forget(a.job)
 				return fate{reasons: t.reasons(a.charter)}, nil

@@ -59,7 +59,7 @@ func (s *Submitter) charter(sub *submission, attempt uint64, roll dagcbor.Link) 
 	c := &consensus.Charter{
 		V: consensus.Version, Issued: now, AcceptBy: now + p.Accept, StartBy: now + max(p.Start, p.Accept),
 		Deadline: now + sub.spec.Deadline, Request: sub.request, Attempt: attempt,
-		Owner: self, Submitter: self, Spec: sub.specRef, Task: sub.taskRef, Class: sub.class, Assurance: sub.spec.Rests(),
+		Owner: self, Submitter: self, Spec: sub.specRef, Task: sub.taskRef, Class: sub.class, Assurance: sub.spec.Rests(), Effects: sub.spec.Effects,
 		Limits: sub.limits, Needs: sub.spec.Needs(), RunNeeds: sub.spec.RunNeeds(), Timeout: sub.timeout,
 		Policy: s.policy, Fault: fault, F: f, Replace: f, Roll: roll, Period: election.Period(now),
 		Beacon: []byte{}, Crit: []string{}, Ext: nil,

@@ -79,6 +79,34 @@ func (s *Submitter) resume(ctx context.Context, sub *submission) {
 	s.settle(sub, Acknowledged{Job: job, Request: sub.request, Charter: charter}, err)
 }
 
+// gone reports whether no charter of a request may live that an earlier submission
+// withdrew without hearing from enough members. Otherwise it settles sub by what
+// became of that one.
+func (s *Submitter) gone(ctx context.Context, sub *submission) bool {
+	r, ok, err := s.record(sub.request)
+	if err == nil && (!ok || r.Acknowledged) {
+		return true
+	}
+	var job consensus.JobID
+	var charter *consensus.Charter
+	if err == nil {
+		charter, job, err = r.Offer.Charter.Open(s.cfg.Network)
+	}
+	var f fate
+	if err == nil {
+		r.Void = true
+		f, err = s.offer(ctx, sub, drawn{job: job, charter: charter, record: *r})
+	}
+	if err == nil && f.unknown {
+		err = refused(f)
+	}
+	if err == nil && !f.acknowledged {
+		return true
+	}
+	s.settle(sub, Acknowledged{Job: job, Request: sub.request, Charter: charter}, err)
+	return false
+}
+
 // Forget removes the record of a job whose outcome is archived, or of a charter
 // that has lapsed. That of another
 // job under the request, which superseded it, stays.

@@ -363,6 +363,9 @@ func (s *Submitter) carry(ctx context.Context, sub *submission) {
 		s.resume(ctx, sub)
 		return
 	}
+	if sub.spec.Effects != "" && !s.gone(ctx, sub) {
+		return
+	}
 	var last fate
 	for attempt := range uint64(attempts) {
 		a, err := s.draw(ctx, sub, attempt)
@@ -381,6 +384,9 @@ func (s *Submitter) carry(ctx context.Context, sub *submission) {
 		}
 		s.withdrawn(ctx, lapseOf(sub.request, a, f))
 		last = fate{unknown: last.unknown || f.unknown, reasons: f.reasons}
+		if f.unknown && sub.spec.Effects != "" {
+			break // it may live, and act
+		}
 	}
 	s.settle(sub, Acknowledged{}, refused(last))
 }
