@@ -234,11 +234,8 @@ func (l *ledger) set(at consensus.Height, kind consensus.Kind, round uint32, val
 	set := consensus.VoteSet{Round: round, Value: value}
 	for seat := range at.Members {
 		want := at.Statement(kind, seat, round, value)
-		for i := range l.signed {
-			if l.signed[i] == want && len(set.Votes) < quorum {
-				set.Votes = append(set.Votes, consensus.Vote{Seat: uint64(seat), Proof: proofOf(i)})
-				break
-			}
+		if i, ok := l.at(&want); ok && len(set.Votes) < quorum {
+			set.Votes = append(set.Votes, consensus.Vote{Seat: uint64(seat), Proof: proofOf(i)})
 		}
 	}
 	return set, len(set.Votes) == quorum
