@@ -56,6 +56,9 @@ func play(ctx context.Context, chosen []sim.Scenario, from, seeds uint64, every 
 	fmt.Printf("%d schedules in %s (%.0f a second) and %s of CPU (%.0f a second), %d steps of machines, %d failed\n", seen.Runs,
 		took.Round(time.Second), float64(seen.Runs)/took.Seconds(), cpu.Round(time.Second), float64(seen.Runs)/cpu.Seconds(), seen.Steps, failures)
 	for i := range tallies {
+		if tallies[i].runs == 0 {
+			continue
+		}
 		fmt.Printf("%s  %s\n", &tallies[i], chosen[i].Name)
 	}
 	fmt.Print(seen.String())
