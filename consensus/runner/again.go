@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"slices"
+
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/bft"
@@ -89,10 +91,10 @@ const maxBackoff = 10_000
 // nudge says again, to each party, what it has not acknowledged. A job that
 // ended is dropped when all have its decision, or after linger.
 func (c *Core) nudge(now int64, j *job) {
-	again := false
+	again, since := false, len(c.batch.Says)
 	j.spoke = 0
 	for party := range j.charter.Parties() {
-		if party != j.self && c.sayCurrent(j, party) {
+		if party != j.self && c.sayCurrent(j, party, since) {
 			again = true
 		}
 	}
@@ -110,15 +112,25 @@ func (c *Core) nudge(now int64, j *job) {
 	j.nudge = now + j.backoff + jitter(j.id, now)%(j.backoff/4+1)
 }
 
-func (c *Core) sayCurrent(j *job, party int) bool {
+// sayCurrent says again to a party what it has not acknowledged, and reports
+// whether there was anything. What others are told of the same job since a point
+// in the batch is said once to them all.
+func (c *Core) sayCurrent(j *job, party, since int) bool {
 	again := false
 	for _, out := range j.machine.Current(party) {
-		if j.has(KeyOf(out), party) {
+		key := KeyOf(out)
+		if j.has(key, party) {
+			continue
+		}
+		again = true
+		told := slices.IndexFunc(c.batch.Says[since:], func(s Say) bool { return KeyOf(s.Out) == key })
+		if told >= 0 {
+			s := &c.batch.Says[since+told]
+			s.To = append(s.To, party)
 			continue
 		}
 		out.Submitter = false
 		c.say(j, out, []int{party}, false)
-		again = true
 	}
 	return again
 }

@@ -159,7 +159,7 @@ func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
 			j.said[i].had &^= 1 << m.From
 		}
 		j.decided &^= 1 << m.From
-		c.sayCurrent(j, m.From)
+		c.sayCurrent(j, m.From, len(c.batch.Says))
 		m.Note = consensus.NoteAlive // who asks is there
 		c.gather(now, j, j.machine.Step(now, m))
 		return
