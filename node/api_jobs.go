@@ -197,10 +197,13 @@ func (n *Node) Wait(ctx context.Context, id string) (jobs.Job, error) {
 	}
 	ended, stop := n.member.Await(job)
 	defer stop()
+	var f found
 	for {
-		f, err := n.find(context.WithoutCancel(ctx), ref)
-		if err != nil || f.job.State.Terminal() {
-			return f.job, err
+		_, open := n.member.Job(job) // then its end will be told
+		if !open {
+			if f, err = n.find(context.WithoutCancel(ctx), ref); err != nil || f.job.State.Terminal() {
+				return f.job, err
+			}
 		}
 		poll, stop := n.pollUnlessMember(job)
 		select {
@@ -208,7 +211,10 @@ func (n *Node) Wait(ctx context.Context, id string) (jobs.Job, error) {
 		case <-poll:
 		case <-ctx.Done():
 			stop()
-			return f.job, nil
+			if open {
+				f, err = n.find(context.WithoutCancel(ctx), ref)
+			}
+			return f.job, err
 		}
 		stop()
 	}

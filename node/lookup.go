@@ -147,6 +147,11 @@ func (n *Node) local(ctx context.Context, id consensus.JobID) (found, bool, erro
 // is found even when nobody who can be asked knows of it. Under its request id
 // it alone is found: others may know a charter that was withdrawn.
 func (n *Node) find(ctx context.Context, ref reference) (found, error) {
+	if ref.isJob {
+		if f, ok, err := n.local(ctx, ref.job); ok || err != nil {
+			return f, err
+		}
+	}
 	own, acknowledged, err := n.outstanding(ref)
 	if err != nil {
 		return found{}, err
