@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/store/dagcbor"
@@ -87,56 +88,45 @@ func (b Batch) Siblings(indexes []int) []Hash {
 	return missing
 }
 
-// Partial rebuilds what Siblings took apart: from the leaves at the indexes,
-// sorted and distinct, and the missing hashes, it returns the root and each
-// leaf's path.
-func Partial(count int, indexes []int, leaves [][]byte, missing []Hash) (Hash, [][]Hash, error) {
+// Partial rebuilds what Siblings took apart: from the hashes of the leaves at the
+// indexes, sorted and distinct, and the missing hashes, it returns the root and
+// each leaf's path.
+func Partial(count int, indexes []int, leaves []Hash, missing []Hash) (Hash, [][]Hash, error) {
 	if count < 1 || count > MaxBatch || len(indexes) == 0 || len(indexes) != len(leaves) {
 		return Hash{}, nil, ErrBatch
 	}
-	type node struct {
-		at    int
-		hash  Hash
-		below []int // positions in leaves
-	}
-	level := make([]node, len(indexes))
+	level := make([]known, len(indexes))
 	paths := make([][]Hash, len(indexes))
 	for i, at := range indexes {
 		if at < 0 || at >= count || i > 0 && indexes[i-1] >= at {
 			return Hash{}, nil, ErrBatch
 		}
-		level[i] = node{at, leafHash(leaves[i]), []int{i}}
-		paths[i] = []Hash{}
+		level[i] = known{at, leaves[i], paths[i : i+1]}
+		paths[i] = make([]Hash, 0, bits.Len(uint(count-1)))
 	}
 	for width := count; width > 1; width = (width + 1) / 2 {
-		var up []node
+		up := level[:0] // no longer than what of level was read
 		for i := 0; i < len(level); i++ {
 			n := level[i]
 			switch {
 			case n.at%2 == 0 && i+1 < len(level) && level[i+1].at == n.at+1:
-				right := level[i+1]
-				for _, p := range n.below {
-					paths[p] = append(paths[p], right.hash)
-				}
-				for _, p := range right.below {
-					paths[p] = append(paths[p], n.hash)
-				}
-				n = node{n.at, nodeHash(n.hash, right.hash), append(n.below, right.below...)}
 				i++
+				right := level[i]
+				n.meet(right.hash)
+				right.meet(n.hash)
+				n.hash = nodeHash(n.hash, right.hash)
+				n.paths = n.paths[:len(n.paths)+len(right.paths)]
 			case n.at^1 < width:
 				if len(missing) == 0 {
 					return Hash{}, nil, ErrBatch
 				}
-				sibling := missing[0]
-				missing = missing[1:]
-				for _, p := range n.below {
-					paths[p] = append(paths[p], sibling)
-				}
+				n.meet(missing[0])
 				if n.at%2 == 0 {
-					n.hash = nodeHash(n.hash, sibling)
+					n.hash = nodeHash(n.hash, missing[0])
 				} else {
-					n.hash = nodeHash(sibling, n.hash)
+					n.hash = nodeHash(missing[0], n.hash)
 				}
+				missing = missing[1:]
 			}
 			n.at /= 2
 			up = append(up, n)
@@ -147,4 +137,18 @@ func Partial(count int, indexes []int, leaves [][]byte, missing []Hash) (Hash, [
 		return Hash{}, nil, ErrBatch
 	}
 	return level[0].hash, paths, nil
+}
+
+// known is a node of a tree of which only some leaves are there.
+type known struct {
+	at    int // within its level
+	hash  Hash
+	paths [][]Hash // of the leaves below it, which stand side by side
+}
+
+// meet adds a sibling to the path of every leaf below.
+func (n known) meet(sibling Hash) {
+	for i := range n.paths {
+		n.paths[i] = append(n.paths[i], sibling)
+	}
 }

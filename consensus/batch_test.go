@@ -1,6 +1,7 @@
 package consensus_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"testing"
@@ -123,9 +124,9 @@ func TestPartsOfABatchRebuildItsRootAndPaths(t *testing.T) {
 }
 
 func rebuild(t interface{ Fatalf(string, ...any) }, batch consensus.Batch, leaves [][]byte, indexes []int) {
-	some := make([][]byte, len(indexes))
+	some := make([]consensus.Hash, len(indexes))
 	for i, at := range indexes {
-		some[i] = leaves[at]
+		some[i] = sha256.Sum256(append([]byte{0x00}, leaves[at]...))
 	}
 	missing := batch.Siblings(indexes)
 	root, paths, err := consensus.Partial(len(leaves), indexes, some, missing)
@@ -148,11 +149,11 @@ func rebuild(t interface{ Fatalf(string, ...any) }, batch consensus.Batch, leave
 }
 
 func TestAPartialBatchThatDoesNotFitTogetherIsRefused(t *testing.T) {
-	_, leaves := statements(3)
+	leaves := make([]consensus.Hash, 3)
 	for name, try := range map[string]struct {
 		count   int
 		indexes []int
-		leaves  [][]byte
+		leaves  []consensus.Hash
 	}{
 		"nothing":        {3, nil, nil},
 		"no count":       {0, []int{0}, leaves[:1]},
@@ -231,4 +232,28 @@ func newBatch(t testing.TB, leaves [][]byte) consensus.Batch {
 		t.Fatal(fmt.Errorf("%d leaves: %w", len(leaves), err))
 	}
 	return b
+}
+
+// BenchmarkPartial is what a receiver does for a frame of eight statements
+// before it verifies the signature.
+func BenchmarkPartial(b *testing.B) {
+	all, leaves := statements(24)
+	batch, err := consensus.NewBatch(leaves)
+	if err != nil {
+		b.Fatal(err)
+	}
+	indexes := []int{1, 2, 5, 8, 9, 15, 20, 23}
+	missing := batch.Siblings(indexes)
+	b.ReportAllocs()
+	for b.Loop() {
+		some := make([]consensus.Hash, len(indexes))
+		for i, at := range indexes {
+			if some[i], err = all[at].LeafHash(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, _, err := consensus.Partial(len(all), indexes, some, missing); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -84,13 +85,24 @@ const maxLeaf = 256
 // Leaf returns the bytes that go into a batch: canonical dag-cbor of the tag
 // "muster/<kind>/1" and the fields in order.
 func (s Statement) Leaf() ([]byte, error) {
+	return s.appendLeaf(make([]byte, 0, maxLeaf))
+}
+
+// LeafHash returns the hash of the statement's leaf, with which it stands in a
+// batch.
+func (s Statement) LeafHash() (Hash, error) {
+	var buf [1 + maxLeaf]byte // with the 0x00 in front
+	leaf, err := s.appendLeaf(buf[:1])
+	return sha256.Sum256(leaf), err
+}
+
+func (s Statement) appendLeaf(out []byte) ([]byte, error) {
 	if s.Kind < KindAccept || s.Kind > KindEnded {
 		return nil, fmt.Errorf("statement: kind %d is not known", s.Kind)
 	}
 	// Nine things of fixed form, written by hand: this is done several times
 	// for every statement sent and received. A test holds it against the codec.
 	tag := "muster/" + s.Kind.String() + "/1"
-	out := make([]byte, 0, maxLeaf)
 	out = append(out, majorArray|9, majorText|byte(len(tag)))
 	out = append(out, tag...)
 	out = appendBytes(out, s.Network[:])
@@ -162,11 +174,7 @@ var ErrProof = errors.New("path does not fit count and index")
 
 // Check verifies that p proves s.
 func (p Proof) Check(s Statement) error {
-	leaf, err := s.Leaf()
-	if err != nil {
-		return err
-	}
-	root, err := p.root(leafHash(leaf))
+	root, err := p.Root(s)
 	if err != nil {
 		return err
 	}
@@ -183,11 +191,11 @@ func (p Proof) Check(s Statement) error {
 // Root recomputes the root that p leads to from s. Two proofs with equal
 // (sender, incarnation, count, root, signature) need one verification.
 func (p Proof) Root(s Statement) (Hash, error) {
-	leaf, err := s.Leaf()
+	leaf, err := s.LeafHash()
 	if err != nil {
 		return Hash{}, err
 	}
-	return p.root(leafHash(leaf))
+	return p.root(leaf)
 }
 
 // Signed is a statement with its proof: what convinces a third party.

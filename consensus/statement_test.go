@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -42,6 +43,9 @@ func TestALeafIsWhatTheCodecWouldWrite(t *testing.T) {
 		}
 		if !bytes.Equal(got, want) {
 			t.Errorf("leaf %x, the codec writes %x", got, want)
+		}
+		if hash, err := s.LeafHash(); err != nil || hash != sha256.Sum256(append([]byte{0x00}, want...)) {
+			t.Errorf("leaf hash %s, %v", hash, err)
 		}
 	})
 }

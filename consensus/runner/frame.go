@@ -139,12 +139,12 @@ func (b body) proofs(network admission.Network, from admission.Key, roots *rootC
 		return nil, nil
 	}
 	indexes := make([]int, len(b.Items))
-	leaves := make([][]byte, len(b.Items))
+	leaves := make([]consensus.Hash, len(b.Items))
 	for i, it := range b.Items {
 		if (it.Height > 0) != (it.Previous != nil) {
 			return nil, errFrame
 		}
-		leaf, err := it.statement(network, from, b.Incarnation).Leaf()
+		leaf, err := it.statement(network, from, b.Incarnation).LeafHash()
 		if err != nil {
 			return nil, err
 		}

@@ -275,9 +275,9 @@ func TestFramesOutOfBoundsAreRefused(t *testing.T) {
 // so that a fuzzer gets past it. It leaves alone what no tree can be made of.
 func resigned(n *consensustest.Network, b body) body {
 	var indexes []int
-	var leaves [][]byte
+	var leaves []consensus.Hash
 	for _, i := range b.Items {
-		leaf, err := i.statement(n.ID, n.Nodes[0].Key(), b.Incarnation).Leaf()
+		leaf, err := i.statement(n.ID, n.Nodes[0].Key(), b.Incarnation).LeafHash()
 		if err != nil {
 			return b
 		}

@@ -24,7 +24,8 @@ type loop struct {
 	spoken  []Speech
 	peers   map[admission.Key]*peer
 	stash   *stash
-	flushed time.Time // when the last batch began
+	flushed time.Time  // when the last batch began
+	out     []outgoing // room for the next batch's messages
 }
 
 // peer is what the loop keeps of one peer it exchanges frames with.
@@ -293,7 +294,7 @@ func (l *loop) do(d Do) {
 	case bft.StartedJob:
 		host.Started(d.Job)
 	case bft.Decided:
-		host.Decided(d.Job, e.Conclusion, d.View, recordKeys(d))
+		host.Decided(d.Job, e.Conclusion, *d.View, recordKeys(d))
 		if w, ok := l.r.watcher(d.Job); ok {
 			w.heard(Heard{From: l.r.cfg.Signer.Key(), Ended: &e.Conclusion})
 		}
@@ -325,12 +326,15 @@ func recordKeys(d Do) [][]byte {
 	return keys
 }
 
+const recordPrefix = "r/"
+
 // RecordPrefix begins the keys of all of a job's records.
-func RecordPrefix(job consensus.JobID) []byte { return append([]byte("r/"), job[:]...) }
+func RecordPrefix(job consensus.JobID) []byte { return append([]byte(recordPrefix), job[:]...) }
 
 // RecordKey is the journal key of a job's record.
 func RecordKey(job consensus.JobID, seq uint64) []byte {
-	return binary.BigEndian.AppendUint64(RecordPrefix(job), seq)
+	key := append(make([]byte, 0, len(recordPrefix)+len(job)+8), recordPrefix...)
+	return binary.BigEndian.AppendUint64(append(key, job[:]...), seq)
 }
 
 // EncodeRecord is a record's value in the journal: its kind and its data.

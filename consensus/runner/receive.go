@@ -55,7 +55,7 @@ func (r *Runner) Receive(from admission.Key, data []byte) error {
 	if err != nil {
 		return err
 	}
-	ev := frameEvent{from: from, session: f.Session, seq: f.Seq, have: f.Have}
+	ev := frameEvent{from: from, session: f.Session, seq: f.Seq, have: f.Have, messages: make([]jobMessage, 0, len(b.Items)+len(b.Notes))}
 	proofs, err := b.proofs(r.cfg.Network, from, r.roots)
 	if err != nil {
 		return err

@@ -30,13 +30,17 @@ type destination struct {
 // send signs the statements among says, and what was spoken, in batches, tells
 // each machine its own, and sends every peer its frames.
 func (l *loop) send(says []Say) {
-	out := make([]outgoing, 0, len(says)+len(l.spoken))
+	out := l.out[:0]
 	for _, s := range says {
 		out = l.lie(out, l.prepare(s))
 	}
 	for _, s := range l.spoken {
 		out = append(out, l.prepareSpeech(s))
 	}
+	defer func(all []outgoing) {
+		clear(all) // what was said is not to be kept by the room for it
+		l.out = all[:0]
+	}(out)
 	l.spoken = nil
 	for len(out) > 0 {
 		n := 0
@@ -213,7 +217,7 @@ func (l *loop) sendFrames(out []outgoing, signed batchSigned) {
 			if !ok {
 				at = len(parcels)
 				place[d.peer] = at
-				parcels = append(parcels, parcel{peer: d.peer})
+				parcels = append(parcels, parcel{peer: d.peer, which: make([]int, 0, len(out)), parties: make([]int, 0, len(out))})
 			}
 			parcels[at].which = append(parcels[at].which, i)
 			parcels[at].parties = append(parcels[at].parties, d.party)

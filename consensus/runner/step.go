@@ -83,8 +83,8 @@ type Do struct {
 	Job     consensus.JobID
 	Charter *consensus.Charter
 	Effect  bft.Effect
-	View    bft.View // with Decided: how the job stood
-	Records uint64   // with Decided and Expire: how many records the job has
+	View    *bft.View // with Decided: how the job stood
+	Records uint64    // with Decided and Expire: how many records the job has
 }
 
 // Batch is what steps asked for: make Entries and Extra durable together, then
@@ -217,7 +217,8 @@ func (c *Core) gather(now int64, j *job, ready bft.Ready) {
 		}
 		if d, ok := effect.(bft.Decided); ok {
 			decided = true
-			do.View, do.Records = j.machine.View(), j.nextSeq
+			view := j.machine.View()
+			do.View, do.Records = &view, j.nextSeq
 			c.sayDecided(j, d.Conclusion)
 		}
 		c.batch.Dos = append(c.batch.Dos, do)
