@@ -24,7 +24,7 @@ type loop struct {
 	spoken  []Speech
 	peers   map[admission.Key]*peer
 	stash   *stash
-	flushed time.Time  // when the last batch began
+	pace    pace
 	out     []outgoing // room for the next batch's messages
 }
 
@@ -58,8 +58,8 @@ func (r *Runner) Run(ctx context.Context) error {
 		peers: map[admission.Key]*peer{}, stash: newStash()}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	pace := time.NewTimer(time.Hour)
-	defer pace.Stop()
+	pause := time.NewTimer(time.Hour)
+	defer pause.Stop()
 	acks := time.NewTicker(acknowledge)
 	defer acks.Stop()
 	for {
@@ -78,32 +78,18 @@ func (r *Runner) Run(ctx context.Context) error {
 			l.frame(f)
 		case <-timer.C:
 			l.core.Tick(r.cfg.Clock())
-		case <-pace.C:
+		case <-pause.C:
 		case <-acks.C:
 			l.acknowledge()
 			continue
 		}
 		l.drain()
-		if wait := l.pause(); wait > 0 && l.waiting() {
-			pace.Reset(wait)
+		if wait := l.pace.wait(time.Now(), l.core.Len()); wait > 0 && l.waiting() {
+			pause.Reset(wait)
 			continue
 		}
 		l.flush()
 	}
-}
-
-// A batch costs a sync, a signature, and a verification for each receiver,
-// however much is in it. With one job in flight waiting would only cost time;
-// with many, a moment lets their steps share the cost.
-const (
-	paceJob = 500 * time.Microsecond // of pause for each open job
-	paceMax = 8 * time.Millisecond
-)
-
-// pause returns how long the next batch is still held back.
-func (l *loop) pause() time.Duration {
-	jobs := max(l.core.Len()-1, 0)
-	return time.Until(l.flushed.Add(min(time.Duration(jobs)*paceJob, paceMax)))
 }
 
 func (l *loop) waiting() bool {
@@ -196,6 +182,9 @@ func (l *loop) judge(info *charterInfo, s stashed) bool {
 func (l *loop) frame(f frameEvent) {
 	now := l.r.cfg.Clock()
 	p := l.peer(f.from)
+	if f.seq > 0 {
+		l.pace.hear(f.from)
+	}
 	if p.session != f.session {
 		if p.session != 0 {
 			l.core.Renewed(f.from)
@@ -250,7 +239,7 @@ func (l *loop) heard(p *peer, h have) {
 // gathered meanwhile forms the next batch.
 func (l *loop) flush() {
 	for l.waiting() {
-		l.flushed = time.Now()
+		l.pace.begin(time.Now())
 		batch := l.core.Flush()
 		l.flight, l.opening, l.opened = &batch, l.opened, nil
 		records := make([]Record, 0, len(batch.Extra)+len(batch.Entries))

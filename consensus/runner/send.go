@@ -226,6 +226,7 @@ func (l *loop) sendFrames(out []outgoing, signed batchSigned) {
 	var shared []int
 	var pieces []piece
 	for _, p := range parcels {
+		l.pace.ask(p.peer)
 		if !slices.Equal(p.which, shared) {
 			shared, pieces = p.which, l.encode(out, p.which, signed)
 		}
