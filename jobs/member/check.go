@@ -1,0 +1,100 @@
+package member
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
+)
+
+// checkPart checks that this node has a part in the job: a seat, or a place among
+// the reserves that were not seated yet, who stand by when they are shown that
+// the job has started.
+func (m *Member) checkPart(at consensus.Height, witness bool) error {
+	c := at.Charter
+	party := c.PartyOf(m.cfg.Self)
+	if party >= 0 && c.Party(party).Incarnation != m.cfg.Incarnation {
+		older, err := c.Party(party).Hash()
+		if err != nil {
+			return err
+		}
+		return refuse(RefuseGone, "%w", &gone{older})
+	}
+	reserve := party >= len(c.Roster) && witness && !at.Used(party-len(c.Roster))
+	if party < 0 || at.SeatOf(party) < 0 && !reserve {
+		return refuse(RefuseInvalid, "this node has no seat")
+	}
+	return nil
+}
+
+// checkCharter checks what needs a clock, credentials and this node's state.
+func (m *Member) checkCharter(at consensus.Height, offer consensus.Offer, witness bool) error {
+	now, c := m.cfg.Clock(), at.Charter
+	switch {
+	case c.Policy != m.policy:
+		return refuse(RefuseUnsupported, "another policy than the one in force")
+	case c.Issued > now+skew:
+		return refuse(RefuseLate, "issued %d ms in the future", c.Issued-now)
+	case now > c.AcceptBy && !witness || now > c.End:
+		return refuse(RefuseLate, "accept_by has passed")
+	}
+	if err := m.checkCredentials(c, offer.Credentials); err != nil {
+		return err
+	}
+	if witness && at.SeatOf(c.PartyOf(m.cfg.Self)) >= 0 {
+		return nil // q members have accepted: there is no choice left
+	}
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	mine := uint64(0)
+	for _, other := range m.open {
+		if other.charter.Submitter == c.Submitter {
+			mine++
+		}
+	}
+	switch {
+	case uint64(m.places()) >= m.cfg.Policy.MaxJobs:
+		return refuse(RefuseBusy, "%d jobs are open here", m.places())
+	case mine >= m.cfg.Policy.MaxOpen:
+		return refuse(RefuseBusy, "%d jobs of this submitter are open here", mine)
+	}
+	return nil
+}
+
+func (m *Member) checkCredentials(c *consensus.Charter, credentials []admission.SignedCredential) error {
+	wanted := map[admission.Key]bool{c.Submitter: true, c.Owner: true}
+	if len(credentials) != len(wanted) {
+		return refuse(RefuseDenied, "%d credentials, for %d keys", len(credentials), len(wanted))
+	}
+	for _, signed := range credentials {
+		if !wanted[signed.Body.Subject] {
+			return refuse(RefuseDenied, "a credential of somebody else")
+		}
+		delete(wanted, signed.Body.Subject)
+		if err := m.rolls.credential(m.cfg.Genesis, m.cfg.Network, signed); err != nil {
+			return refuse(RefuseDenied, "%w", err)
+		}
+		if !signed.Body.Covers(c.Issued, c.End) {
+			return refuse(RefuseDenied, "a credential does not cover the job's time")
+		}
+	}
+	return nil
+}
+
+// checkAccepts verifies what a witness shows: q accepts of distinct seats.
+func (m *Member) checkAccepts(id consensus.JobID, c *consensus.Charter, accepts []consensus.Vote) error {
+	if len(accepts) < c.Thresholds().Quorum || len(accepts) > len(c.Roster) {
+		return fmt.Errorf("a witness shows %d accepts, it takes %d", len(accepts), c.Thresholds().Quorum)
+	}
+	first := consensus.FirstHeight(m.cfg.Network, id, c)
+	for i, v := range accepts {
+		if v.Seat >= uint64(len(c.Roster)) || i > 0 && accepts[i-1].Seat >= v.Seat {
+			return errors.New("a witness shows accepts that are not of distinct seats")
+		}
+		if err := v.Proof.Check(first.Statement(consensus.KindAccept, int(v.Seat), 0, consensus.Hash{})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
