@@ -26,11 +26,11 @@ func newStash() *stash {
 
 // add keeps s if there is room for it.
 func (st *stash) add(s stashed) {
+	if st.peers[s.from] >= maxStashPeer {
+		return // before room is made: what is not kept may cost the others nothing
+	}
 	for st.total >= maxStash && len(st.order) > 0 {
 		st.take(st.order[0])
-	}
-	if st.peers[s.from] >= maxStashPeer {
-		return
 	}
 	if p := s.item.Payload; p != nil && len(p.Blocks) > 0 {
 		slim := *p
