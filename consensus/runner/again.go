@@ -8,10 +8,12 @@ import (
 	"github.com/muster-network/muster/consensus/bft"
 )
 
-// said remembers who acknowledged one message.
+// said remembers who acknowledged one message, for as long as this member would
+// say it again.
 type said struct {
-	key SayKey
-	had uint64 // parties
+	key    SayKey
+	had    uint64 // parties
+	stands bool   // it was among what would be said when that was last gone through
 }
 
 // Acknowledged notes that a party has a message.
@@ -41,12 +43,13 @@ func (j *job) mark(key SayKey, party int) {
 			return
 		}
 	}
-	j.said = append(j.said, said{key, 1 << party})
+	j.said = append(j.said, said{key: key, had: 1 << party})
 }
 
 // has reports whether a party has a message. What shows a member that it has to
 // start is said until it shows that it did: an acknowledgement proves only that
-// its process knew (protocol, section 4).
+// its process knew (protocol, section 4). A question marks what still stands: see
+// forget.
 func (j *job) has(key SayKey, party int) bool {
 	if key.note == consensus.NoteAccepts {
 		return false
@@ -56,10 +59,21 @@ func (j *job) has(key SayKey, party int) bool {
 	}
 	for i := range j.said {
 		if j.said[i].key == key {
+			j.said[i].stands = true
 			return j.said[i].had&(1<<party) != 0
 		}
 	}
 	return false
+}
+
+// forget drops what was acknowledged and was not asked for by has since the last
+// time: a job that lasts says something new in each round, and no more what it
+// said in those before. What stands again later is said again.
+func (j *job) forget() {
+	j.said = slices.DeleteFunc(j.said, func(s said) bool { return !s.stands })
+	for i := range j.said {
+		j.said[i].stands = false
+	}
 }
 
 // postpone gives others the time to acknowledge what was just said. Whoever has
@@ -98,6 +112,7 @@ func (c *Core) nudge(now int64, j *job) {
 			again = true
 		}
 	}
+	j.forget()
 	if j.ended != 0 && (!again || now >= j.ended+linger) {
 		c.drop(j)
 		return
