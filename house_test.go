@@ -71,7 +71,7 @@ var rules = []rule{
 var pure = []string{
 	"consensus", "consensus/admission", "consensus/election", "consensus/bft", "consensus/sim", "jobs", "jobs/normal", "jobs/sched",
 	"consensus/runner/check.go", "consensus/runner/step.go", "consensus/runner/again.go",
-	"consensus/runner/stash.go",
+	"consensus/runner/kept.go", "consensus/runner/stash.go",
 }
 
 // impure are what a pure room may not import, and selectors of what it may.

@@ -107,6 +107,7 @@ func (n *node) tick(at int64) {
 	}
 	n.tickAt = 0
 	n.core.Tick(n.now())
+	n.w.checks.bounded(n)
 	n.settle()
 }
 
