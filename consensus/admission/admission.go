@@ -96,6 +96,26 @@ func (k Key) Verify(message []byte, signature Signature) bool {
 	return voi.VerifyWithOptions(k[:], message, signature[:], &voi.Options{Verify: voi.VerifyOptionsZIP_215})
 }
 
+// ExpandedKey is a key made ready to verify many signatures, at a quarter less
+// for each. It is safe for concurrent use and takes about 1.5 KB. The zero value
+// verifies nothing.
+type ExpandedKey struct{ expanded *voi.ExpandedPublicKey }
+
+// Expand makes k ready. A key that is no point at all verifies nothing then,
+// either.
+func (k Key) Expand() ExpandedKey {
+	expanded, err := voi.NewExpandedPublicKey(k[:])
+	if err != nil {
+		return ExpandedKey{}
+	}
+	return ExpandedKey{expanded}
+}
+
+// Verify is Key.Verify.
+func (k ExpandedKey) Verify(message []byte, signature Signature) bool {
+	return k.expanded != nil && voi.VerifyExpandedWithOptions(k.expanded, message, signature[:], &voi.Options{Verify: voi.VerifyOptionsZIP_215})
+}
+
 // Check refuses keys of small order: a signature under one holds for many
 // messages (protocol, section 2). A key that is no point at all passes, and
 // verifies nothing. It costs nanoseconds.

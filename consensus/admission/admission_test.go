@@ -91,6 +91,9 @@ func TestSignaturesOfSmallOrderAreJudgedByZIP215(t *testing.T) {
 				if got != want || want != (scalar[0] == 0) {
 					t.Errorf("key %s, nonce %s, scalar %x: %v, the reference says %v", a, r, scalar[:1], got, want)
 				}
+				if got := admission.Key(key).Expand().Verify(message, signature); got != want {
+					t.Errorf("key %s expanded, nonce %s, scalar %x: %v, the reference says %v", a, r, scalar[:1], got, want)
+				}
 			}
 		}
 	}
@@ -127,6 +130,9 @@ func TestChangedSignaturesAreJudgedAsByTheReference(t *testing.T) {
 		}
 		if got, want := public.Verify(message, signature), ed25519consensus.Verify(public[:], message, signature[:]); got != want {
 			t.Fatalf("%v, the reference says %v", got, want)
+		}
+		if got, want := public.Expand().Verify(message, signature), ed25519consensus.Verify(public[:], message, signature[:]); got != want {
+			t.Fatalf("expanded: %v, the reference says %v", got, want)
 		}
 	})
 }

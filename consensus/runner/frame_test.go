@@ -183,6 +183,16 @@ func TestARootThatWasVerifiedStandsForItsSignatureOnly(t *testing.T) {
 	}
 }
 
+func TestOnlySoManyKeysAreHeldReady(t *testing.T) {
+	roots := newRootCache(4)
+	for i := range 3 * maxKeys {
+		roots.keyOf(admission.Key{byte(i), byte(i >> 8)})
+		if len(roots.keys) > maxKeys {
+			t.Fatalf("%d keys after %d", len(roots.keys), i+1)
+		}
+	}
+}
+
 func TestFramesStayWithinTheirBoundHoweverMuchIsSaid(t *testing.T) {
 	n := consensustest.New(5)
 	job := n.Job(consensus.Byzantine, 1)

@@ -11,13 +11,18 @@ import (
 )
 
 // rootCache remembers which batch roots were verified, so that the votes of one
-// batch cost one verification however often they are shown.
+// batch cost one verification however often they are shown; and the keys of those
+// who signed, ready to verify more.
 type rootCache struct {
 	mutex sync.Mutex
 	seen  map[rootKey]struct{}
 	ring  []rootKey
 	next  int
+	keys  map[admission.Key]admission.ExpandedKey
 }
+
+// maxKeys bounds the keys held ready: beyond it all are made ready anew.
+const maxKeys = 256
 
 // rootKey is a hash of all that a verification says is good: a fifth of its size.
 type rootKey [sha256.Size]byte
@@ -32,7 +37,7 @@ func keyOfRoot(sender admission.Key, incarnation admission.Incarnation, count ui
 }
 
 func newRootCache(size int) *rootCache {
-	return &rootCache{seen: make(map[rootKey]struct{}, size), ring: make([]rootKey, size)}
+	return &rootCache{seen: make(map[rootKey]struct{}, size), ring: make([]rootKey, size), keys: map[admission.Key]admission.ExpandedKey{}}
 }
 
 func (c *rootCache) verify(network admission.Network, sender admission.Key, incarnation admission.Incarnation, count uint64, root consensus.Hash, signature admission.Signature) error {
@@ -47,11 +52,25 @@ func (c *rootCache) verify(network admission.Network, sender admission.Key, inca
 	if err != nil {
 		return err
 	}
-	if !sender.Verify(header, signature) {
+	if !c.keyOf(sender).Verify(header, signature) {
 		return fmt.Errorf("batch of %s: %w", sender.Name(), admission.ErrSignature)
 	}
 	c.add(key)
 	return nil
+}
+
+func (c *rootCache) keyOf(sender admission.Key) admission.ExpandedKey {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	key, ok := c.keys[sender]
+	if !ok {
+		if len(c.keys) >= maxKeys {
+			clear(c.keys)
+		}
+		key = sender.Expand()
+		c.keys[sender] = key
+	}
+	return key
 }
 
 func (c *rootCache) add(key rootKey) {
