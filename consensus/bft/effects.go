@@ -195,10 +195,14 @@ func (m *Machine) seekRun() {
 	if r.report != nil || t.begun > t.over || !m.isActive(m.seat) || !m.canRun(m.seat) {
 		return
 	}
-	if base := m.base(); r.run < base || r.run <= t.over {
-		m.ask(m.ownAfter(max(base, t.over)))
-	} else if m.isCrowdedOut() {
-		m.ask(m.ownAfter(r.run))
+	// A number is kept for a beat: else those who hear of each other's grants, and
+	// not of each other, would outbid each other as fast as messages go.
+	if m.now >= t.since+m.cfg.Timing.Beat {
+		if base := m.base(); r.run < base || r.run <= t.over {
+			m.ask(m.ownAfter(max(base, t.over)))
+		} else if m.isCrowdedOut() {
+			m.ask(m.ownAfter(r.run))
+		}
 	}
 	for _, h := range t.heard { // who granted what will not begin waits for a word
 		if h.party == m.cfg.Self && uint64(h.run) < r.run {

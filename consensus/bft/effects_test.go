@@ -256,22 +256,41 @@ func TestAMemberGrantsARunToOneOnly(t *testing.T) {
 	}
 }
 
+// Who hears of grants, and of nobody who asks, grants itself: none of them holds
+// q, and none outbids the others more often than once in a beat.
+func TestNumbersAreNotOutbidFasterThanInBeats(t *testing.T) {
+	w := newWorld(t, consensus.Once, consensus.Byzantine, 1, 0)
+	w.lost = func(from, to int, out Outgoing) bool { return from != to && out.Note == consensus.NoteRunning }
+	w.start()
+	w.passOn(30_000)
+	grants := 0
+	for _, records := range w.journals {
+		grants += len(slices.DeleteFunc(slices.Clone(records), func(r Record) bool { return r.Kind != RecordGrant }))
+	}
+	if most := 4 * 31; grants < 4 || grants > most {
+		t.Errorf("%d grants in 30 beats of 4 members, at most %d", grants, most)
+	}
+}
+
 // Whom a liar asks for a run far away, and who hears of one, stays within reach of
 // what correct members granted.
 func TestNobodyLeadsTheNumbersOfRunsAway(t *testing.T) {
-	w := newWorld(t, consensus.AtLeastOnce, consensus.Byzantine, 1, 0)
-	w.lost = func(from, to int, _ Outgoing) bool { return from == 3 || to == 3 }
-	w.value = func(int) consensus.Value { return consensus.Value{} }
-	w.start()
-	m := w.machines[1]
-	m.runs.active = 4
-	m.Step(m.now, Message{From: 0, Kind: consensus.KindEnded, Round: 1})
-	for _, far := range []uint64{1 << 40, 4_000_000_000, 16, 3} { // 3 is not its own
+	var m *Machine
+	for far, granted := range map[uint64]bool{1 << 40: false, 4_000_000_000: false, 16: false, 12: false, 8: true, 4: true, 3: false, 0: false} {
+		w := newWorld(t, consensus.AtLeastOnce, consensus.Byzantine, 1, 0)
+		w.lost = func(from, to int, _ Outgoing) bool { return from == 3 || to == 3 }
+		w.value = func(int) consensus.Value { return consensus.Value{} }
+		w.start()
+		m = w.machines[1]
+		m.runs.active = 4
+		m.runs.run, m.runs.tracks[1].run, m.turns.since = 0, 0, m.now+60_000 // it asks for none itself
 		m.Step(m.now, Message{From: 3, Note: consensus.NoteRunning, Payload: &consensus.Payload{Beat: &consensus.Beat{Run: far}}})
-		if uint64(m.turns.granted.Run) == far {
-			t.Errorf("run %d is granted", far)
+		m.Step(m.now, Message{From: 0, Kind: consensus.KindEnded, Round: 1})
+		if got := uint64(m.turns.granted.Run) == far; got != granted {
+			t.Errorf("run %d is granted: %v; %+v", far, got, m.turns.granted)
 		}
 	}
+	m.turns.since = 0
 	m.Step(m.now, Message{From: 3, Kind: consensus.KindGrant, Round: 4_000_000_000, Value: m.nameOf(3)})
 	for range 100 {
 		m.Step(m.now+1_000, Tick{})
