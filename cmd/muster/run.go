@@ -37,7 +37,7 @@ func (a *app) runCommand() *cobra.Command {
 			return err
 		}
 		return a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
-			r := &running{app: a, program: &p, client: c, live: terminal(a.out) && !a.machine() && !a.quiet, propagate: propagate}
+			r := &running{app: a, program: &p, client: c, live: terminal(a.out) && !a.machine() && !a.quiet, counts: terminal(a.err) && !a.quiet, propagate: propagate}
 			return r.run(ctx, file, client.SubmitOptions{Dir: dir, Key: p.key})
 		})(command, nil)
 	}
@@ -51,6 +51,7 @@ type running struct {
 	client    *client.Client
 	job       api.Job
 	live      bool // output is shown as it comes
+	counts    bool // how many tasks of an array have ended is
 	propagate bool
 	shown     shown
 }
@@ -114,6 +115,13 @@ func (r *running) follow(ctx context.Context) error {
 			_ = r.client.Logs(logs, r.job.ID, true, r.chunk) // live output is a courtesy: the certified one follows
 		}
 	}()
+	counted := make(chan struct{})
+	go func() {
+		defer close(counted)
+		if r.counts {
+			r.count(logs)
+		}
+	}()
 	job, err := r.client.Wait(ctx, r.job.ID)
 	if err == nil {
 		select { // the stream ends with the job, a little later
@@ -123,6 +131,7 @@ func (r *running) follow(ctx context.Context) error {
 	}
 	stop()
 	<-done
+	<-counted
 	if err == nil {
 		r.job = job
 		return nil

@@ -41,6 +41,8 @@ type Run struct {
 	Tamper bool            // the certificate is altered on its way out
 
 	Stalled *jobs.Stalled // while it is held
+	Tasks   int           // likewise: it is an array of so many
+	Done    uint64        // of them, one member says
 }
 
 // Network is the network, seen from its first node. Script says what a job
@@ -110,6 +112,9 @@ func (n *Network) Submit(ctx context.Context, file *jobs.File, o server.SubmitOp
 		return jobs.Job{}, err
 	}
 	j.told.Stalled = run.Stalled
+	if run.Tasks > 0 {
+		j.told.Array, j.told.Members[0].Done = &jobs.ArrayState{Tasks: run.Tasks}, run.Done
+	}
 	n.jobs = append(n.jobs, j)
 	if run.Hold == nil {
 		n.finish(j)
@@ -123,7 +128,7 @@ func (n *Network) finish(j *job) {
 		return
 	}
 	v := j.run.Value
-	j.told.Stalled = nil
+	j.told.Stalled, j.told.Array = nil, nil
 	j.told.State = map[consensus.Ending]jobs.State{consensus.Result: jobs.Succeeded, consensus.Failed: jobs.Failed, consensus.Cancelled: jobs.Cancelled}[v.Kind]
 	j.told.Finished = j.told.Issued + 40
 	j.told.Outcome = &jobs.Outcome{Kind: strings.ToLower(string(j.told.State)), Code: int(v.Code), Signed: members - 1}
