@@ -154,7 +154,7 @@ func (m *Machine) mayPrepare(p *proposal) bool {
 	if lock != nil && !locked && !(certified && lock.set.Round <= at) {
 		return false
 	}
-	return certified || m.isValid(p.choice) && (!m.entry.voided || p.value.Kind == consensus.Cancelled)
+	return certified || (!m.entry.voided || p.value.Kind == consensus.Cancelled) && (m.isValid(p.choice) || m.provesItself(p))
 }
 
 // commit locks and commits on a certificate of this round. Certificates of other

@@ -16,8 +16,8 @@ type fetch struct {
 // stalled is the number of beats after which a fetch counts as stalled.
 const stalled = 10
 
-// fetch asks for the blocks of every value that is valid or certified and not
-// held; again, when a fetch stalls and more seats claim to hold them.
+// fetch asks for the blocks of every value that is valid, certified, or proposed
+// with what makes it valid, and not held; again, when a fetch stalls and more seats claim to hold them.
 func (m *Machine) fetch() {
 	for i := range m.valid {
 		m.want(&m.valid[i])
@@ -25,6 +25,17 @@ func (m *Machine) fetch() {
 	if h := m.rounds.highest; h != nil {
 		m.want(&choice{h.value, h.set.Value})
 	}
+	if p := m.pending(); p != nil && !m.rounds.said(consensus.KindPrepare) && m.mayPrepare(p) {
+		m.want(&p.choice)
+	}
+}
+
+// pending is the proposal of this round, if it was made.
+func (m *Machine) pending() *proposal {
+	if b := m.rounds.ballot(m.rounds.round); b != nil {
+		return b.proposal
+	}
+	return nil
 }
 
 func (m *Machine) want(c *choice) {
@@ -78,6 +89,11 @@ func (m *Machine) claims(seat int, hash consensus.Hash) bool {
 		if v := b.prepares[seat]; v != nil && v.value == hash {
 			return true
 		}
+	}
+	if p := m.pending(); p != nil && p.hash == hash && slices.ContainsFunc(p.reports, func(r consensus.SignedReport) bool {
+		return r.Seat == uint64(m.at.Members[seat]) && r.Report.Value.Equal(p.value)
+	}) {
+		return true
 	}
 	h := m.rounds.highest
 	return h != nil && h.set.Value == hash &&

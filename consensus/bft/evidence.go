@@ -67,18 +67,43 @@ func (m *Machine) reportCommit(party int, hash consensus.Hash) {
 // report takes a report, the sender's own or relayed. It counts only if it
 // opens the commit held from its executor, if one is held.
 func (m *Machine) report(r consensus.SignedReport) {
+	m.entry.shown[int(r.Seat)] = true
+	if m.keepShown(m.evidence.reports, r) {
+		m.evidence.news = true
+	}
+}
+
+// keepShown adds a report to those of its party, of which two are kept, and
+// reports whether it did.
+func (m *Machine) keepShown(reports [][]shown, r consensus.SignedReport) bool {
 	party := int(r.Seat)
-	m.entry.shown[party] = true
-	held := m.evidence.reports[party]
+	held := reports[party]
 	if len(held) == 2 || len(held) == 1 && held[0].Report.Value.Equal(r.Report.Value) || !r.Report.Fits(m.cfg.Charter.Assurance) {
-		return
+		return false
 	}
 	c := m.choice(r.Report.Value)
 	if commit := m.evidence.commits[party]; commit != nil && m.commitHash(party, r.Report) != *commit {
-		return
+		return false
 	}
-	m.evidence.reports[party] = append(held, shown{r, c.hash, r.Report.Key(c.hash)})
-	m.evidence.news = true
+	reports[party] = append(held, shown{r, c.hash, r.Report.Key(c.hash)})
+	return true
+}
+
+// provesItself reports whether what a proposal carries makes its value valid, by
+// itself: a liar that shows more than two reports leaves members with others of
+// them, and what is valid for one would never be for another (decision 006).
+func (m *Machine) provesItself(p *proposal) bool {
+	if len(p.reports) == 0 {
+		return false
+	}
+	held := m.evidence.reports
+	m.evidence.reports = make([][]shown, len(held))
+	for _, r := range p.reports {
+		m.keepShown(m.evidence.reports, r)
+	}
+	valid := m.isValid(p.choice)
+	m.evidence.reports = held
+	return valid
 }
 
 func (m *Machine) commitHash(party int, r consensus.Report) consensus.Hash {
@@ -203,10 +228,13 @@ func (m *Machine) isValid(c choice) bool {
 	return len(list) >= need
 }
 
-// proof returns just the reports that make a valid c valid.
+// proof returns the reports that make a valid c valid: just these where they
+// match, and otherwise all, for a liar's among them may count here only.
 func (m *Machine) proof(c choice) []consensus.SignedReport {
 	list, need := m.support(c)
-	list = list[:min(need, len(list))]
+	if c.value.Class != consensus.FailedDisagreement && c.value.Class != consensus.FailedHost {
+		list = list[:min(need, len(list))]
+	}
 	if len(list) == 0 {
 		return nil
 	}

@@ -149,7 +149,7 @@ func TestAReportThatDoesNotOpenItsCommitDoesNotCount(t *testing.T) {
 func TestAnExecutorShowsItsReportOnlyWhenOthersAreBound(t *testing.T) {
 	q := newQuorum(consensus.Byzantine, 1)
 	q.lost = func(from, to int, out Outgoing) bool {
-		return from == 1 && to != 1 && out.Kind == consensus.KindReportCommit
+		return from == 1 && to != 1 && (out.Kind == consensus.KindReportCommit || out.Kind == consensus.KindReport)
 	}
 	q.inputAll(AcceptJob{})
 	q.settle()
@@ -166,6 +166,56 @@ func TestAnExecutorShowsItsReportOnlyWhenOthersAreBound(t *testing.T) {
 	q.settle()
 	if !q.machines[0].Done() {
 		t.Error("the job does not end when the commit arrives after all")
+	}
+}
+
+// Who has shown a report can show no other: it is bound, though its ReportCommit
+// was lost, and the member's disk with it.
+func TestAShownReportBindsAsACommitDoes(t *testing.T) {
+	q := newQuorum(consensus.Byzantine, 1)
+	q.lost = func(from, to int, out Outgoing) bool {
+		return from == 1 && to != 1 && out.Kind == consensus.KindReportCommit
+	}
+	q.inputAll(AcceptJob{})
+	q.settle()
+	for seat, m := range q.machines {
+		if !m.Done() {
+			t.Errorf("seat %d waits for a commit that never comes, with the report at hand", seat)
+		}
+	}
+}
+
+// A liar shows more than two reports, and members keep different ones: what one
+// proposes is valid for all by the reports that it carries.
+func TestAProposalIsJudgedByTheReportsItCarries(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	shown := func(seat int, name string) consensus.SignedReport {
+		return consensus.SignedReport{Seat: uint64(seat), Report: consensus.Report{Run: 1, Value: result(name)}}
+	}
+	for _, name := range []string{"one", "another"} {
+		m.Step(1_000, reportMessage(3, result(name)))
+	}
+	round := uint32(1)
+	for m.leader(round) != 2 {
+		round++
+	}
+	for seat := 2; seat <= 3; seat++ {
+		m.Step(1_000, Message{From: seat, Kind: consensus.KindRoundChange, Round: round})
+	}
+	third := result("a third")
+	propose := func(round uint32, reports ...consensus.SignedReport) Ready {
+		return m.Step(1_000, Message{From: 2, Kind: consensus.KindPropose, Round: round, Value: mustHash(third), Payload: &consensus.Payload{Value: &third, Reports: reports}})
+	}
+	r := propose(round, shown(2, "a third"), shown(3, "a third"))
+	if got := names(m); got != "" {
+		t.Fatalf("by what it holds %q is valid", got)
+	}
+	if !slices.ContainsFunc(r.Do, func(e Effect) bool { f, ok := e.(Fetch); return ok && f.Hash == mustHash(third) && slices.Equal(f.From, []int{2, 3}) }) {
+		t.Fatalf("the blocks are not fetched: %+v", r.Do)
+	}
+	r = m.Step(1_001, Held{Value: mustHash(third)})
+	if !slices.ContainsFunc(r.Say, func(o Outgoing) bool { return o.Kind == consensus.KindPrepare && o.Value == mustHash(third) }) {
+		t.Error("it does not prepare what the proposal proves")
 	}
 }
 

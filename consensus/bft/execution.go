@@ -13,7 +13,7 @@ type runs struct {
 	active    int     // so many of Runners were called to execute, the first of them
 	exhausted bool    // one more was wanted, and there was none
 	called    int64   // when the last of them was called
-	showFrom  int64   // since when reports can be shown: f+1 commits, or no backup left
+	showFrom  int64   // since when reports can be shown: f+1 are bound, or no backup is left
 	tracks    []track // by party
 
 	run      uint64             // own: the number of the last run begun, durable
@@ -80,10 +80,15 @@ func (m *Machine) callExecutors() {
 		}
 		m.call(why)
 	}
-	commits := count(m.at.Members, func(party int) bool { return m.evidence.commits[party] != nil })
-	if r.showFrom == 0 && (commits >= m.t.Suspicion || r.exhausted) {
+	if r.showFrom == 0 && (count(m.at.Members, m.isBound) >= m.t.Suspicion || r.exhausted) {
 		r.showFrom = m.now
 	}
+}
+
+// isBound reports whether a party can report one thing only: it said what it binds
+// itself to, or has shown its report without that.
+func (m *Machine) isBound(party int) bool {
+	return m.evidence.commits[party] != nil || len(m.evidence.reports[party]) > 0
 }
 
 func (m *Machine) call(why string) {
@@ -256,8 +261,8 @@ func (m *Machine) salt(run uint64) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// showReport shows the own report once nobody can copy it: when f+1 commits are
-// in, or no backup is left. Lost patience alone never shows it.
+// showReport shows the own report once nobody can copy it: when f+1 members are
+// bound, or no backup is left. Lost patience alone never shows it.
 func (m *Machine) showReport() {
 	r := &m.runs
 	if r.report == nil || r.revealed || m.blind() && r.showFrom == 0 {

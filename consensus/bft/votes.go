@@ -20,11 +20,13 @@ type vote struct {
 	proof consensus.Proof
 }
 
-// proposal is the leader's, with the certificate it carries, if any.
+// proposal is the leader's, with the certificate or the reports it carries, if
+// any.
 type proposal struct {
 	choice
-	vote vote
-	cert *certificate
+	vote    vote
+	cert    *certificate
+	reports []consensus.SignedReport // that it carries
 }
 
 // certificate is a prepare certificate with the value it is for.
@@ -108,7 +110,7 @@ func (m *Machine) proposed(seat int, msg Message) {
 		m.compare(seat, msg, b.proposal.vote)
 		return
 	}
-	b.proposal = &proposal{choice: choice{*msg.Payload.Value, msg.Value}, vote: v, cert: certificateOf(msg.Payload)}
+	b.proposal = &proposal{choice: choice{*msg.Payload.Value, msg.Value}, vote: v, cert: certificateOf(msg.Payload), reports: msg.Payload.Reports}
 	m.heardCertificate(b.proposal.cert)
 	m.learnEvidence(msg.Payload)
 }

@@ -93,7 +93,7 @@ func (c *checks) reveal(n *node, m *mailed) {
 	k.revealed = true
 	commits := uint32(0)
 	for i := range c.tallies {
-		if c.tallies[i].kind == consensus.KindReportCommit {
+		if kind := c.tallies[i].kind; kind == consensus.KindReportCommit || kind == consensus.KindReport {
 			commits |= c.tallies[i].parties
 		}
 	}

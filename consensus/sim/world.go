@@ -76,7 +76,7 @@ func (w *world) newCharter() *consensus.Charter {
 	c := &consensus.Charter{Issued: epoch, AcceptBy: epoch + min(5_000, w.plan.Deadline),
 		StartBy: epoch + min(8_000, w.plan.Deadline), Deadline: epoch + w.plan.Deadline,
 		Timeout: 5_000, Fault: w.plan.Scenario.Fault, F: w.plan.Scenario.F, Owner: admission.Key{0xfe}, Submitter: admission.Key{0xff},
-		End: epoch + 10*w.plan.Deadline, Replace: uint64(w.plan.Replace)}
+		End: epoch + 3_600_000 + w.plan.Deadline, Replace: uint64(w.plan.Replace)}
 	for i := range w.plan.Seats {
 		c.Roster = append(c.Roster, consensus.Seat{Peer: keyOf(i), Incarnation: firstLife(i)})
 	}
@@ -180,14 +180,18 @@ func (w *world) strike(f Fault) {
 	}
 }
 
-// bears reports whether the last roster can lose one more node for good, which is
-// so when those that it has lost were replaced.
+// bears reports whether one more node can be lost for good: those that were lost
+// before are replaced, and everybody who is left knows it. The budget of f holds
+// for the roster of every height that somebody still votes at.
 func (w *world) bears(lost *node) bool {
 	if len(w.heights) == 1 || lost.faulty() {
 		return false
 	}
 	faulty := 1
 	for _, n := range w.nodes {
+		if !n.faulty() && w.last().SeatOf(n.id) >= 0 && w.checks.members[n.id].height != w.last().Number {
+			return false
+		}
 		if n.faulty() && (w.last().SeatOf(n.id) >= 0 || !w.last().Used(n.id-w.t.N) && n.id >= w.t.N) {
 			faulty++
 		}
