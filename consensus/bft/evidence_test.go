@@ -210,7 +210,10 @@ func TestAProposalIsJudgedByTheReportsItCarries(t *testing.T) {
 	if got := names(m); got != "" {
 		t.Fatalf("by what it holds %q is valid", got)
 	}
-	if !slices.ContainsFunc(r.Do, func(e Effect) bool { f, ok := e.(Fetch); return ok && f.Hash == mustHash(third) && slices.Equal(f.From, []int{2, 3}) }) {
+	if !slices.ContainsFunc(r.Do, func(e Effect) bool {
+		f, ok := e.(Fetch)
+		return ok && f.Hash == mustHash(third) && slices.Equal(f.From, []int{2, 3})
+	}) {
 		t.Fatalf("the blocks are not fetched: %+v", r.Do)
 	}
 	r = m.Step(1_001, Held{Value: mustHash(third)})
