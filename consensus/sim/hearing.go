@@ -45,7 +45,7 @@ func (n *node) hear(m *mailed) {
 	}
 	n.w.cover.received(n, m)
 	if party := int(m.claim.From[0]) - 1; party < len(n.heard) && m.claim.Incarnation == firstLife(party) && m.claim.Kind != consensus.KindVoid {
-		n.heard[party] = n.steady()
+		n.heard[party] = n.now()
 	}
 	n.step(m.in)
 }

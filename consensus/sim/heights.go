@@ -88,7 +88,7 @@ func (c *checks) decidedHandover(height uint64) bool {
 // patience, but with a certificate for it.
 func (c *checks) handsOver(n *node, s slot) {
 	h := handovers[s.value]
-	if h == nil || c.certified(s.height, s.value, 0, s.round+1) {
+	if h == nil || n.stepped || c.certified(s.height, s.value, 0, s.round+1) {
 		return
 	}
 	at := c.w.heights[s.height]

@@ -48,7 +48,7 @@ type node struct {
 	before  []int64 // likewise, as it was when the batch before the one under way was flushed
 	after   []int64 // likewise, as it was when the one under way was
 	flushed int64   // when that was, by this node's clock
-	latest  int64   // the highest that its clock has shown
+	stepped bool    // its clock was: how long ago is anybody's guess
 }
 
 func newNode(w *world, id int) *node {
@@ -61,12 +61,6 @@ func newNode(w *world, id int) *node {
 
 // now is the time by this node's clock.
 func (n *node) now() int64 { return n.w.now + n.skew }
-
-// steady is the time as a machine takes it: it never goes back.
-func (n *node) steady() int64 {
-	n.latest = max(n.latest, n.now())
-	return n.latest
-}
 
 // honest reports whether the node follows the protocol, and has its memory.
 func (n *node) honest() bool { return n.liar == nil && !n.gone }
@@ -204,7 +198,7 @@ func (n *node) settle() {
 	for n.up && n.flight == nil && n.core.Pending() {
 		b := n.core.Flush()
 		n.flight = &b
-		n.before, n.after, n.flushed = n.after, n.before, n.steady()
+		n.before, n.after, n.flushed = n.after, n.before, n.now()
 		copy(n.after, n.heard)
 		if len(b.Entries)+len(b.Extra) > 0 {
 			n.sync()

@@ -167,6 +167,7 @@ func (w *world) strike(f Fault) {
 		n.slowRuns = f.For
 	case StepClock:
 		n.skew += f.For
+		n.stepped = true
 		w.cover.hit(SawClockStep)
 	case Busy:
 		n.busy = true
