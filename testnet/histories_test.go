@@ -52,7 +52,8 @@ func TestHistoriesOfJobsAreThoseOfRegistersDecidedOnce(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", all)
-	if all.Decided == 0 || all.Cancelled == 0 || all.Kills == 0 || all.Unanswered == 0 && *histories >= 100 {
+	// One job in ten is cancelled: of a few perhaps none.
+	if all.Decided == 0 || all.Kills == 0 || *histories >= 100 && (all.Cancelled == 0 || all.Unanswered == 0) {
 		t.Error("too little happened for the histories to say anything")
 	}
 }
