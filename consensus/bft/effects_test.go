@@ -208,20 +208,48 @@ func TestAnExecutorThatIsLostBeforeItWasGrantedARunHoldsNothingUp(t *testing.T) 
 	}
 }
 
-// Two ask at once, and each is granted by half of the members: one gives way.
+// Two ask at once, and each is granted by some, of three that live: neither has q,
+// until one gives way.
 func TestOfTwoThatAskAtOnceOneGivesWay(t *testing.T) {
 	w := newWorld(t, consensus.Once, consensus.Byzantine, 1, 0)
 	split := true
 	w.lost = func(from, to int, out Outgoing) bool {
-		return split && from != to && out.Note == consensus.NoteRunning && (from == 0) != (to < 1)
+		asks := out.Note == consensus.NoteRunning && from != to
+		return from == 2 || to == 2 || split && asks && (from == 0 && to == 1 || from == 1)
 	}
-	w.start() // nobody hears seat 0 ask
-	w.passOn(4_000)
+	w.start() // seat 1 does not hear seat 0 ask, and asks itself
+	for w.machines[1].turns.granted.Run == 0 {
+		w.passOn(500)
+	}
 	split = false
-	w.machines[2].runs.tracks[0] = track{called: w.now, heard: w.now, run: 1}
-	w.passOn(60_000)
+	if w.machines[1].turns.granted.Party != 1 || w.machines[3].turns.granted.Party != 0 || len(w.runs) != 0 {
+		t.Fatalf("they are not of two minds: %+v, %+v", w.machines[1].turns, w.machines[3].turns)
+	}
+	w.passOn(30_000)
 	if len(w.runs) != 1 || !w.machines[3].Done() {
 		t.Errorf("runs %v; %+v", w.runs, w.machines[3].View())
+	}
+}
+
+// Grants of two heights do not add up.
+func TestGrantsOfTheHeightBeforeAreNone(t *testing.T) {
+	m := lostSeat(t, 3)
+	charter := *m.cfg.Charter
+	charter.Effects, charter.Assurance = consensus.AtLeastOnce, consensus.Single
+	m.cfg.Charter, m.runs.run, m.turns.begun = &charter, 1, 0
+	grant := func(from int, height uint64) {
+		m.Step(m.now, Message{From: from, Kind: consensus.KindGrant, Height: height, Round: 1, Value: m.nameOf(0)})
+	}
+	grant(1, 0)
+	grant(2, 0)
+	move := consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 3, Reserve: 0}}}
+	m.conclude(consensus.Decision{Value: move, Commits: consensus.VoteSet{Value: mustHash(move)}})
+	if grant(4, 1); m.turns.begun != 0 {
+		t.Errorf("with two grants of height 0 and one of height 1 it begins: %+v", m.turns)
+	}
+	grant(1, 1)
+	if grant(2, 1); m.turns.begun != 1 {
+		t.Errorf("q grants of height 1, and it does not begin: %+v", m.turns)
 	}
 }
 
