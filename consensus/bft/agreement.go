@@ -111,7 +111,7 @@ func (m *Machine) propose() {
 		}
 		return
 	}
-	if c, ok := m.best(); ok {
+	if c, ok := m.nextBest(); ok {
 		p := &consensus.Payload{Value: &c.value, Reports: m.proof(c)}
 		if c.value.Kind == consensus.Cancelled {
 			p.Cancel, p.Void = m.evidence.cancel, m.entry.void

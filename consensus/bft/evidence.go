@@ -353,6 +353,22 @@ func (m *Machine) best() (choice, bool) {
 	return choice{}, false
 }
 
+// nextBest returns what this member proposes as a leader: the first valid value
+// whose blocks are held, and each time that it leads again the next. What is
+// valid here by a liar's report may be valid nowhere else, and another value
+// everywhere (decision 006). A handover comes after all that would end the job.
+func (m *Machine) nextBest() (choice, bool) {
+	held := slices.DeleteFunc(slices.Clone(m.valid), func(c choice) bool { return !m.holds(c) })
+	if n := len(held); n > 1 && held[n-1].value.Kind == consensus.Handover {
+		held = held[:n-1]
+	}
+	if len(held) == 0 {
+		return choice{}, false
+	}
+	led := int(m.rounds.round-1) / m.t.N
+	return held[led%len(held)], true
+}
+
 // known finds the value that a vote's hash stands for.
 func (m *Machine) known(hash consensus.Hash) (choice, bool) {
 	if h := m.rounds.highest; h != nil && h.set.Value == hash {

@@ -222,6 +222,39 @@ func TestAProposalIsJudgedByTheReportsItCarries(t *testing.T) {
 	}
 }
 
+// What is valid for a leader by a liar's report may be valid for nobody else.
+func TestALeaderProposesTheNextOfItsValuesWhenItLeadsAgain(t *testing.T) {
+	m := started(t, consensus.Byzantine, 1)
+	for seat, name := range []string{"", "a", "b", "host"} {
+		if seat > 0 {
+			m.Step(1_000, reportMessage(seat, named(name)))
+		}
+	}
+	m.Step(1_000, Ran{Run: m.runs.run, Value: named("c")})
+	m.Step(1_000, Message{From: 0, Kind: consensus.KindReport, Payload: m.runs.payload})
+	if got := names(m); got != "disagreement host" {
+		t.Fatalf("valid are %q", got)
+	}
+	now, proposed := int64(2_000), []consensus.Hash{}
+	for round := uint32(1); round <= 12; round++ {
+		for seat := 1; seat < 4; seat++ {
+			m.Step(now, Message{From: seat, Kind: consensus.KindRoundChange, Round: round})
+		}
+		for range 4 {
+			now += 500
+			for _, o := range m.Step(now, Tick{}).Say {
+				if o.Kind == consensus.KindPropose {
+					proposed = append(proposed, o.Value)
+				}
+			}
+		}
+	}
+	want := []consensus.Hash{mustHash(named("disagreement")), mustHash(named("host")), mustHash(named("disagreement"))}
+	if !slices.Equal(proposed, want) {
+		t.Errorf("proposes %d times, not disagreement, host, disagreement: %v", len(proposed), proposed)
+	}
+}
+
 func TestOnlyAMembersOwnClockMakesTheDeadlineValid(t *testing.T) {
 	m := started(t, consensus.Byzantine, 1)
 	deadline := m.cfg.Charter.Deadline
