@@ -267,7 +267,7 @@ func (d *draft) vote(value consensus.Value, round uint32) (ballots []ballot) {
 	if err != nil {
 		t = consensus.Thresholds{N: len(d.charter.Roster), Quorum: len(d.charter.Roster)/2 + 1}
 	}
-	seats := d.r.Perm(t.N)[:t.Quorum]
+	seats := d.r.Perm(t.N)[:min(t.Quorum, t.N)]
 	slices.Sort(seats)
 	hash := must(value.Hash(d.signing))
 	for _, seat := range seats {

@@ -242,9 +242,9 @@ func handoverMutators() []mutator {
 			d.handovers = append(d.handovers, []consensus.Pair{{Seat: uint64(d.r.IntN(len(d.charter.Roster) + 1)), Reserve: uint64(d.r.IntN(len(d.charter.Reserves) + 2))}})
 		}),
 		on("a handover for each reserve", func(d *draft, _ *[]consensus.Pair) {
-			d.handovers = nil
-			for reserve := range min(len(d.charter.Reserves), 4) {
-				d.handovers = append(d.handovers, []consensus.Pair{{Seat: uint64(d.r.IntN(len(d.charter.Roster))), Reserve: uint64(reserve)}})
+			d.handovers = d.handovers[:0]
+			for reserve := range min(max(len(d.charter.Reserves), 1), 4) { // of none, one that is not there
+				d.handovers = append(d.handovers, []consensus.Pair{{Seat: uint64(d.r.IntN(max(len(d.charter.Roster), 1))), Reserve: uint64(reserve)}})
 			}
 		}),
 		on("a handover less", func(d *draft, _ *[]consensus.Pair) {
