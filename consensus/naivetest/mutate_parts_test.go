@@ -234,7 +234,11 @@ func handoverMutators() []mutator {
 			if len(d.handovers) == 0 { // one that the charter has no place for
 				d.handovers = [][]consensus.Pair{{{Seat: uint64(d.r.IntN(len(d.charter.Roster) + 1))}}}
 			}
-			change(d, &d.handovers[d.r.IntN(len(d.handovers))])
+			pairs := &d.handovers[d.r.IntN(len(d.handovers))]
+			if len(*pairs) == 0 { // another change took them
+				*pairs = []consensus.Pair{{}}
+			}
+			change(d, pairs)
 		}}
 	}
 	return []mutator{
