@@ -25,7 +25,6 @@ type checks struct {
 type member struct {
 	kinds    uint32 // of records, durable
 	height   uint64 // durable
-	moved    int64  // when it came to that
 	slots    []slot // durable, in order
 	said     []slot // signed: the first in its slot
 	top      uint32 // the highest round of a slot that it signed at this height
@@ -249,7 +248,7 @@ func (c *checks) recorded(n *node, e runner.Entry) {
 		}
 		k.lock, k.locked = round+1, value
 	case bft.RecordHandover:
-		k.height, k.moved = k.height+1, c.w.now
+		k.height++
 		k.top, k.lock = 0, 0
 	}
 }

@@ -97,13 +97,13 @@ func (c *checks) reveal(n *node, m *mailed) {
 			commits |= c.tallies[i].parties
 		}
 	}
-	seats := c.seatsAt(k.height)
-	if k.height > 0 && k.moved == c.w.now { // the report may have been shown before, in the same batch
-		seats |= c.seatsAt(k.height - 1)
-	}
-	if commits &= seats; bits.OnesCount32(commits) >= c.w.t.Suspicion {
-		c.w.cover.hit(SawRevealed)
-		return
+	// Once f+1 of a height are bound, reports can be shown, also when some of those
+	// have lost their seats since.
+	for height := range k.height + 1 {
+		if bits.OnesCount32(commits&c.seatsAt(height)) >= c.w.t.Suspicion {
+			c.w.cover.hit(SawRevealed)
+			return
+		}
 	}
 	if v, ok := n.core.View(c.w.job); ok {
 		for _, seat := range c.w.runners {
