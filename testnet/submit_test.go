@@ -3,6 +3,7 @@ package testnet_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"syscall"
 	"testing"
 	"time"
@@ -74,10 +75,15 @@ func TestASubmissionOutlivesACrashBeforeItsAcknowledgement(t *testing.T) {
 		t.Errorf("the same key made job %s, before %s", again.ID, job.ID)
 	}
 	for number := 2; number <= 5; number++ {
-		list, err := n.client(number).Jobs(n.ctx, client.Query{})
-		n.must(err)
-		if len(list.Jobs) != 1 {
-			t.Errorf("n%d knows of %d jobs", number, len(list.Jobs))
+		known := 0
+		n.await(fmt.Sprintf("n%d knows of the job", number), func() bool { // three of four may have ended it
+			list, err := n.client(number).Jobs(n.ctx, client.Query{})
+			n.must(err)
+			known = len(list.Jobs)
+			return known > 0
+		})
+		if known != 1 {
+			t.Errorf("n%d knows of %d jobs", number, known)
 		}
 	}
 }
