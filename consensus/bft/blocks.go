@@ -17,7 +17,8 @@ type fetch struct {
 const stalled = 10
 
 // fetch asks for the blocks of every value that is valid, certified, or proposed
-// with what makes it valid, and not held; again, when a fetch stalls and more seats claim to hold them.
+// with what makes it valid, and not held; again, when a fetch stalls and more
+// seats claim to hold them.
 func (m *Machine) fetch() {
 	for i := range m.valid {
 		m.want(&m.valid[i])
@@ -25,8 +26,8 @@ func (m *Machine) fetch() {
 	if h := m.rounds.highest; h != nil {
 		m.want(&choice{h.value, h.set.Value})
 	}
-	if p := m.pending(); p != nil && !m.rounds.said(consensus.KindPrepare) && m.mayPrepare(p) {
-		m.want(&p.choice)
+	if p := m.pending(); p != nil && !m.isValid(p.choice) && m.provesItself(p) {
+		m.by(p, func() { m.want(&p.choice) }) // who claims it, and what it has to come to, say its reports
 	}
 }
 
@@ -89,11 +90,6 @@ func (m *Machine) claims(seat int, hash consensus.Hash) bool {
 		if v := b.prepares[seat]; v != nil && v.value == hash {
 			return true
 		}
-	}
-	if p := m.pending(); p != nil && p.hash == hash && slices.ContainsFunc(p.reports, func(r consensus.SignedReport) bool {
-		return r.Seat == uint64(m.at.Members[seat]) && r.Report.Value.Equal(p.value)
-	}) {
-		return true
 	}
 	h := m.rounds.highest
 	return h != nil && h.set.Value == hash &&

@@ -89,21 +89,35 @@ func (m *Machine) keepShown(reports [][]shown, r consensus.SignedReport) bool {
 	return true
 }
 
+// carried returns the reports that a proposal carries, by party: those that would
+// count if no others were held.
+func (m *Machine) carried(reports []consensus.SignedReport) [][]shown {
+	if len(reports) == 0 {
+		return nil
+	}
+	list := make([][]shown, len(m.evidence.reports))
+	for _, r := range reports {
+		m.keepShown(list, r)
+	}
+	return list
+}
+
 // provesItself reports whether what a proposal carries makes its value valid, by
 // itself: a liar that shows more than two reports leaves members with others of
 // them, and what is valid for one would never be for another (decision 006).
-func (m *Machine) provesItself(p *proposal) bool {
-	if len(p.reports) == 0 {
-		return false
+func (m *Machine) provesItself(p *proposal) (valid bool) {
+	if p.reports != nil {
+		m.by(p, func() { valid = m.isValid(p.choice) })
 	}
-	held := m.evidence.reports
-	m.evidence.reports = make([][]shown, len(held))
-	for _, r := range p.reports {
-		m.keepShown(m.evidence.reports, r)
-	}
-	valid := m.isValid(p.choice)
-	m.evidence.reports = held
 	return valid
+}
+
+// by judges by the reports that a proposal carries, in place of those held.
+func (m *Machine) by(p *proposal, judge func()) {
+	held := m.evidence.reports
+	m.evidence.reports = p.reports
+	judge()
+	m.evidence.reports = held
 }
 
 func (m *Machine) commitHash(party int, r consensus.Report) consensus.Hash {

@@ -195,3 +195,35 @@ func TestUnderAssuranceSingleASilentExecutorIsReplaced(t *testing.T) {
 		}
 	}
 }
+
+// What only a proposal's own reports make valid must come to the form in them: a
+// liar's value beside an honest member's form is what it says it is, or not held.
+func TestWhatAProposalProvesIsHeldToTheFormThatItShows(t *testing.T) {
+	m := startedUnder(t, consensus.MajorityEqual)
+	m.Step(1_000, comes(3, "a", 1))
+	m.Step(1_000, comes(3, "b", 2)) // no more of its reports are kept
+	round := uint32(1)
+	for m.leader(round) != 3 {
+		round++
+	}
+	for seat := 2; seat <= 3; seat++ {
+		m.Step(1_000, Message{From: seat, Kind: consensus.KindRoundChange, Round: round})
+	}
+	lie, honest := comes(3, "c", 7), comes(2, "exit", 7)
+	honest.Payload.Report.Value = result("honest")
+	shown := func(msg Message) consensus.SignedReport {
+		return consensus.SignedReport{Seat: uint64(msg.From), Report: *msg.Payload.Report}
+	}
+	v := named("c")
+	r := m.Step(1_000, Message{From: 3, Kind: consensus.KindPropose, Round: round, Value: mustHash(v),
+		Payload: &consensus.Payload{Value: &v, Reports: []consensus.SignedReport{shown(lie), shown(honest)}}})
+	for _, e := range r.Do {
+		if f, ok := e.(Fetch); ok && f.Hash == mustHash(v) {
+			if !slices.Equal(f.Normals, []consensus.Hash{{7}}) || !slices.Equal(f.From, []int{3}) {
+				t.Errorf("fetched from %v, and held whatever it comes to but %v", f.From, f.Normals)
+			}
+			return
+		}
+	}
+	t.Errorf("not fetched: %+v", r.Do)
+}

@@ -26,7 +26,7 @@ type proposal struct {
 	choice
 	vote    vote
 	cert    *certificate
-	reports []consensus.SignedReport // that it carries
+	reports [][]shown // that it carries, by party; nil: none
 }
 
 // certificate is a prepare certificate with the value it is for.
@@ -110,7 +110,7 @@ func (m *Machine) proposed(seat int, msg Message) {
 		m.compare(seat, msg, b.proposal.vote)
 		return
 	}
-	b.proposal = &proposal{choice: choice{*msg.Payload.Value, msg.Value}, vote: v, cert: certificateOf(msg.Payload), reports: msg.Payload.Reports}
+	b.proposal = &proposal{choice: choice{*msg.Payload.Value, msg.Value}, vote: v, cert: certificateOf(msg.Payload), reports: m.carried(msg.Payload.Reports)}
 	m.heardCertificate(b.proposal.cert)
 	m.learnEvidence(msg.Payload)
 }
