@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -41,32 +42,26 @@ func (a *app) testnetUp() *cobra.Command {
 		if err := testnet.Up(command.Context(), o); err != nil {
 			return err
 		}
-		dir, err := testnet.Locate(o.Pointer)
-		if err != nil {
-			return err
-		}
-		s, err := testnet.Status(command.Context(), dir)
-		if err != nil {
-			return err
-		}
-		return a.show(testnetView(a, s))
+		return a.showTestnet(command.Context())
 	}
 	return c
 }
 
 func (a *app) testnetStatus() *cobra.Command {
 	return &cobra.Command{Use: "status", Short: "Show the testnet's nodes", Args: noArgs,
-		RunE: func(command *cobra.Command, _ []string) error {
-			dir, err := testnet.Locate(a.testnetPointer())
-			if err != nil {
-				return err
-			}
-			s, err := testnet.Status(command.Context(), dir)
-			if err != nil {
-				return err
-			}
-			return a.show(testnetView(a, s))
-		}}
+		RunE: func(command *cobra.Command, _ []string) error { return a.showTestnet(command.Context()) }}
+}
+
+func (a *app) showTestnet(ctx context.Context) error {
+	dir, err := testnet.Locate(a.testnetPointer())
+	if err != nil {
+		return err
+	}
+	s, err := testnet.Status(ctx, dir)
+	if err != nil {
+		return err
+	}
+	return a.show(testnetView(a, s))
 }
 
 func testnetView(a *app, s testnet.State) view {
