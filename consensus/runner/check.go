@@ -98,6 +98,8 @@ func (c *checker) check(info *charterInfo, s stashed) (bft.Input, error) {
 	}
 	it := s.item
 	switch {
+	case !isPlain(it):
+		return nil, errForeign
 	case it.Kind == consensus.KindVoid && it.Height == 0:
 		if s.from != info.charter.Submitter {
 			return nil, errForeign
@@ -140,8 +142,6 @@ func checkStanding(info *charterInfo, party int, it item) error {
 	switch {
 	case (it.Kind == consensus.KindGrant || it.Kind == consensus.KindEnded) && (info.charter.Effects == "" || it.Round == 0):
 		return errForeign // nothing is granted where nothing acts, and runs are numbered from 1
-	case it.Kind == consensus.KindEnded && it.Value != consensus.Hash{}:
-		return errForeign
 	case it.Kind.Slot() || it.Kind == consensus.KindSuspect || it.Kind == consensus.KindGrant:
 		at := info.heights[it.Height]
 		if at.SeatOf(party) < 0 || it.previous() != at.Previous {
@@ -155,6 +155,22 @@ func checkStanding(info *charterInfo, party int, it item) error {
 		return errForeign
 	}
 	return nil
+}
+
+// isPlain reports whether a statement has the round and the value that every one
+// of its kind has. Accepts, reports and a void are shown to others by their
+// proofs alone: with a round of its own one would hold here and nowhere else, and
+// who shows it would be taken for a forger.
+func isPlain(it item) bool {
+	switch it.Kind {
+	case consensus.KindAccept, consensus.KindStarted, consensus.KindVoid, consensus.KindVoided:
+		return it.Round == 0 && it.Value.Zero()
+	case consensus.KindRefuse, consensus.KindReportCommit, consensus.KindReport, consensus.KindSuspect, consensus.KindGone:
+		return it.Round == 0
+	case consensus.KindEnded:
+		return it.Value.Zero()
+	}
+	return true
 }
 
 // checkName verifies that a hash names a seat's holder.

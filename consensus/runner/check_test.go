@@ -178,12 +178,18 @@ func TestOnlyWhatAMachineMayBelieveReachesIt(t *testing.T) {
 		{"a void from the submitter", as(c.said(consensus.KindVoid, consensus.Hash{}, nil), func(s *stashed) { s.from = c.job.Submitter }), true},
 		{"a void from somebody else", as(c.said(consensus.KindVoid, consensus.Hash{}, nil), func(s *stashed) { s.from = c.stranger() }), false},
 
+		{"a void of a round", as(c.said(consensus.KindVoid, consensus.Hash{}, nil), func(s *stashed) { s.from, s.item.Round = c.job.Submitter, 1 }), false},
+		{"an accept", c.said(consensus.KindAccept, consensus.Hash{}, nil), true},
+		{"an accept of a round", as(c.said(consensus.KindAccept, consensus.Hash{}, nil), func(s *stashed) { s.item.Round = 1 }), false},
+		{"an accept of a value", c.said(consensus.KindAccept, c.hash, nil), false},
+
 		{"a cancelled job's proposal with the submitter's void", c.said(consensus.KindPropose, c.hashOf(cancelled), &consensus.Payload{Value: &cancelled, Void: c.void(c.submitter())}), true},
 		{"a void signed by somebody else", c.said(consensus.KindPropose, c.hashOf(cancelled), &consensus.Payload{Value: &cancelled, Void: c.void(c.n.Nodes[c.n.Index(c.key(1))])}), false},
 		{"a void of another incarnation than signed it", c.said(consensus.KindPropose, c.hashOf(cancelled), &consensus.Payload{Value: &cancelled,
 			Void: change(c.void(c.submitter()), func(v *consensus.Void) { v.Incarnation[0] ^= 1 })}), false},
 
 		{"a report", c.said(consensus.KindReport, hash, &consensus.Payload{Report: &report.Report}), true},
+		{"a report of a round", as(c.said(consensus.KindReport, hash, &consensus.Payload{Report: &report.Report}), func(s *stashed) { s.item.Round = 1 }), false},
 		{"a report without its payload", c.said(consensus.KindReport, hash, nil), false},
 		{"a report whose payload is something else", c.said(consensus.KindReport, hash, &consensus.Payload{Value: &c.value}), false},
 		{"a report that is not the one signed", c.said(consensus.KindReport, hash,
@@ -322,6 +328,7 @@ func TestAWatcherHearsOnlyWhatIsProved(t *testing.T) {
 		// And what is not:
 		as(c.said(consensus.KindAccept, consensus.Hash{}, nil), func(s *stashed) { s.from = c.stranger() }),
 		as(c.said(consensus.KindAccept, consensus.Hash{}, nil), func(s *stashed) { s.incarnation[0] ^= 1 }),
+		as(c.said(consensus.KindStarted, consensus.Hash{}, nil), func(s *stashed) { s.item.Round = 1 }),
 		c.told(consensus.NoteAccepts, &consensus.Payload{Accepts: []consensus.Vote{*change(ptr(c.accept(2)), func(v *consensus.Vote) { v.Seat = 3 })}}),
 		c.told(consensus.NoteDecided, &consensus.Payload{Decision: c.decision(0, 1)}),
 		c.told(consensus.NoteDecided, nil),

@@ -165,7 +165,7 @@ func (r *Runner) tellWatcher(w watcher, s stashed) {
 		return
 	}
 	seat, ok := w.info.parties[s.from]
-	if !ok || seat >= len(w.info.charter.Roster) || s.item.Height > 0 || w.info.charter.Roster[seat].Incarnation != s.incarnation && s.item.Kind != consensus.KindRefuse {
+	if !ok || !isPlain(s.item) || seat >= len(w.info.charter.Roster) || s.item.Height > 0 || w.info.charter.Roster[seat].Incarnation != s.incarnation && s.item.Kind != consensus.KindRefuse {
 		return
 	}
 	h := Heard{From: s.from, Kind: s.item.Kind, Seat: seat, Proof: s.proof}
