@@ -18,14 +18,17 @@ import (
 //	q/<request><time><job>
 //	                a job under a request id, that issued last first: it lives
 //	t/<time><job>   jobs that ended, newest first, with a line for lists
+//	k/<job><number> a checkpoint of an open array job: the block that it is
 //
-// The records of agreement (r/<job><number>) are the agreement's own; they and
-// c/<job> go when d/<job> comes, so that a restart reads only open jobs.
+// The records of agreement (r/<job><number>) are the agreement's own; they,
+// c/<job> and k/<job> go when d/<job> comes, so that a restart reads only open jobs.
 var (
 	prefixOpen    = []byte("c/")
 	prefixDone    = []byte("d/")
 	prefixRequest = []byte("q/")
 	prefixTime    = []byte("t/")
+
+	prefixCheckpoint = []byte("k/")
 )
 
 func keyOf(prefix []byte, id [32]byte) []byte {

@@ -24,6 +24,7 @@ type arrayRun struct {
 	seed   [32]byte // the task id's
 	items  *jobs.Items
 	inputs *itemReader
+	keeper *keeper
 
 	mutex   sync.Mutex
 	taken   int                 // tasks handed out
@@ -53,7 +54,7 @@ var errHost = errors.New("this machine could not run a task")
 func (m *Member) runArray(ctx context.Context, j *job, run uint64, request exec.Request) (consensus.Value, exec.Use, error) {
 	begun := time.Now()
 	r := &arrayRun{m: m, job: j, run: run, seed: request.Task, results: map[int]exec.Result{}, room: make(chan struct{}), told: m.cfg.Clock(),
-		writer: newArrayWriter(m.cfg.Network, m.cfg.Store, int64(j.charter.Limits.Output))}
+		keeper: &keeper{m: m, job: j}, writer: newArrayWriter(m.cfg.Network, m.cfg.Store, int64(j.charter.Limits.Output))}
 	if j.task.Array.Items != nil {
 		var err error
 		if r.items, err = m.items(ctx, j.task); err != nil {
@@ -61,6 +62,10 @@ func (m *Member) runArray(ctx context.Context, j *job, run uint64, request exec.
 		}
 		r.inputs = newItemReader(m.cfg.Store, j.task.Array.Input, r.items, int64(j.charter.Limits.Input))
 	}
+	if err := r.resume(ctx); err != nil {
+		return consensus.Value{}, r.use, err
+	}
+	m.state(ctx, j, RunState{Run: run, Running: true, Done: uint64(r.written)})
 	request.Stdout, request.Stderr = nil, nil
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.lane(running, request, func() bool { return true }) })
@@ -76,6 +81,40 @@ func (m *Member) runArray(ctx context.Context, j *job, run uint64, request exec.
 	value, err := r.writer.finish(ctx)
 	r.use.Wall = time.Since(begun)
 	return value, r.use, err
+}
+
+// resume takes up what earlier runs of the job left. What is missing or damaged
+// runs again, and so does what would have to wait for too much of that.
+func (r *arrayRun) resume(ctx context.Context) error {
+	for _, c := range r.job.checkpoints.list() {
+		ends, err := r.m.openCheckpoint(ctx, r.job, c)
+		if err != nil {
+			r.m.cfg.Log.Warn("tasks run again", "job", r.job.id, "reason", err)
+		}
+		for _, end := range ends {
+			if len(r.results) >= maxEarly || r.bytes >= maxEarlyBytes {
+				return nil
+			}
+			if err := r.takeUp(ctx, end); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+func (r *arrayRun) takeUp(ctx context.Context, end taskEnd) error {
+	at := int(end.Index)
+	if _, early := r.results[at]; early || at < r.written {
+		return nil
+	}
+	res, err := r.m.keptResult(ctx, r.job, end)
+	if err != nil {
+		r.m.cfg.Log.Warn("a task runs again", "job", r.job.id, "task", at, "reason", err)
+		return ctx.Err()
+	}
+	_, err = r.write(ctx, at, res)
+	return err
 }
 
 // spare reserves what is idle for more lanes of an array, at most one for each
@@ -139,7 +178,14 @@ func (r *arrayRun) next() (int, bool) {
 	return r.taken - 1, true
 }
 
+// mayTake is asked before a task is taken: it passes over those that an earlier
+// run left results of.
 func (r *arrayRun) mayTake() bool {
+	for r.taken = max(r.taken, r.written); ; r.taken++ {
+		if _, ended := r.results[r.taken]; !ended {
+			break
+		}
+	}
 	early := r.taken == r.written || r.taken-r.written < maxEarly && r.bytes < maxEarlyBytes
 	return r.taken < r.job.task.Tasks() && early
 }
@@ -149,7 +195,8 @@ func (r *arrayRun) mayTake() bool {
 func (r *arrayRun) wait(ctx context.Context) (bool, error) {
 	for {
 		r.mutex.Lock()
-		more, now, room := r.taken < r.job.task.Tasks(), r.mayTake(), r.room
+		now, room := r.mayTake(), r.room
+		more := r.taken < r.job.task.Tasks()
 		r.mutex.Unlock()
 		if !more || now {
 			return more, nil
@@ -182,10 +229,15 @@ func (r *arrayRun) ended(ctx context.Context, at int, res exec.Result) error {
 		return fmt.Errorf("%w: %s", errHost, res.Reason)
 	}
 	done, err := r.write(ctx, at, res)
-	if err != nil || done == 0 {
+	if err != nil {
 		return err
 	}
-	return r.m.cfg.Agreement.State(ctx, r.job.id, RunState{Run: r.run, Running: true, Done: uint64(done)})
+	if done > 0 {
+		if err := r.m.cfg.Agreement.State(ctx, r.job.id, RunState{Run: r.run, Running: true, Done: uint64(done)}); err != nil {
+			return err
+		}
+	}
+	return r.keeper.add(ctx, at, res)
 }
 
 // write returns how many tasks are written, if agreement is to be told.

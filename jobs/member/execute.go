@@ -27,7 +27,7 @@ func (m *Member) Execute(id consensus.JobID, run uint64) {
 		}
 		m.startRuns()
 		if m.isWaiting(j, run) {
-			m.state(ctx, j, run, false)
+			m.state(ctx, j, RunState{Run: run})
 		}
 	})
 }
@@ -133,7 +133,9 @@ func (m *Member) run(ctx context.Context, j *job, run uint64, token string) {
 		defer m.mutex.Unlock()
 		delete(j.cancel, run)
 	}()
-	m.state(ctx, j, run, true)
+	if j.task.Array == nil { // an array says how far it is, too
+		m.state(ctx, j, RunState{Run: run, Running: true})
+	}
 	m.cfg.Events.Tell(Event{Type: "running", Job: j.id, Data: map[string]any{"run": run}})
 	request, err := m.request(ctx, j)
 	if err != nil {
@@ -275,8 +277,8 @@ func (m *Member) report(ctx context.Context, j *job, run uint64, e ended) {
 	}
 }
 
-func (m *Member) state(ctx context.Context, j *job, run uint64, running bool) {
-	if err := m.cfg.Agreement.State(ctx, j.id, RunState{Run: run, Running: running}); err != nil && ctx.Err() == nil {
+func (m *Member) state(ctx context.Context, j *job, s RunState) {
+	if err := m.cfg.Agreement.State(ctx, j.id, s); err != nil && ctx.Err() == nil {
 		m.cfg.Log.Error("agreement not told", "job", j.id, "error", err)
 	}
 }

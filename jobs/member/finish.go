@@ -75,6 +75,7 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, ended consensus
 	for _, key := range records {
 		entries = append(entries, journal.Entry{Key: key, Delete: true})
 	}
+	entries = append(entries, j.checkpoints.close(id)...)
 	m.mutex.Lock()
 	at := j.at
 	m.mutex.Unlock()
@@ -90,6 +91,7 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, ended consensus
 	m.ended(id)
 	j.logs.Close()
 	settled(nil)
+	m.dropCheckpoints(ctx, j)
 	m.replicate(ctx, j, value)
 	m.accuse(ctx, j, certificate)
 	return nil

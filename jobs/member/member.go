@@ -5,8 +5,8 @@
 //
 // The walk: intake.go (offer to accept), execute.go (queue, run, report),
 // blocks.go (what must be held before a vote), finish.go (outcome to archive),
-// misconduct.go (what others did wrong), recover.go (after a restart),
-// archive.go (what is on disk). Agreement itself is elsewhere, behind the
+// misconduct.go (what others did wrong), recover.go and checkpoint.go (after a
+// restart), archive.go (what is on disk). Agreement itself is elsewhere, behind the
 // Agreement interface.
 package member
 
@@ -235,16 +235,19 @@ func (m *Member) job(id consensus.JobID) (*job, bool) {
 
 // job is one open job on this member.
 type job struct {
-	id        consensus.JobID
-	charter   *consensus.Charter
-	offer     consensus.Offer
-	spec      *jobs.Spec
-	task      *jobs.Task
-	self      int                // own party
-	at        consensus.Height   // who the members are
-	inline    map[cid.Cid][]byte // small blocks that came with reports
-	inlined   int
-	logs      *Logs
+	id      consensus.JobID
+	charter *consensus.Charter
+	offer   consensus.Offer
+	spec    *jobs.Spec
+	task    *jobs.Task
+	self    int                // own party
+	at      consensus.Height   // who the members are
+	inline  map[cid.Cid][]byte // small blocks that came with reports
+	inlined int
+	logs    *Logs
+
+	checkpoints checkpoints
+
 	fetching  map[consensus.Hash]bool
 	cancel    map[uint64]context.CancelFunc // of own runs
 	disagreed []consensus.SignedReport      // reports that the outcome contradicts

@@ -53,6 +53,9 @@ func (m *Member) resume(ctx context.Context, id consensus.JobID, record openReco
 	if err := m.loadJob(ctx, j, charter.Submitter); err != nil {
 		return err
 	}
+	if err := m.findCheckpoints(j); err != nil {
+		return err
+	}
 	m.mutex.Lock()
 	m.open[id] = j
 	m.mutex.Unlock()
