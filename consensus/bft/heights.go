@@ -18,6 +18,7 @@ func (m *Machine) begin(at consensus.Height) {
 	m.rounds = newRounds(m.t.N)
 	m.turns.closed, m.turns.heard = false, make([]heard, m.t.N)
 	m.valid, m.evidence.moves, m.evidence.news = nil, nil, true
+	m.holdAgain()
 	before := m.watch
 	m.watch = newWatch(at)
 	for party, s := range before.parties {

@@ -68,6 +68,19 @@ func (m *Machine) normals(hash consensus.Hash) []consensus.Hash {
 	return forms
 }
 
+// holdAgain begins a height with the own result alone: other values are held for
+// forms that members reported, and who was a member need not be one any more. Their
+// blocks are here; what is valid is asked for again, to come to a form of this height.
+func (m *Machine) holdAgain() {
+	if m.cfg.Charter.Assurance != consensus.MajorityEqual {
+		return
+	}
+	m.evidence.held, m.evidence.fetches = nil, nil
+	if r := m.runs.report; r != nil {
+		m.evidence.held = append(m.evidence.held, m.choice(r.Value).hash)
+	}
+}
+
 // first returns the value to prepare in round 0, when there is one. Members that
 // ran hold different values that are equal: each waits for the blocks of the one
 // that all prefer, rather than prepare its own.

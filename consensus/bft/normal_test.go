@@ -227,3 +227,46 @@ func TestWhatAProposalProvesIsHeldToTheFormThatItShows(t *testing.T) {
 	}
 	t.Errorf("not fetched: %+v", r.Do)
 }
+
+// A removed member's form counts no more, and neither does what was held for it: a
+// liar may show the same value with another form.
+func TestWhatWasHeldForARemovedMembersFormIsAskedForAgain(t *testing.T) {
+	m := lostSeat(t, 3)
+	charter := *m.cfg.Charter
+	charter.Assurance = consensus.MajorityEqual
+	m.cfg.Charter = &charter
+	m.Step(m.now, comes(3, "a", 7))
+	m.Step(m.now, comes(2, "b", 7))
+	v, a := named("a"), mustHash(named("a"))
+	if m.Step(m.now, Held{Value: a}); !m.holds(choice{v, a}) {
+		t.Fatal("it does not hold what it was to fetch")
+	}
+	move := consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 3, Reserve: 0}}}
+	m.conclude(consensus.Decision{Value: move, Commits: consensus.VoteSet{Value: mustHash(move)}})
+	m.Step(m.now, Tick{})
+	round := uint32(1)
+	for m.leader(round) != 2 {
+		round++
+	}
+	for party := 1; party <= 2; party++ {
+		m.Step(m.now, Message{From: party, Kind: consensus.KindRoundChange, Height: 1, Round: round})
+	}
+	p := &consensus.Payload{Value: &v}
+	for _, msg := range []Message{comes(2, "a", 8), comes(1, "c", 8)} {
+		p.Reports = append(p.Reports, consensus.SignedReport{Seat: uint64(msg.From), Report: *msg.Payload.Report})
+	}
+	r := m.Step(m.now, Message{From: 2, Kind: consensus.KindPropose, Height: 1, Round: round, Value: a, Payload: p})
+	if slices.ContainsFunc(r.Say, func(out Outgoing) bool { return out.Kind == consensus.KindPrepare }) {
+		t.Error("it prepares what came to a form that no member of this height reported")
+	}
+	if !slices.ContainsFunc(r.Do, func(e Effect) bool {
+		f, ok := e.(Fetch)
+		return ok && f.Hash == a && slices.Equal(f.Normals, []consensus.Hash{{8}})
+	}) {
+		t.Errorf("it does not ask for it again: %+v", r.Do)
+	}
+	m.Step(m.now, Held{Value: a})
+	if !m.rounds.said(consensus.KindPrepare) {
+		t.Error("it comes to that form, too, and is not prepared")
+	}
+}
