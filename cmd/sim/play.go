@@ -29,8 +29,9 @@ func (t *tally) String() string {
 		float64(t.steps)/float64(t.runs), t.trace)
 }
 
-// play plays schedules, each scenario in turn, and prints those that fail, shrunk.
-func play(ctx context.Context, chosen []sim.Scenario, from, seeds uint64, every time.Duration) int {
+// play plays schedules, each scenario in turn, those of one kind if one is named, and
+// prints those that fail, shrunk.
+func play(ctx context.Context, chosen []sim.Scenario, only string, from, seeds uint64, every time.Duration) int {
 	var seen sim.Coverage
 	tallies, failures := make([]tally, len(chosen)), 0
 	begun, before := time.Now(), cpuTime()
@@ -38,6 +39,9 @@ func play(ctx context.Context, chosen []sim.Scenario, from, seeds uint64, every 
 	for i := uint64(0); i < seeds && ctx.Err() == nil; i++ {
 		at := int(i % uint64(len(chosen)))
 		s := sim.Settle(chosen[at], from+i/uint64(len(chosen)))
+		if only != "" && s.Kind() != only {
+			continue
+		}
 		r := sim.Run(s, &seen, false)
 		now := cpuTime()
 		tallies[at].add(&r, now-spent)

@@ -57,6 +57,11 @@ const (
 	SawOlderVote
 	SawRemovedDecides
 
+	SawDisagrees
+	SawFalseForm
+	SawEquals
+	SawMajority
+
 	SawResult
 	SawFailedRun
 	SawTimeout
@@ -83,6 +88,7 @@ const (
 	SawRaceHandoverResult
 	SawRaceHandoverCancel
 	SawRaceHeights
+	SawRaceEquals
 
 	sights
 )
@@ -99,6 +105,7 @@ var sightNames = [sights]string{
 	"rule: a member is suspected", "rule: a reserve would take a seat", "rule: a reserve refuses", "rule: a reserve is passed over", "rule: a reserve forgets the job",
 	"rule: a reserve executes", "rule: gone, says another incarnation", "rule: members are replaced", "rule: members are replaced a second time",
 	"rule: two members are replaced at once", "rule: a vote for an older height is heard", "rule: a removed member learns the outcome",
+	"rule: a report contradicts the outcome", "rule: a value that comes to another form is not held", "rule: equal ends of different bytes are decided", "rule: a form is decided that others did not come to",
 	"outcome: result", "outcome: failed run", "outcome: failed timeout", "outcome: failed host", "outcome: failed disagreement",
 	"outcome: failed deadline", "outcome: cancelled",
 	"fault: a frame is lost", "fault: a frame comes twice", "fault: partition", "fault: a clock steps", "fault: restart with an intact disk",
@@ -107,6 +114,7 @@ var sightNames = [sights]string{
 	"race: one member commits in a round, another leaves it", "race: decided in a round, another member is in a later one",
 	"race: certificates for two values", "race: a restarted member votes on in its round",
 	"race: handover and result are both prepared", "race: handover and cancel are both prepared", "race: a height is voted on after another value than the handover had votes before",
+	"race: two of the values that are equal are both prepared",
 }
 
 // String names the sight.

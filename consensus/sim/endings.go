@@ -36,6 +36,9 @@ func (c *checks) decided(n *node, ended consensus.Conclusion) {
 	if c.outcome == nil {
 		c.outcome, c.w.outcome = &s.hash, &s.value
 		c.w.cover.outcome(s.value)
+		if c.w.plan.Equal.On && s.value.Matched() {
+			c.equalsDecided(s, at)
+		}
 		if !c.isValid(s, at) {
 			c.w.fail("I3", "%s is decided, and nothing makes it valid", s.name)
 		}

@@ -35,7 +35,9 @@ func (n *node) do(d runner.Do) {
 	case bft.Reached:
 		n.w.checks.reaches(n, e.Height)
 		n.reach(e.Height)
-	case bft.StartedJob, bft.Disagreement:
+	case bft.Disagreement:
+		n.w.checks.contradicted(n, e)
+	case bft.StartedJob:
 	default: // the runner's own: it has forgotten the job
 		n.opened = false
 	}
@@ -50,7 +52,11 @@ func (n *node) ran(run uint64) {
 	if s.value.Tree != nil && !n.disk.holds(s.hash) {
 		n.disk.blocks = append(n.disk.blocks, s.hash)
 	}
-	n.input(bft.Ran{Run: run, Value: s.value, Use: nil})
+	form := n.w.plan.formOf(s)
+	if n.liar != nil {
+		form = n.liar.form(s)
+	}
+	n.input(bft.Ran{Run: run, Value: s.value, Normal: form})
 }
 
 // fetch brings blocks from a seat that claims them and has them, after a while.
@@ -64,14 +70,14 @@ func (n *node) fetch(e bft.Fetch) {
 	}
 	n.later(max(wait, n.noBlocks-n.w.now), func() {
 		if n.disk.holds(e.Hash) {
-			n.input(bft.Held{Value: e.Hash}) // an earlier process had fetched them
+			n.hold(e) // an earlier process had fetched them, or they came to another form
 			return
 		}
 		for _, from := range e.From {
 			other := n.w.nodes[from]
 			if other.up && other.disk.holds(e.Hash) && !n.w.isCut(from, n.id) && (other.liar == nil || other.liar.serves()) {
 				n.disk.blocks = append(n.disk.blocks, e.Hash)
-				n.input(bft.Held{Value: e.Hash})
+				n.hold(e)
 				return
 			}
 		}

@@ -277,6 +277,16 @@ func (c *checks) executes(n *node) {
 	}
 }
 
+// contradicted: a report contradicts an outcome only where one task has one end,
+// and no honest member's does.
+func (c *checks) contradicted(n *node, e bft.Disagreement) {
+	c.w.cover.hit(SawDisagrees)
+	differ := c.w.plan.Truth == endsDiverse || c.w.plan.Truth == endsHost
+	if party := int(e.Report.Seat); c.w.charter.Assurance != consensus.Replicated || c.w.nodes[party].honest() && !differ && n.honest() {
+		c.w.fail("evidence", "node %d says that node %d disagrees", n.id, party)
+	}
+}
+
 // accused: evidence of equivocation is two signed statements, and never against an
 // honest member.
 func (c *checks) accused(n *node, e bft.Equivocation) {

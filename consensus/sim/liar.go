@@ -23,12 +23,18 @@ const (
 	LieReplay                 // liar_replay.go
 	LieBabble                 // liar_babble.go
 	LieHandover               // liar_handover.go
+
+	LieFalseForm // liar_falseform.go
 	lies
 )
 
+// anywhere is how many lies, the first of them, are told in jobs of any kind.
+const anywhere = LieFalseForm
+
 var lieNames = [lies]string{"silence at the worst moment", "an equivocating leader", "votes for everything", "stale certificates",
 	"a result withheld", "a report to one member only", "a false result", "a copied report", "accepts to some, and none that are real",
-	"words from another job, height, network or incarnation", "anything to anybody", "forged handovers"}
+	"words from another job, height, network or incarnation", "anything to anybody", "forged handovers",
+	"another result with the form of honest ones"}
 
 // String names the lie.
 func (l Lie) String() string { return lieNames[l] }
@@ -84,6 +90,8 @@ func (l *liar) act() {
 			l.babble()
 		case LieHandover:
 			l.forgeHandover()
+		case LieFalseForm:
+			l.claimForm()
 		}
 	}
 	l.w.after(20+l.src.until(250), l.act)
@@ -103,16 +111,26 @@ func (l *liar) bend(to int, m mail) mail {
 		return l.copyReport(m)
 	case LieAccepts:
 		return l.acceptToSome(to, m)
+	case LieFalseForm:
+		return l.bindToNothing(m)
 	}
 	return m
 }
 
 // runs is what the liar's runs end in.
 func (l *liar) runs(honest *stock) *stock {
-	if l.kind == LieFalseReport || l.kind == LieBabble && l.src.chance(50) {
+	if l.kind == LieFalseReport || l.kind == LieFalseForm || l.kind == LieBabble && l.src.chance(50) {
 		return &lie
 	}
 	return honest
+}
+
+// form is what the liar says that an end of its runs comes to.
+func (l *liar) form(s *stock) *consensus.Hash {
+	if form := l.w.plan.formOf(s); form == nil || l.kind != LieFalseForm {
+		return form
+	}
+	return l.honestForm()
 }
 
 // serves reports whether the liar hands out blocks that it claims to hold.
@@ -146,27 +164,30 @@ func (l *liar) note(note consensus.Note, value consensus.Hash, payload *consensu
 	return l.w.address(l.n.claim(bft.Outgoing{Note: note, Value: value, Payload: payload}))
 }
 
-// tell tells one node something, and counts whether it can be believed.
-func (l *liar) tell(to int, m *mailed) {
+// tell tells one node something, in one frame, and counts whether it can be
+// believed.
+func (l *liar) tell(to int, words ...*mailed) {
 	if to == l.n.id {
 		return
 	}
-	if m.in == nil {
-		l.w.cover.Refused[l.kind]++
-	} else {
-		l.w.cover.Believed[l.kind]++
+	for _, m := range words {
+		if m.in == nil {
+			l.w.cover.Refused[l.kind]++
+		} else {
+			l.w.cover.Believed[l.kind]++
+		}
+		if l.w.trace.words {
+			l.w.logf("%d lies to %d: %s, believed %v", l.n.id, to, describe(m), m.in != nil)
+		}
 	}
-	if l.w.trace.words {
-		l.w.logf("%d lies to %d: %s, believed %v", l.n.id, to, describe(m), m.in != nil)
-	}
-	l.w.post(l.n.id, to, l.n.life, mail{m})
+	l.w.post(l.n.id, to, l.n.life, words)
 }
 
 // tellSome tells each other node, in so many of a hundred cases.
-func (l *liar) tellSome(percent int, m *mailed) {
+func (l *liar) tellSome(percent int, words ...*mailed) {
 	for to := range l.w.nodes {
 		if l.src.chance(percent) {
-			l.tell(to, m)
+			l.tell(to, words...)
 		}
 	}
 }

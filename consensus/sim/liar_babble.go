@@ -41,7 +41,11 @@ func (l *liar) babble() {
 func (l *liar) anyReport(s *stock) *mailed {
 	r := consensus.Report{Run: 1 + uint64(l.src.below(2)), Value: s.value}
 	if r.Validate() != nil {
-		r.Value = anotherLie.value
+		s = &anotherLie
+		r.Value = s.value
+	}
+	if r.Normal = l.w.plan.formOf(s); r.Normal != nil && l.src.chance(40) {
+		r.Normal = l.honestForm() // not what it comes to, or none
 	}
 	return l.sign(consensus.KindReport, 0, reportHash(r), &consensus.Payload{Report: &r})
 }

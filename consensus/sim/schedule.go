@@ -35,6 +35,17 @@ type Schedule struct {
 	Patience  int64   // silence after which a member is suspected; 0: never
 	Work      int64   // no run takes longer, but for slow ones
 	Submitter int     // the seat that submits, or -1: somebody without one
+	Equal     equals  // what runs come to, where ends are compared by that
+}
+
+// Kind is the job's assurance.
+func (s *Schedule) Kind() string { return string(s.assurance()) }
+
+func (s *Schedule) assurance() consensus.Assurance {
+	if s.Equal.On {
+		return consensus.MajorityEqual
+	}
+	return consensus.Replicated
 }
 
 // Liar is a member that lies.
@@ -131,6 +142,9 @@ func (s *Schedule) String() string {
 	if s.Reserves > 0 {
 		fmt.Fprintf(&b, "\n      %d reserves, %d may take a seat, after %d ms of silence; runs of %d ms", s.Reserves, s.Replace, s.Patience, s.Work)
 	}
+	if s.Equal.On {
+		fmt.Fprintf(&b, "\n      ends are compared by their forms; runs end in %v, of the forms %v", s.Equal.Runs, s.Equal.Forms)
+	}
 	for _, l := range s.Liars {
 		fmt.Fprintf(&b, "\n      node %d lies: %s", l.Node, l.Kind)
 	}
@@ -184,6 +198,7 @@ func Settle(sc Scenario, seed uint64) *Schedule {
 	}
 	s.settleFaulty(&rng)
 	s.settleFaults(&rng)
+	s.settleEqual()
 	return s
 }
 
@@ -229,7 +244,7 @@ func (s *Schedule) settleFaulty(rng *source) {
 		}
 		spent[node] = true
 		if s.Scenario.Fault == consensus.Byzantine && rng.chance(65) {
-			s.Liars = append(s.Liars, Liar{node, Lie(rng.below(int(lies)))})
+			s.Liars = append(s.Liars, Liar{node, Lie(rng.below(int(anywhere)))})
 			continue
 		}
 		f := Fault{At: rng.until(5_000), Kind: Die, Node: node, Point: Point(rng.below(5))}

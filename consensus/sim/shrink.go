@@ -47,6 +47,9 @@ func smallerThan(s Schedule) []Schedule {
 	if slices.ContainsFunc(s.Skew, func(by int64) bool { return by != 0 }) {
 		add(func(t *Schedule) { t.Skew = make([]int64, len(s.Skew)) })
 	}
+	if s.Equal.On {
+		add(func(t *Schedule) { t.Equal = equals{} })
+	}
 	if s.Truth != endsWell {
 		add(func(t *Schedule) { t.Truth = endsWell })
 	}

@@ -18,8 +18,12 @@ func (c *checks) isValid(s *stock, at consensus.Height) bool {
 	case s.value.Class == consensus.FailedDisagreement:
 		return c.couldDiffer(false, at)
 	}
+	form := w.plan.formOf(s)
 	for _, party := range at.Members {
-		if r := c.members[party].report; r != nil && same(r.Value, s.value) {
+		r := c.members[party].report
+		switch {
+		case r == nil:
+		case form == nil && same(r.Value, s.value), form != nil && r.Normal != nil && *r.Normal == *form:
 			return true
 		}
 	}
@@ -85,11 +89,19 @@ func (c *checks) before(party int, at consensus.Height) int {
 		if other == party {
 			break
 		}
-		if r := c.members[other].report; r != nil && same(r.Value, c.members[party].report.Value) {
+		if r := c.members[other].report; r != nil && alike(r, c.members[party].report) {
 			n++
 		}
 	}
 	return n
+}
+
+// alike reports whether two reports match: by their forms, where they have them.
+func alike(a, b *consensus.Report) bool {
+	if a.Normal != nil && b.Normal != nil {
+		return *a.Normal == *b.Normal
+	}
+	return same(a.Value, b.Value)
 }
 
 func same(a, b consensus.Value) bool {
@@ -142,6 +154,9 @@ func (c *checks) races(n *node, s slot) {
 }
 
 func (c *checks) racesOfPrepare(s slot) {
+	if c.w.plan.Equal.On {
+		c.racesOfEquals(s)
+	}
 	prepared := func(v *stock) bool {
 		return c.voters(slot{s.height, consensus.KindPrepare, s.round, v.hash}) != 0
 	}

@@ -13,6 +13,8 @@ type stock struct {
 	name  string
 	value consensus.Value
 	hash  consensus.Hash
+	form  consensus.Hash // what its blocks alone come to
+	run   int            // of an end that differs: which, from 1
 }
 
 // network is the one network of all runs, so that hashes are made once.
@@ -29,7 +31,8 @@ var (
 	disagreement = newStock("disagreement", failed(consensus.FailedDisagreement))
 	deadline     = newStock("deadline", failed(consensus.FailedDeadline))
 	cancelled    = newStock("cancelled", consensus.Value{Kind: consensus.Cancelled})
-	differs      = newDiffering()
+	differs      = newDiffering("differs", consensus.Value{Kind: consensus.Result})
+	exitsDiffer  = newDiffering("exit 3 differs", consensus.Value{Kind: consensus.Failed, Class: consensus.FailedExit, Code: 3})
 )
 
 func newStock(name string, v consensus.Value) stock {
@@ -37,14 +40,17 @@ func newStock(name string, v consensus.Value) stock {
 	if err != nil {
 		panic(err) // values here are valid
 	}
-	return stock{name, v, hash}
+	return stock{name: name, value: v, hash: hash, form: dagcbor.Sum([]byte("the form of " + name))}
 }
 
-func newDiffering() []stock {
+func newDiffering(name string, v consensus.Value) []stock {
 	var list []stock
 	for i := range consensus.MaxRoster {
-		name := fmt.Sprintf("differs %d", i)
-		list = append(list, newStock(name, result(name)))
+		name := fmt.Sprintf("%s %d", name, i)
+		v.Tree = result(name).Tree
+		s := newStock(name, v)
+		s.run = i + 1
+		list = append(list, s)
 	}
 	return list
 }
@@ -91,9 +97,11 @@ func stockOf(hash consensus.Hash) (*stock, bool) {
 			return s, true
 		}
 	}
-	for i := range differs {
-		if differs[i].hash == hash {
-			return &differs[i], true
+	for _, list := range [][]stock{differs, exitsDiffer} {
+		for i := range list {
+			if list[i].hash == hash {
+				return &list[i], true
+			}
 		}
 	}
 	s, ok := handovers[hash]
@@ -111,16 +119,30 @@ func nameOf(hash consensus.Hash) string {
 func (s *Schedule) endOf(node int) *stock {
 	switch s.Truth {
 	case endsExit:
+		if s.Equal.On {
+			return &exitsDiffer[s.Equal.Runs[node]]
+		}
 		return &exits
 	case endsTimeout:
 		return &timesOut
 	case endsDiverse:
-		return &differs[node]
+		return s.differing(node)
 	case endsHost:
 		if node%2 == int(s.Seed%2) {
 			return &hostFails
 		}
-		return &differs[node]
+		return s.differing(node)
+	}
+	if s.Equal.On {
+		return s.differing(node)
 	}
 	return &truth
+}
+
+// differing is the end of a node's run where runs end otherwise.
+func (s *Schedule) differing(node int) *stock {
+	if s.Equal.On {
+		node = s.Equal.Runs[node]
+	}
+	return &differs[node]
 }

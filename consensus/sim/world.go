@@ -76,7 +76,8 @@ func (w *world) newCharter() *consensus.Charter {
 	c := &consensus.Charter{Issued: epoch, AcceptBy: epoch + min(5_000, w.plan.Deadline),
 		StartBy: epoch + min(8_000, w.plan.Deadline), Deadline: epoch + w.plan.Deadline,
 		Timeout: 5_000, Fault: w.plan.Scenario.Fault, F: w.plan.Scenario.F, Owner: admission.Key{0xfe}, Submitter: admission.Key{0xff},
-		End: epoch + 3_600_000 + w.plan.Deadline, Replace: uint64(w.plan.Replace)}
+		End: epoch + 3_600_000 + w.plan.Deadline, Replace: uint64(w.plan.Replace),
+		Assurance: w.plan.assurance()}
 	for i := range w.plan.Seats {
 		c.Roster = append(c.Roster, consensus.Seat{Peer: keyOf(i), Incarnation: firstLife(i)})
 	}
