@@ -106,6 +106,10 @@ type RunState struct {
 // Held says that all blocks of a value are durable here.
 type Held struct{ Value consensus.Hash }
 
+// Revoked says that the credential of a party was revoked, verified: its place may
+// be taken at once. What it says counts on until then (protocol, section 10).
+type Revoked struct{ Party int }
+
 // Tick says that time has passed, and nothing else.
 type Tick struct{}
 
@@ -117,6 +121,7 @@ func (CancelWish) input()    {}
 func (Ran) input()           {}
 func (RunState) input()      {}
 func (Held) input()          {}
+func (Revoked) input()       {}
 func (Tick) input()          {}
 
 // Ready is what the caller must now do, in the order of the fields.

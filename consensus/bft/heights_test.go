@@ -185,6 +185,34 @@ func TestAJobThatRunsWellSaysNothingOfWhoIsThere(t *testing.T) {
 	}
 }
 
+func TestAMemberWhoseCredentialWasRevokedIsReplacedThoughItSpeaks(t *testing.T) {
+	q := newReplaceable(consensus.Byzantine, 1, 1)
+	done := q.slow()
+	q.inputAll2(AcceptJob{})
+	q.live(1_000)
+	for party := range 4 { // it is told so itself, and goes on
+		q.input(party, Revoked{Party: 2})
+	}
+	q.live(testPatience)
+	done()
+	q.live(2_000)
+	q.checkEnded(t, 1, 0, 1, 3, 4)
+}
+
+func TestARevocationThatAQuorumHasNotHeardOfReplacesNobody(t *testing.T) {
+	q := newReplaceable(consensus.Byzantine, 1, 1)
+	done := q.slow()
+	q.inputAll2(AcceptJob{})
+	q.live(1_000)
+	for party := range 2 {
+		q.input(party, Revoked{Party: 2})
+	}
+	q.live(4 * testPatience)
+	done()
+	q.live(20_000)
+	q.checkEnded(t, 0, 0, 1, 2, 3)
+}
+
 func TestAMemberInAnotherIncarnationIsReplacedByItsOwnWord(t *testing.T) {
 	q := newReplaceable(consensus.Byzantine, 1, 1)
 	done := q.slow()

@@ -93,6 +93,8 @@ func (m *Machine) take(in Input) {
 		m.runState(in)
 	case Held:
 		m.holdsNow(in.Value)
+	case Revoked:
+		m.lose(in.Party)
 	case Message:
 		m.message(in)
 	case Tick:
@@ -140,7 +142,7 @@ func (m *Machine) message(msg Message) {
 		return
 	}
 	if msg.Kind == consensus.KindGone {
-		m.watch.parties[msg.From].gone, m.evidence.news = true, true
+		m.lose(msg.From)
 		return
 	}
 	m.hear(msg.From)

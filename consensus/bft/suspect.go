@@ -27,7 +27,7 @@ type standing struct {
 	heard     int64   // last
 	suspected bool    // by this member
 	noted     bool    // the suspicion is durable
-	gone      bool    // it said so: its present incarnation is another
+	gone      bool    // for good: it said that its present incarnation is another, or was revoked
 	suspects  []int64 // by party: when its suspicion was last heard; nil until one was
 	asked     int64   // of a reserve: since when it was asked to stand by
 	askAgain  int64   // likewise: when it is asked again, unless it accepts
@@ -214,6 +214,13 @@ func (m *Machine) isSuspected(party int) bool {
 // lasts reports whether what lapses and was said at a time still counts.
 func (m *Machine) lasts(said int64) bool {
 	return said != 0 && m.now < said+lapses*m.cfg.Timing.Patience
+}
+
+// lose takes word that a party is lost for good, whoever may hear it.
+func (m *Machine) lose(party int) {
+	if party != m.cfg.Self {
+		m.watch.parties[party].gone, m.evidence.news = true, true
+	}
 }
 
 // isLost reports whether a member may be replaced, as far as this one can tell.

@@ -43,7 +43,7 @@ type memberCore struct {
 
 func newFleet(t testing.TB, seed uint64, changes ...func(*consensus.Charter)) *fleet {
 	t.Helper()
-	n := consensustest.New(4)
+	n := consensustest.New(6)
 	f := &fleet{t: t, network: n, job: n.Job(consensus.Byzantine, 1, changes...), rng: rand.New(rand.NewPCG(seed, 1)), now: consensustest.Now}
 	for seat := range f.job.Roster {
 		m := &memberCore{seat: seat, value: consensustest.Result("hello")}

@@ -124,6 +124,8 @@ func (l *loop) input(ev event) {
 	switch {
 	case ev.again:
 		l.core.Repeat(ev.job)
+	case ev.lost != nil:
+		l.core.Revoked(now, *ev.lost)
 	case ev.speak != nil:
 		l.spoken = append(l.spoken, *ev.speak)
 	case ev.view != nil:
@@ -147,6 +149,11 @@ func (l *loop) open(now int64, ev event) {
 		info = info.reach(h)
 	}
 	l.r.known.Store(id, info)
+	for party := range info.charter.Parties() {
+		if l.r.cfg.Revoked(info.charter.Party(party).Peer) {
+			l.core.Input(now, id, bft.Revoked{Party: party})
+		}
+	}
 	l.opened = append(l.opened, ev.done)
 	l.unstash(info, id)
 	if len(ev.open.Records) > 0 {
@@ -356,6 +363,12 @@ func (r *Runner) Open(ctx context.Context, o Open) error {
 // Input hands a local input to a job's machine: Ran, RunState, Held, CancelWish.
 func (r *Runner) Input(ctx context.Context, job consensus.JobID, in bft.Input) error {
 	return r.post(ctx, event{job: job, input: in})
+}
+
+// Revoke tells the machines of all open jobs that a peer's credential was revoked:
+// its place may be taken at once. Config.Revoked says so of it from now on.
+func (r *Runner) Revoke(ctx context.Context, peer admission.Key) error {
+	return r.post(ctx, event{lost: &peer})
 }
 
 // View shows the machine of an open job.

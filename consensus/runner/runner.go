@@ -88,8 +88,9 @@ type Config struct {
 	Journal     Journal
 	Transport   Transport
 	Host        Host
-	Clock       func() int64 // Unix milliseconds
-	Session     uint64       // random, one for each start
+	Revoked     func(admission.Key) bool // whether a peer's credential was revoked; nil: nobody's was
+	Clock       func() int64             // Unix milliseconds
+	Session     uint64                   // random, one for each start
 	// Lie returns what a testnet's liar signs in place of a statement's value: one
 	// value or more; nil for honest nodes.
 	Lie func(consensus.Statement) []consensus.Hash
@@ -130,7 +131,8 @@ type event struct {
 	open  *Open
 	done  chan<- error
 	speak *Speech
-	again bool // say again to job's submitter what it has to know
+	again bool           // say again to job's submitter what it has to know
+	lost  *admission.Key // its credential was revoked
 	view  func(bft.View, bool)
 }
 
@@ -145,6 +147,9 @@ type Open struct {
 
 // New returns a runner that is not running yet.
 func New(cfg Config) *Runner {
+	if cfg.Revoked == nil {
+		cfg.Revoked = func(admission.Key) bool { return false }
+	}
 	roots := newRootCache(4096)
 	return &Runner{
 		cfg:     cfg,

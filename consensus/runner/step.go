@@ -174,6 +174,16 @@ func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
 	c.gather(now, j, j.machine.Step(now, in))
 }
 
+// Revoked tells the machine of every job in which a peer has a part that its
+// credential was revoked.
+func (c *Core) Revoked(now int64, peer admission.Key) {
+	for _, id := range c.Jobs() {
+		if j := c.jobs[id]; j.charter.PartyOf(peer) >= 0 {
+			c.gather(now, j, j.machine.Step(now, bft.Revoked{Party: j.charter.PartyOf(peer)}))
+		}
+	}
+}
+
 // Repeat says again to a job's submitter what it has to know: it asks by
 // offering what is open already.
 func (c *Core) Repeat(id consensus.JobID) {
