@@ -27,6 +27,7 @@ const (
 	PathNetwork     = "/v1/network"
 	PathMembers     = "/v1/network/members"
 	PathInvites     = "/v1/network/invites"
+	PathRevocations = "/v1/network/revocations"
 	PathNode        = "/v1/node"
 	PathStop        = "/v1/node/stop"
 	PathHealth      = "/healthz"
@@ -70,6 +71,7 @@ const (
 	SchemaMembers = "muster.members/v1"
 	SchemaNetwork = "muster.network/v1"
 	SchemaInvite  = "muster.invite/v1"
+	SchemaRevoke  = "muster.revoke/v1"
 	SchemaTicket  = "muster.ticket/v1"
 	SchemaNode    = "muster.node/v1"
 	SchemaHealth  = "muster.health/v1"
@@ -200,7 +202,10 @@ type Member struct {
 	From   int64  `json:"from"`
 	Until  int64  `json:"until"`
 	Issuer string `json:"issuer"`
-	State  string `json:"state,omitempty"` // self, alive, silent or away
+	State  string `json:"state,omitempty"` // self, alive, silent, away or revoked
+
+	Revoked int64  `json:"revoked,omitempty"` // when its credential was
+	Reason  string `json:"reason,omitempty"`  // why it was
 }
 
 // Members is all members that the node knows.
@@ -227,6 +232,13 @@ type InviteRequest struct {
 	Uses   int    `json:"uses,omitempty"` // 1 unless given
 	TTL    int64  `json:"ttl_ms"`         // how long the ticket may be exchanged, milliseconds
 	Role   string `json:"role,omitempty"` // member unless given
+}
+
+// RevokeRequest asks an authority to end a member's credential, for good.
+type RevokeRequest struct {
+	Schema string `json:"schema,omitempty"`
+	Peer   string `json:"peer"`             // its peer id, or its name
+	Reason string `json:"reason,omitempty"` // for people, at most 256 bytes
 }
 
 // Ticket is what an invitation gives: a word that is exchanged for a credential.

@@ -27,6 +27,7 @@ type adverts struct {
 	genesis admission.Genesis
 	policy  admission.Policy
 	clock   func() int64
+	revoked func(admission.Key) bool
 	came    func(consensus.Advert) // told of a node that was not known; must not block
 
 	mutex    sync.Mutex
@@ -61,8 +62,8 @@ const (
 // taken for gone.
 const freshness = 4
 
-func newAdverts(h home, clock func() int64, came func(consensus.Advert)) *adverts {
-	return &adverts{network: h.network, genesis: h.founded, policy: h.founded.Policy, clock: clock, came: came, known: map[admission.Key]*heardAdvert{}}
+func newAdverts(h home, clock func() int64, revoked func(admission.Key) bool, came func(consensus.Advert)) *adverts {
+	return &adverts{network: h.network, genesis: h.founded, policy: h.founded.Policy, clock: clock, revoked: revoked, came: came, known: map[admission.Key]*heardAdvert{}}
 }
 
 // errStale is returned for an advert that is no news: it is ignored, not held
@@ -92,6 +93,9 @@ func (a *adverts) hear(s consensus.SignedAdvert) error {
 	group := groupOf(ad.Addresses)
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
+	if a.revoked(ad.Peer) {
+		return errStale // who relays it may not have heard yet
+	}
 	if before == nil || before.signed.Advert.Incarnation != ad.Incarnation {
 		a.came(ad)
 	}
@@ -113,6 +117,15 @@ func (a *adverts) hear(s consensus.SignedAdvert) error {
 	a.known[ad.Peer] = next
 	a.view = nil
 	return nil
+}
+
+// forget drops what is known of a node.
+func (a *adverts) forget(key admission.Key) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	delete(a.known, key)
+	a.version++
+	a.view = nil
 }
 
 // skewAllowed is the difference of clocks that is allowed for, milliseconds.

@@ -15,7 +15,7 @@ import (
 func TestTheViewOfAdvertsFollowsWhatIsHeardAndTheTime(t *testing.T) {
 	network := consensustest.New(2)
 	now := int64(consensustest.Now)
-	a := newAdverts(home{network: network.ID, founded: network.Genesis}, func() int64 { return now }, func(consensus.Advert) {})
+	a := newAdverts(home{network: network.ID, founded: network.Genesis}, func() int64 { return now }, func(admission.Key) bool { return false }, func(consensus.Advert) {})
 	hear := func(n consensustest.Node, sequence, queued uint64) {
 		t.Helper()
 		ad := consensus.Advert{Peer: n.Key(), Incarnation: n.Incarnation, Sequence: sequence, Issued: now, Queued: queued,

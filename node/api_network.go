@@ -89,10 +89,15 @@ func pathOf(addr multiaddr.Multiaddr) string {
 	return "direct tcp"
 }
 
-// Members implements server.Network: those whose credentials this node has seen.
+// Members implements server.Network: those whose credentials this node has seen, or
+// knows to be revoked.
 func (n *Node) Members(context.Context) ([]api.Member, error) {
 	seen := map[admission.Key]bool{}
 	var out []api.Member
+	for _, s := range n.revocations.list() {
+		seen[s.Body.Subject] = true
+		out = append(out, revokedMember(s))
+	}
 	add := func(c admission.Credential, state string) {
 		if seen[c.Subject] {
 			return

@@ -17,7 +17,7 @@ import (
 func listener(n *consensustest.Network) *Node {
 	h := home{genesis: n.Sealed, founded: n.Genesis, network: n.ID}
 	return &Node{home: h, announced: newAnnounced(), misconduct: &misconduct{},
-		adverts: newAdverts(h, func() int64 { return consensustest.Now }, func(consensus.Advert) {})}
+		adverts: newAdverts(h, func() int64 { return consensustest.Now }, func(admission.Key) bool { return false }, func(consensus.Advert) {})}
 }
 
 func encoded(t testing.TB, v any) []byte {

@@ -81,6 +81,7 @@ func (n *Node) openGossip() {
 		Candidates: func(context.Context) []peer.ID { return peersOf(n.alive()) }})
 	n.gossip.Join(topicAdverts, gossip.Topic{MaxSize: 2 * maxAdvert, Validate: n.judgeAdvert, Deliver: func(peer.ID, []byte) {}})
 	n.gossip.Join(topicJobs, gossip.Topic{Validate: n.judgeAnnouncement, Deliver: func(peer.ID, []byte) {}})
+	n.gossip.Join(topicRevocations, gossip.Topic{MaxSize: admission.MaxRevocation, Validate: n.judgeRevocation, Deliver: func(peer.ID, []byte) {}})
 	n.gossip.Join(topicEvidence, gossip.Topic{MaxSize: consensus.MaxEquivocation, Validate: n.judgeEvidence, Deliver: func(peer.ID, []byte) {}})
 }
 

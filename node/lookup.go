@@ -39,6 +39,7 @@ const (
 	opLogs    = "logs"    // what your runs of a job have written
 	opCancel  = "cancel"  // a signed wish that a job end
 
+	opRevoked  = "revoked"  // whose credentials were revoked, after a subject, unless it is those of this digest
 	opEvidence = "evidence" // whom you have evidence against, unless it is those of this digest
 )
 
@@ -88,6 +89,8 @@ func (n *Node) answer(ctx context.Context, from peer.ID, request []byte) ([]byte
 		return nil, n.takeCancel(ctx, q.Data)
 	case opEvidence:
 		return n.answerEvidence(q.Data)
+	case opRevoked:
+		return n.answerRevoked(q)
 	}
 	return nil, fmt.Errorf("question %q is not known", q.Op)
 }

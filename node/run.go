@@ -127,11 +127,15 @@ func (n *Node) close() error {
 	return errors.Join(errs...)
 }
 
-// connected asks a peer that has just come for the adverts it has heard, and for
-// evidence, in the background.
+// connected asks a peer that has just come for the adverts it has heard, for
+// evidence, and for revocations, in the background.
 func (n *Node) connected(_ network.Network, c network.Conn) {
 	id := c.RemotePeer()
-	n.later(func(ctx context.Context) error { return errors.Join(n.askEvidence(ctx, id), n.askAdverts(ctx, id)) })
+	n.later(func(ctx context.Context) error { return n.askWhatIsNew(ctx, id) })
+}
+
+func (n *Node) askWhatIsNew(ctx context.Context, id peer.ID) error {
+	return errors.Join(n.askRevoked(ctx, id), n.askEvidence(ctx, id), n.askAdverts(ctx, id))
 }
 
 // repairLoop asks a random peer now and then: gossip loses messages.
@@ -151,8 +155,8 @@ func (n *Node) repairLoop(ctx context.Context) error {
 			continue
 		}
 		id := peers[rand.IntN(len(peers))].ID
-		if err := errors.Join(n.askEvidence(ctx, id), n.askAdverts(ctx, id)); err != nil {
-			n.cfg.Log.Debug("adverts or evidence not heard", "error", err)
+		if err := n.askWhatIsNew(ctx, id); err != nil {
+			n.cfg.Log.Debug("adverts, evidence or revocations not heard", "error", err)
 		}
 	}
 }

@@ -43,34 +43,35 @@ type Node struct {
 	incarnation admission.Incarnation
 	started     int64
 
-	journal    *journal.Journal
-	blocks     *disk.Store
-	archive    member.Archive
-	executor   exec.Executor
-	closeExec  func() error
-	p2p        *p2p.Node
-	streams    *stream.Streams
-	transport  runner.Transport
-	exchange   *exchange.Exchange
-	fetcher    member.Fetcher
-	runner     *runner.Runner
-	agreement  *agreement
-	member     *member.Member
-	submitter  *submitter.Submitter
-	server     *server.Server
-	adverts    *adverts
-	rolls      rolls
-	announced  *announced
-	agreed     *agreed
-	announcer  announcer
-	gossip     *gossip.Gossip
-	discovery  *discovery.Discovery
-	records    chan dhtRecord
-	issuer     *issuer
-	events     *events
-	reach      *reach
-	misconduct *misconduct
-	tasks      chan func(context.Context) error
+	journal     *journal.Journal
+	blocks      *disk.Store
+	archive     member.Archive
+	executor    exec.Executor
+	closeExec   func() error
+	p2p         *p2p.Node
+	streams     *stream.Streams
+	transport   runner.Transport
+	exchange    *exchange.Exchange
+	fetcher     member.Fetcher
+	runner      *runner.Runner
+	agreement   *agreement
+	member      *member.Member
+	submitter   *submitter.Submitter
+	server      *server.Server
+	adverts     *adverts
+	rolls       rolls
+	announced   *announced
+	agreed      *agreed
+	announcer   announcer
+	gossip      *gossip.Gossip
+	discovery   *discovery.Discovery
+	records     chan dhtRecord
+	issuer      *issuer
+	events      *events
+	reach       *reach
+	misconduct  *misconduct
+	revocations *revocations
+	tasks       chan func(context.Context) error
 
 	listeners []server.Listener
 	ready     chan struct{}
@@ -138,6 +139,9 @@ func (n *Node) openStore() error {
 	if n.misconduct, err = openMisconduct(n.home.genesis, n.journal, n.clock); err != nil {
 		return err
 	}
+	if n.revocations, err = openRevocations(n.home, n.journal); err != nil {
+		return err
+	}
 	n.blocks, err = disk.Open(filepath.Join(n.cfg.Home, dirBlocks), disk.Options{Logger: n.cfg.Log})
 	return err
 }
@@ -162,7 +166,8 @@ func (n *Node) openNetwork() error {
 	n.issuer = &issuer{home: n.home, journal: n.journal, clock: n.clock}
 	cfg := p2p.Config{Identity: n.home.identity, Genesis: n.home.genesis, Listen: listen,
 		Credential: func() admission.SignedCredential { return n.home.credential },
-		PeersFile:  filepath.Join(n.cfg.Home, filePeers), Refused: n.refusedAtDoor, Log: n.cfg.Log}
+		Revoked:    n.revocations.has,
+		PeersFile:  filepath.Join(n.cfg.Home, filePeers), Log: n.cfg.Log}
 	if n.home.founded.Authority(n.home.identity.Signer.Key()) {
 		cfg.Issuer = n.issuer
 	}
@@ -178,7 +183,7 @@ func (n *Node) openNetwork() error {
 	n.streams.Handle(n.receive)
 	n.streams.OnUp(func(id peer.ID) { n.reach.set(id, true) })
 	n.streams.OnDown(func(id peer.ID) { n.reach.set(id, false) })
-	n.adverts = newAdverts(n.home, n.clock, n.nodeCame)
+	n.adverts = newAdverts(n.home, n.clock, n.revocations.has, n.nodeCame)
 	n.openGossip()
 	n.openDiscovery()
 	n.events, err = openEvents(n.journal, "muster:"+n.home.network.String()+"/"+n.home.identity.Peer.String(), time.Now)
@@ -246,7 +251,7 @@ func (n *Node) openJobs() error {
 	n.member, err = member.New(member.Config{
 		Network: n.home.network, Genesis: n.home.founded, Policy: policy, Self: n.home.identity.Signer.Key(), Incarnation: n.incarnation,
 		Agreement: n.agreement, Quorum: n.agreement, Store: n.blocks, Fetcher: n.fetcher, Journal: n.journal, Executor: n.executor,
-		Total: n.cfg.resources(), Seen: n.seen, Events: n.events, Accuse: n.accuse, Clock: n.clock, Log: n.cfg.Log,
+		Total: n.cfg.resources(), Seen: n.seen, Revoked: n.revocations.has, Events: n.events, Accuse: n.accuse, Clock: n.clock, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -256,7 +261,7 @@ func (n *Node) openJobs() error {
 		return err
 	}
 	cfg := runner.Config{Network: n.home.network, Genesis: n.home.founded, Signer: n.home.identity.Signer, Incarnation: n.incarnation,
-		Policy: policy, Journal: n.agreement, Transport: n.transport, Host: host{n.member}, Clock: n.clock,
+		Policy: policy, Journal: n.agreement, Transport: n.transport, Host: host{n.member}, Revoked: n.revocations.has, Clock: n.clock,
 		Session: binary.BigEndian.Uint64(session[:]), Lie: n.cfg.Lie.votes()}
 	n.runner = runner.New(cfg)
 	n.agreement.runner = n.runner
@@ -319,8 +324,4 @@ func (n *Node) apiURL() string {
 		}
 	}
 	return ""
-}
-
-func (n *Node) refusedAtDoor(r *p2p.RefusedError) {
-	n.cfg.Log.Warn("refused at the door", "peer", r.Peer, "reason", r.Reason)
 }

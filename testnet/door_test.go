@@ -68,8 +68,8 @@ func (n *network) refusesAnotherNetwork(t *testing.T) {
 	other.must(stranger.Stop())
 	other.must(os.WriteFile(filepath.Join(stranger.Home, "inviter"), []byte(address(n.node(1))+"\n"), 0o600))
 	other.must(stranger.Start(other.ctx))
-	other.awaitLog(stranger, "refused at the door", n.node(1).Peer, "another-network")
-	n.awaitLog(n.node(1), "refused at the door", stranger.Peer, "another-network")
+	other.awaitLog(stranger, "door shut", n.node(1).Peer, "another-network")
+	n.awaitLog(n.node(1), "door shut", stranger.Peer, "another-network")
 }
 
 func (n *network) refusesNoCredential(t *testing.T) {
@@ -115,7 +115,7 @@ func (n *network) refuses(reason string, show func(p2p.Identity) admission.Signe
 	case <-n.ctx.Done():
 		n.t.Error("the stranger hears nothing")
 	}
-	n.awaitLog(n.node(1), "refused at the door", self.Peer.String(), reason)
+	n.awaitLog(n.node(1), "door shut", self.Peer.String(), reason)
 }
 
 func TestTicketsThatAreNoGoodGiveNoCredential(t *testing.T) {
@@ -136,7 +136,7 @@ func TestTicketsThatAreNoGoodGiveNoCredential(t *testing.T) {
 	n.must(err)
 	join(once.Ticket).check(t)
 	refused(once.Ticket, "the network did not take the ticket", "ticket-used-up", "ask for a new one")
-	n.awaitLog(n.node(1), "refused at the door", "ticket-used-up")
+	n.awaitLog(n.node(1), "door shut", "ticket-used-up")
 	n.must(n.node(1).Kill()) // uses are counted durably
 	n.must(n.node(1).Start(n.ctx))
 	refused(once.Ticket, "ticket-used-up")

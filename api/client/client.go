@@ -88,6 +88,17 @@ func (c *Client) Members(ctx context.Context) (m api.Members, err error) {
 	return m, c.get(ctx, api.PathMembers, &m)
 }
 
+// Revoke asks the node, an authority, to end a member's credential, for good. It
+// returns when the revocation is durable there.
+func (c *Client) Revoke(ctx context.Context, r api.RevokeRequest) (m api.Member, err error) {
+	r.Schema = api.SchemaRevoke
+	body, err := json.Marshal(r)
+	if err != nil {
+		return m, err
+	}
+	return m, c.call(ctx, request{method: http.MethodPost, path: api.PathRevocations, body: bytes.NewReader(body), mediaType: api.TypeJSON}, &m)
+}
+
 // Invite asks the node, an authority, to sign a ticket.
 func (c *Client) Invite(ctx context.Context, r api.InviteRequest) (t api.Ticket, err error) {
 	r.Schema = api.SchemaInvite

@@ -66,6 +66,22 @@ func (s *Server) invite(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusCreated, ticket)
 }
 
+func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
+	var request api.RevokeRequest
+	if err := readJSON(w, r, &request); err != nil {
+		return err
+	}
+	if request.Peer == "" {
+		return &jobs.Problem{Code: jobs.CodeUsage, What: "a revocation needs a peer", Why: "peer is empty", Try: "its id or name: muster network members"}
+	}
+	m, err := s.config.Network.Revoke(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	m.Schema = api.SchemaMember
+	return writeJSON(w, http.StatusCreated, m)
+}
+
 func (s *Server) node(w http.ResponseWriter, r *http.Request) error {
 	n, err := s.config.Node.Node(r.Context())
 	if err != nil {

@@ -79,6 +79,8 @@ func (s *Server) routes() []route {
 		{method: get, path: api.PathMembers, scope: ScopeRead, handle: s.members, about: "Who has a credential", out: reflect.TypeFor[api.Members]()},
 		{method: post, path: api.PathInvites, scope: ScopeAdmin, handle: s.invite, about: "Sign an invitation",
 			in: reflect.TypeFor[api.InviteRequest](), status: http.StatusCreated, out: reflect.TypeFor[api.Ticket]()},
+		{method: post, path: api.PathRevocations, scope: ScopeAdmin, handle: s.revoke, about: "Revoke a member's credential, for good",
+			in: reflect.TypeFor[api.RevokeRequest](), status: http.StatusCreated, out: reflect.TypeFor[api.Member]()},
 		{method: get, path: api.PathNode, scope: ScopeRead, handle: s.node, about: "The node that answers", out: reflect.TypeFor[api.Node]()},
 		{method: post, path: api.PathStop, scope: ScopeOperate, handle: s.stop, about: "Stop the node in order",
 			status: http.StatusAccepted, out: reflect.TypeFor[api.Health]()},

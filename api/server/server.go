@@ -117,6 +117,9 @@ type Network interface {
 
 	// Invite signs a ticket; CodeDenied where the node is no authority.
 	Invite(ctx context.Context, r api.InviteRequest) (api.Ticket, error)
+	// Revoke ends a member's credential, durably; CodeDenied where the node is no
+	// authority, or the member is one.
+	Revoke(ctx context.Context, r api.RevokeRequest) (api.Member, error)
 }
 
 // Events replays and follows what happens.

@@ -315,7 +315,7 @@ func TestTheDocumentDescribesEveryRoute(t *testing.T) {
 	for _, item := range doc.Paths {
 		operations += len(item)
 	}
-	if operations != 24 || doc.Paths["/v1/blobs/{cid}/{path}"]["get"] == nil || doc.Paths["/v1/jobs"]["post"] == nil {
+	if operations != 25 || doc.Paths["/v1/blobs/{cid}/{path}"]["get"] == nil || doc.Paths["/v1/jobs"]["post"] == nil {
 		t.Errorf("%d operations on %d paths", operations, len(doc.Paths))
 	}
 	if job := doc.Components.Schemas["Job"]; job.Properties["schema"] == nil || job.Properties["state"] == nil || job.Properties["members"] == nil {

@@ -20,7 +20,7 @@ import (
 func (a *app) networkCommand() *cobra.Command {
 	c := &cobra.Command{Use: "network", Short: "Create a network, invite to it, join it", Args: noSuchCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(a.networkCreate(), a.networkInvite(), a.networkJoin(), a.networkMembers(), a.networkGenesis())
+	c.AddCommand(a.networkCreate(), a.networkInvite(), a.networkJoin(), a.networkMembers(), a.networkRevoke(), a.networkGenesis())
 	return c
 }
 
@@ -143,7 +143,11 @@ func (a *app) networkMembers() *cobra.Command {
 					t.head = append(t.head, "PEER")
 				}
 				for _, m := range all.Members {
-					row := []string{m.Name, m.Kind, m.Role, dash(m.State), time.UnixMilli(m.Until).UTC().Format(time.DateOnly)}
+					until := "-"
+					if m.Until > 0 {
+						until = time.UnixMilli(m.Until).UTC().Format(time.DateOnly)
+					}
+					row := []string{m.Name, dash(m.Kind), dash(m.Role), dash(m.State), until}
 					if wide {
 						row = append(row, m.Peer)
 					}
@@ -157,6 +161,32 @@ func (a *app) networkMembers() *cobra.Command {
 			return a.show(v)
 		}),
 	}
+}
+
+func (a *app) networkRevoke() *cobra.Command {
+	r := api.RevokeRequest{}
+	c := &cobra.Command{
+		Use:   "revoke PEER",
+		Short: "End a member's credential, for good",
+		Long: "End a member's credential, for good: no node lets it in any more, and it is drawn\n" +
+			"for no job. Jobs that it has a part in go on, and where they have a reserve, that\n" +
+			"takes its place. Needs a node that is an authority of the network. The member may\n" +
+			"join again with another identity and a new ticket.",
+		Example: "  muster network revoke wise-fox --reason 'the machine was stolen'",
+		Args:    exactArgs("a member's name or peer id"),
+	}
+	c.Flags().StringVar(&r.Reason, "reason", "", "for people, up to 256 bytes")
+	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+		r.Peer = args[0]
+		m, err := c.Revoke(ctx, r)
+		if err != nil {
+			return err
+		}
+		return a.show(view{data: m, names: []string{m.Peer}, table: func(w io.Writer, _ bool) {
+			fmt.Fprintf(w, "%s is revoked. Nodes that hear of it let it in no more, and do not draw it.\n", m.Name)
+		}})
+	})
+	return c
 }
 
 func (a *app) networkGenesis() *cobra.Command {

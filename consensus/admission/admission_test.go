@@ -434,6 +434,14 @@ func TestOnlyAuthoritiesRevoke(t *testing.T) {
 	good, err := admission.SignRevocation(n.ID, body, n.Authority)
 	check(t, err)
 	check(t, good.Check(n.Genesis, n.ID))
+	data, err := dagcbor.Marshal(good)
+	check(t, err)
+	if _, err := admission.OpenRevocation(data, n.Genesis, n.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := admission.OpenRevocation(append(data, 0), n.Genesis, n.ID); err == nil {
+		t.Error("a byte too many")
+	}
 	for name, change := range map[string]func(*admission.SignedRevocation){
 		"subject":   func(s *admission.SignedRevocation) { s.Body.Subject = n.Nodes[1].Key() },
 		"reason":    func(s *admission.SignedRevocation) { s.Body.Reason = "" },
@@ -451,6 +459,11 @@ func TestOnlyAuthoritiesRevoke(t *testing.T) {
 		t.Error("accepted in another network")
 	}
 	for name, make := range map[string]func() (admission.SignedRevocation, error){
+		"an authority": func() (admission.SignedRevocation, error) {
+			b := body
+			b.Subject = n.Authority.Key()
+			return admission.SignRevocation(n.ID, b, n.Authority)
+		},
 		"by itself": func() (admission.SignedRevocation, error) { return admission.SignRevocation(n.ID, body, n.Nodes[0]) },
 		"long reason": func() (admission.SignedRevocation, error) {
 			b := body

@@ -7,7 +7,8 @@ import (
 	"github.com/muster-network/muster/store/dagcbor"
 )
 
-// Revocation ends a credential's key in a network at once (protocol, section 10).
+// Revocation ends a credential's key in a network at once, and for good (protocol,
+// section 10).
 type Revocation struct {
 	V       uint64 `cbor:"v"`
 	Subject Key    `cbor:"subject"`
@@ -23,7 +24,24 @@ type SignedRevocation struct {
 	Signature Signature
 }
 
-const maxReason = 256
+// MaxRevocation bounds an encoded signed revocation, in bytes; of them at most 256
+// are its reason.
+const (
+	MaxRevocation = 512
+	maxReason     = 256
+)
+
+// OpenRevocation decodes a signed revocation and checks it.
+func OpenRevocation(data []byte, g Genesis, network Network) (SignedRevocation, error) {
+	var s SignedRevocation
+	if len(data) > MaxRevocation {
+		return s, fmt.Errorf("revocation: %d bytes, at most %d", len(data), MaxRevocation)
+	}
+	if err := dagcbor.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("revocation: %w", err)
+	}
+	return s, s.Check(g, network)
+}
 
 // SignRevocation signs r for network; its issuer becomes the signer's key.
 func SignRevocation(network Network, r Revocation, signer Signer) (SignedRevocation, error) {
@@ -36,7 +54,8 @@ func SignRevocation(network Network, r Revocation, signer Signer) (SignedRevocat
 }
 
 // Check verifies form, issuer and signature of a revocation. Only authorities
-// of the genesis revoke.
+// of the genesis revoke, and none of them is revoked: the genesis names them for
+// good.
 func (s SignedRevocation) Check(g Genesis, network Network) error {
 	r := s.Body
 	switch {
@@ -46,6 +65,8 @@ func (s SignedRevocation) Check(g Genesis, network Network) error {
 		return fmt.Errorf("revocation: it has a time, and at most %d bytes of reason", maxReason)
 	case !g.Authority(r.Issuer):
 		return errors.New("revocation: its issuer is no authority of this network")
+	case g.Authority(r.Subject):
+		return errors.New("revocation: an authority of the genesis cannot be revoked")
 	}
 	if err := r.Subject.Check(); err != nil {
 		return fmt.Errorf("revocation: subject: %w", err)

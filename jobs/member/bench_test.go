@@ -50,6 +50,7 @@ type bench struct {
 	told    []string // events, when they are told
 	fail    error    // of Open and Append
 	accused []*consensus.Evidence
+	revoked map[admission.Key]bool
 
 	total   jobs.Resources
 	slow    time.Duration // how long a fetch takes
@@ -69,7 +70,7 @@ func (b *bench) start() {
 	b.t.Helper()
 	m, err := New(Config{Network: b.n.ID, Genesis: b.n.Genesis, Policy: b.n.Genesis.Policy, Self: b.me.Key(), Incarnation: b.me.Incarnation,
 		Agreement: b, Quorum: b, Store: b, Fetcher: b, Journal: tape{b}, Executor: executor{bench: b}, Total: b.total,
-		Seen: func() []election.Seen { return nil }, Events: b, Accuse: b.accuse, Clock: b.now, Log: slog.New(slog.DiscardHandler)})
+		Seen: func() []election.Seen { return nil }, Revoked: func(k admission.Key) bool { return b.revoked[k] }, Events: b, Accuse: b.accuse, Clock: b.now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -354,4 +355,12 @@ func play(t *testing.T, test func(t *testing.T, b *bench)) {
 		defer func() { b.end() }()
 		test(t, b)
 	})
+}
+
+func revoked(nodes ...consensustest.Node) map[admission.Key]bool {
+	keys := map[admission.Key]bool{}
+	for _, n := range nodes {
+		keys[n.Key()] = true
+	}
+	return keys
 }

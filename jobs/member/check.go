@@ -45,6 +45,11 @@ func (m *Member) checkCharter(at consensus.Height, offer consensus.Offer, witnes
 	if witness && at.SeatOf(c.PartyOf(m.cfg.Self)) >= 0 {
 		return nil // q members have accepted: there is no choice left
 	}
+	if !witness {
+		if err := m.checkRevoked(c); err != nil {
+			return err
+		}
+	}
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	mine := uint64(0)
@@ -77,6 +82,21 @@ func (m *Member) checkCredentials(c *consensus.Charter, credentials []admission.
 		}
 		if !signed.Body.Covers(c.Issued, c.End) {
 			return refuse(RefuseDenied, "a credential does not cover the job's time")
+		}
+	}
+	return nil
+}
+
+// checkRevoked refuses a charter in which somebody has a part whose credential was
+// revoked (protocol, section 10). Once q members have accepted, it goes on.
+func (m *Member) checkRevoked(c *consensus.Charter) error {
+	keys := []admission.Key{c.Submitter, c.Owner}
+	for party := range c.Parties() {
+		keys = append(keys, c.Party(party).Peer)
+	}
+	for _, key := range keys {
+		if m.cfg.Revoked(key) {
+			return refuse(RefuseDenied, "the credential of %s was revoked", key.Name())
 		}
 	}
 	return nil

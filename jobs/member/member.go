@@ -123,6 +123,7 @@ type Config struct {
 	Executor    exec.Executor
 	Total       jobs.Resources
 	Seen        func() []election.Seen
+	Revoked     func(admission.Key) bool // whether the credential of a key was revoked
 	Events      Events
 	Accuse      func(*consensus.Evidence) // told of misconduct that this member saw; does not block
 	Clock       func() int64              // Unix milliseconds

@@ -54,6 +54,8 @@ func TestAnOfferIsRefusedWithItsReason(t *testing.T) {
 		"no credential":             {code: RefuseDenied, offer: func(o *consensus.Offer) { o.Credentials = nil }},
 		"a forged credential":       {code: RefuseDenied, offer: func(o *consensus.Offer) { o.Credentials[0].Signature[0] ^= 1 }},
 		"another's credential":      {code: RefuseDenied, offer: func(o *consensus.Offer) { o.Credentials[0].Body.Subject[0] ^= 1 }},
+		"a revoked submitter":       {code: RefuseDenied, before: func(b *bench) { b.revoked = revoked(b.n.Nodes[0]) }},
+		"a revoked member":          {code: RefuseDenied, before: func(b *bench) { b.revoked = revoked(b.n.Nodes[4]) }},
 		"another draw":              {code: RefuseDraw, after: func(c *consensus.Charter) { c.Roster[0], c.Roster[1] = c.Roster[1], c.Roster[0] }},
 		"another policy":            {code: RefuseUnsupported, change: func(c *consensus.Charter) { c.Policy[0] ^= 1 }},
 		"another timeout":           {code: RefuseInvalid, change: func(c *consensus.Charter) { c.Timeout++ }},
@@ -90,6 +92,7 @@ func (b *bench) accepts(j consensustest.Job, seats ...int) []consensus.Vote {
 func TestAWitnessIsBelievedWhenItIsLateAndTheQueueFullAndOnlyWithQAccepts(t *testing.T) {
 	for _, shown := range []int{2, 3} {
 		play(t, func(t *testing.T, b *bench) {
+			b.revoked = revoked(b.n.Nodes...) // counting in a charter does not change
 			j := b.job(as, as)
 			for n := range b.n.Genesis.Policy.MaxJobs {
 				b.m.open[consensus.JobID{byte(n), byte(n >> 8), 1}] = &job{charter: j.Charter}

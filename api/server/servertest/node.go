@@ -144,6 +144,11 @@ func (n *Network) Invite(_ context.Context, r api.InviteRequest) (api.Ticket, er
 	return api.Ticket{Ticket: "mst1test", Network: n.id.String(), Uses: r.Uses, Expires: Now + r.TTL}, nil
 }
 
+// Revoke implements server.Network.
+func (n *Network) Revoke(_ context.Context, r api.RevokeRequest) (api.Member, error) {
+	return api.Member{Peer: r.Peer, Name: r.Peer, State: "revoked", Revoked: Now, Reason: r.Reason, Issuer: n.signers[0].Key().String()}, nil
+}
+
 // Follow implements server.Events: the accepted and, where they ended, the
 // terminal events of all jobs, and then nothing more.
 func (n *Network) Follow(ctx context.Context, after string, fn func(api.Event) error) error {
