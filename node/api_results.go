@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -72,7 +73,12 @@ func (n *Node) Bundle(ctx context.Context, id string) ([]byte, error) {
 		if err := n.Fetch(ctx, t.Cid, from, int64(f.verdict.Charter.Limits.Output)); err != nil {
 			return nil, err
 		}
-		if err := tree.WriteCAR(ctx, &out, n.blocks, t.Cid, tree.Limits{Bytes: maxBundle, Blocks: maxFetched}); err != nil {
+		err := tree.WriteCAR(ctx, &out, n.blocks, t.Cid, tree.Limits{Bytes: maxBundle, Blocks: maxFetched})
+		if errors.Is(err, tree.ErrLimit) {
+			return nil, &jobs.Problem{Code: jobs.CodeUsage, What: "the output is too much for one file",
+				Why: fmt.Sprintf("a bundle holds at most %d MiB of output", maxBundle>>20), Try: "muster result " + jobs.Short(f.job.ID) + " -o result/"}
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

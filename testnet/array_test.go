@@ -61,10 +61,17 @@ func TestTenThousandTasksAreCertifiedByOneAgreementAndEachIsProvenAlone(t *testi
 	if code, out, _ := muster(t, "", "--socket", socket, "ps"); code != 0 || !strings.Contains(out, "TASKS") || !strings.Contains(out, "10000") {
 		t.Errorf("ps: exit %d\n%s", code, out)
 	}
-	genesis := filepath.Join(t.TempDir(), "genesis")
+	genesis, bundle := filepath.Join(t.TempDir(), "genesis"), filepath.Join(t.TempDir(), "job.bundle")
 	n.must(os.WriteFile(genesis, n.genesis, 0o600))
+	if code, _, chatter := muster(t, "", "--socket", socket, "result", job.ID, "--bundle", bundle); code != 0 {
+		t.Errorf("bundle: exit %d\n%s", code, chatter)
+	}
 	for _, node := range n.Nodes {
 		n.must(node.Kill())
+	}
+	if code, out, chatter := muster(t, "", "verify", bundle, "--network", genesis, "--task", "17", "--result", dir); code != 0 ||
+		!strings.Contains(out, "10000 tasks, result matches "+dir) || !strings.Contains(out, "draw: checked against the roll") {
+		t.Errorf("verify of the bundle: exit %d\n%s%s", code, out, chatter)
 	}
 	proof := filepath.Join(dir, "task-17.proof")
 	code, out, chatter := muster(t, "", "verify", proof, "--network", genesis)

@@ -38,7 +38,7 @@ func (c Certified) IsArray() bool { return c.Verdict.Value.IsArray() }
 func (c *Client) Array(ctx context.Context, cert Certified) (*Array, error) {
 	network, value := cert.Verdict.Network, cert.Verdict.Value
 	if !value.IsArray() {
-		return nil, &jobs.Problem{Code: jobs.CodeUsage, What: "the job has no tasks", Why: "it is no array job, or ended before it ran"}
+		return nil, errNoTasks()
 	}
 	a := &Array{client: c, cert: cert, large: map[cid.Cid]bool{}}
 	var err error
@@ -69,17 +69,29 @@ func (c *Client) Array(ctx context.Context, cert Certified) (*Array, error) {
 }
 
 // Find returns the task of a name, or of an index, from 0.
-func (a *Array) Find(word string) (consensus.TaskOutcome, error) {
-	for _, t := range a.Tasks {
+func (a *Array) Find(word string) (consensus.TaskOutcome, error) { return FindTask(a.Tasks, word) }
+
+// FindTask returns the task of a name, or of an index, from 0, among all tasks of
+// an array job.
+func FindTask(tasks []consensus.TaskOutcome, word string) (consensus.TaskOutcome, error) {
+	if len(tasks) == 0 {
+		return consensus.TaskOutcome{}, errNoTasks()
+	}
+	for _, t := range tasks {
 		if t.Name == word {
 			return t, nil
 		}
 	}
-	if at, err := strconv.ParseUint(word, 10, 64); err == nil && at < uint64(len(a.Tasks)) {
-		return a.Tasks[at], nil
+	if at, err := strconv.ParseUint(word, 10, 64); err == nil && at < uint64(len(tasks)) {
+		return tasks[at], nil
 	}
+	last := len(tasks) - 1
 	return consensus.TaskOutcome{}, &jobs.Problem{Code: jobs.CodeNotFound, What: fmt.Sprintf("the job has no task %q", word),
-		Why: fmt.Sprintf("it has %d, from 0 (%s) to %d (%s)", len(a.Tasks), a.Tasks[0].Name, len(a.Tasks)-1, a.Tasks[len(a.Tasks)-1].Name)}
+		Why: fmt.Sprintf("it has %d, from 0 (%s) to %d (%s)", len(tasks), tasks[0].Name, last, tasks[last].Name)}
+}
+
+func errNoTasks() error {
+	return &jobs.Problem{Code: jobs.CodeUsage, What: "the job has no tasks", Why: "it is no array job, or ended before it ran"}
 }
 
 // Proof makes the file that proves how one task ended, for verify.

@@ -22,35 +22,66 @@ const maxSections = 1 << 16
 // a certificate: a CBOR byte string, not a map.
 func IsBundle(head []byte) bool { return len(head) > 0 && head[0]>>5 == 2 }
 
+// Bundle is a bundle that was verified.
+type Bundle struct {
+	consensus.Opened
+	Tasks []consensus.TaskOutcome // how the tasks of an array job that ran ended, in order
+}
+
 // VerifyBundle checks a bundle to its last byte, given only a genesis: the
 // certificate, that the roll is the charter's, and that the output in it is the
-// certified one. Whether the roster was drawn from the roll is election.Check's
-// to say. An invalid bundle is a *jobs.Problem with CodeCertificate.
-func VerifyBundle(r io.Reader, genesis []byte) (consensus.Opened, error) {
+// certified one, of an array job down to the outcome of every task. Whether the
+// roster was drawn from the roll is election.Check's to say. An invalid bundle is
+// a *jobs.Problem with CodeCertificate.
+func VerifyBundle(r io.Reader, genesis []byte) (Bundle, error) {
 	in := bufio.NewReader(r)
 	opened, err := consensus.ReadBundle(in, genesis)
+	b := Bundle{Opened: opened}
 	if err != nil {
-		return opened, invalid(err)
+		return b, invalid(err)
 	}
-	if tree := opened.Verdict.Value.Tree; tree != nil {
-		if err := checkCAR(in, opened.Verdict.Network, tree.Cid); err != nil {
-			return opened, invalid(err)
+	if opened.Verdict.Value.Tree != nil {
+		if b.Tasks, err = readOutput(in, opened.Verdict); err != nil {
+			return b, invalid(err)
 		}
 	}
 	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
-		return opened, invalid(errors.Join(errors.New("bytes after the bundle's end"), err))
+		return b, invalid(errors.Join(errors.New("bytes after the bundle's end"), err))
 	}
-	return opened, nil
+	return b, nil
 }
 
-// checkCAR reads a CAR file that must hold exactly the blocks below root, each
-// once, in depth-first order of first mention.
-func checkCAR(in *bufio.Reader, network admission.Network, root cid.Cid) error {
-	found, err := readCAR(in, network, func(cid.Cid, []byte) {})
-	if err == nil && !found.Equals(root) {
-		err = fmt.Errorf("the output is not that of result %s", root)
+// readOutput reads a CAR file that must hold exactly the blocks below the
+// verdict's tree, each once, in depth-first order of first mention. Of an array
+// job it returns how the tasks ended.
+func readOutput(in *bufio.Reader, verdict consensus.Verdict) ([]consensus.TaskOutcome, error) {
+	lists := map[cid.Cid][]byte{} // array result and pages
+	found, err := readCAR(in, verdict.Network, func(c cid.Cid, data []byte) {
+		if c.Type() == cid.DagCBOR {
+			lists[c] = data
+		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	return err
+	root := verdict.Value.Tree.Cid
+	if !found.Equals(root) {
+		return nil, fmt.Errorf("the output is not that of result %s", root)
+	}
+	if !verdict.Value.IsArray() {
+		return nil, nil
+	}
+	array, err := consensus.OpenArray(verdict.Network, lists[root], verdict.Value)
+	if err != nil {
+		return nil, err
+	}
+	pages := make([]consensus.ArrayPage, len(array.Pages))
+	for i, link := range array.Pages {
+		if pages[i], err = array.OpenPage(verdict.Network, i, lists[link.Cid]); err != nil {
+			return nil, err
+		}
+	}
+	return array.Outcomes(verdict.Network, pages)
 }
 
 // A CAR file's header: {"roots": [root], "version": 1} in dag-cbor.

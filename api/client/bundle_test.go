@@ -64,6 +64,27 @@ func TestABundleWithoutResultHoldsNoOutput(t *testing.T) {
 	}
 }
 
+func TestABundleOfAnArrayJobSaysHowEachTaskEnded(t *testing.T) {
+	run := servertest.Run{Ends: []tree.Result{{Stdout: []byte("one")}, {Code: 3}, {Out: []tree.File{{Path: "much", Data: make([]byte, 100<<10)}}}}}
+	n := servertest.New(func(*jobs.File) servertest.Run { return run })
+	good := bundleOf(t, n)
+	b, err := client.VerifyBundle(bytes.NewReader(good), n.GenesisBytes)
+	if err != nil || len(b.Tasks) != 3 || b.Tasks[0].Failed() || !b.Tasks[1].Failed() || b.Tasks[1].Outcome.Code != 3 || b.Tasks[2].Name != "2" {
+		t.Fatalf("%+v, %v", b.Tasks, err)
+	}
+	for at := 0; at < len(good); at += 101 {
+		bad := bytes.Clone(good)
+		bad[at] ^= 1
+		if _, err := client.VerifyBundle(bytes.NewReader(bad), n.GenesisBytes); problem(err).Code != jobs.CodeCertificate {
+			t.Fatalf("byte %d of %d changed: %v", at, len(good), err)
+		}
+	}
+	run.Forged = true
+	if _, err := client.VerifyBundle(bytes.NewReader(bundleOf(t, n)), n.GenesisBytes); problem(err).Code != jobs.CodeCertificate {
+		t.Errorf("pages that are not under the root: %v", err)
+	}
+}
+
 func TestNoBitOfABundleCanFlip(t *testing.T) {
 	n := servertest.New(servertest.Hello)
 	good := bundleOf(t, n)

@@ -104,14 +104,18 @@ func taskWords(t jobs.TaskEnd) string {
 
 // arrayWords count the tasks of an array job, and those that have ended.
 func arrayWords(job jobs.Job) string {
-	total := job.Array.Tasks
-	switch {
-	case job.Array.Failed > 0:
-		return fmt.Sprintf("%d of %s failed", job.Array.Failed, plural(total, "task"))
-	case job.State.Terminal():
-		return plural(total, "task")
+	if job.Array.Failed > 0 || job.State.Terminal() {
+		return arrayEndWords(job.Array)
 	}
-	return fmt.Sprintf("%d of %s", tasksDone(job), plural(total, "task"))
+	return fmt.Sprintf("%d of %s", tasksDone(job), plural(job.Array.Tasks, "task"))
+}
+
+// arrayEndWords say how the tasks of an array job ended.
+func arrayEndWords(a *jobs.ArrayState) string {
+	if a.Failed > 0 {
+		return fmt.Sprintf("%d of %s failed", a.Failed, plural(a.Tasks, "task"))
+	}
+	return plural(a.Tasks, "task")
 }
 
 // tasksDone is how far the member is that is farthest.
@@ -129,15 +133,15 @@ func tasksDone(job jobs.Job) (done uint64) {
 const maxNamed = 10
 
 // failedTasks names the tasks that failed, each on a line.
-func failedTasks(w io.Writer, s style, job jobs.Job) {
-	if job.Array == nil || job.Array.Failed == 0 {
+func failedTasks(w io.Writer, s style, a *jobs.ArrayState) {
+	if a == nil || a.Failed == 0 {
 		return
 	}
-	shown := job.Array.Failures[:min(len(job.Array.Failures), maxNamed)]
+	shown := a.Failures[:min(len(a.Failures), maxNamed)]
 	for _, t := range shown {
 		fmt.Fprintf(w, "%s %s\n", s.bad("task"), taskWords(t))
 	}
-	if rest := job.Array.Failed - len(shown); rest > 0 {
+	if rest := a.Failed - len(shown); rest > 0 {
 		fmt.Fprintf(w, "and %s more\n", plural(rest, "task"))
 	}
 }

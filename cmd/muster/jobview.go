@@ -31,7 +31,7 @@ func jobView(a *app, job api.Job) view {
 			}
 		}
 		members(job.Job, wide).write(w, s)
-		failedTasks(w, s, job.Job)
+		failedTasks(w, s, job.Job.Array)
 	}}
 }
 

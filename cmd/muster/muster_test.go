@@ -147,6 +147,8 @@ func behave(file *jobs.File) servertest.Run {
 			Why: "0 of 4 peers have 64 cores", Try: "--quorum 1 (nobody checks the result)"}
 	case "policy": // what the network's policy makes of a size, the file does not tell
 		run.Refuse = &jobs.Problem{Code: jobs.CodeQuorum, What: "run.quorum.size: a byzantine quorum of 5 fits no number of faults", Try: "size 4 or 7"}
+	case "array": // of which one task fails, and one says much
+		run.Ends = []tree.Result{{Stdout: []byte("one\n")}, {Code: 3}, {Out: []tree.File{{Path: "much", Data: make([]byte, 100<<10)}}}}
 	case "chatty":
 		for i := range 2 {
 			run.Logs = append(run.Logs, api.LogChunk{Member: fmt.Sprintf("peer%d", i), Name: fmt.Sprintf("name-%d", i), Stream: "stdout",

@@ -203,7 +203,7 @@ func (r *running) end(ctx context.Context, took time.Duration) error {
 	}
 	r.say("%s", fold(columns(r.err), "   ", append(outcomeWords(r.style(r.err), r.job, cert), seconds(took), resultWords(result))...))
 	if !r.quiet {
-		failedTasks(r.err, r.style(r.err), r.job.Job)
+		failedTasks(r.err, r.style(r.err), r.job.Job.Array)
 	}
 	code := exitOfJob(r.job.Job)
 	if r.propagate && has && !cert.IsArray() && r.job.Outcome != nil && (r.job.Outcome.Class == "exit" || code == exitOK) {

@@ -21,7 +21,7 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	var genesis, result string
+	var genesis, result, task string
 	c := &cobra.Command{
 		Use:   "verify FILE|JOB",
 		Short: "Check a certificate, bundle, proof of a task or evidence, offline",
@@ -29,12 +29,13 @@ func (a *app) verifyCommand() *cobra.Command {
 			"evidence of misconduct with nothing but the network's genesis: no network, no\n" +
 			"clock. The genesis is FILE of --network, else that of the network\n" +
 			"this machine is in. A result beside the certificate is checked against it; a\n" +
-			"bundle holds its result. A job id fetches the certificate from the node first.",
+			"bundle holds its result, and says how each task ended. A job id fetches the certificate from the node first.",
 		Example:           "  muster verify result/job.cert --network lab.genesis",
 		Args:              exactArgs("a file with a certificate, bundle or evidence, or a job id"),
 		ValidArgsFunction: a.completeJobs,
 	}
 	c.Flags().StringVar(&genesis, "network", "", "the network's genesis (muster network genesis)")
+	c.Flags().StringVar(&task, "task", "", "of a bundle of an array job, one task: its name, or its index from 0")
 	c.Flags().StringVar(&result, "result", "", "folder of the result; default: the certificate's, if one is there")
 	c.RunE = func(command *cobra.Command, args []string) error {
 		v := verification{Schema: "muster.verification/v1", Draw: "not checked"}
@@ -54,7 +55,7 @@ func (a *app) verifyCommand() *cobra.Command {
 			}
 			return a.show(findingView(a, finding))
 		}
-		verdict, err := v.check(data, trusted)
+		verdict, err := v.check(data, trusted, task)
 		if err != nil {
 			return err
 		}
@@ -62,7 +63,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		if result == "" && offline && (v.Task != nil || !verdict.Value.IsArray()) {
 			result = resultBeside(args[0])
 		}
-		if err := v.checkResult(command.Context(), result); err != nil {
+		if err := v.checkResult(command.Context(), result, verdict.Value.IsArray()); err != nil {
 			return err
 		}
 		return a.show(v.view(a))
@@ -92,11 +93,12 @@ type verification struct {
 	Matches string      `json:"matches,omitempty"` // the folder that was compared with the result
 	Draw    string      `json:"draw"`
 	Bundle  bool        `json:"bundle,omitempty"` // the file holds the output, and it is the certified one
-	Task    *provenTask `json:"task,omitempty"`   // of the proof of one task of an array
+	Task    *provenTask `json:"task,omitempty"`   // the one proven, or asked for, of an array
 	Signers []string    `json:"signers"`
 	Limits  []string    `json:"not_proved"`
 
-	Replaced []jobs.Replaced `json:"replaced,omitempty"` // members that lost their seats before the end
+	Replaced []jobs.Replaced  `json:"replaced,omitempty"` // members that lost their seats before the end
+	Array    *jobs.ArrayState `json:"array,omitempty"`    // how the tasks ended, if the file says it
 }
 
 // provenTask is what the proof of a task says beside the certificate in it.
@@ -192,29 +194,59 @@ func resultBeside(certificate string) string {
 }
 
 // check verifies a certificate, a bundle with its output, or the proof of a task.
-func (v *verification) check(data, genesis []byte) (consensus.Verdict, error) {
+func (v *verification) check(data, genesis []byte, task string) (consensus.Verdict, error) {
+	if client.IsBundle(data) {
+		return v.checkBundle(data, genesis, task)
+	}
+	if task != "" {
+		return consensus.Verdict{}, usage("only a bundle says how each task ended", "muster result JOB --bundle FILE, or verify the proof of the task")
+	}
 	if client.IsTaskProof(data) {
 		proven, err := client.VerifyTaskProof(data, genesis)
 		if err != nil {
 			return proven.Verdict, err
 		}
-		v.Task = &provenTask{Index: proven.Task.Index, Name: proven.Task.Name, Of: proven.Array.Count, Outcome: proven.Task.Outcome.String()}
-		if t := proven.Task.Outcome.Tree; t != nil {
-			v.Task.Result = t.String()
-		}
+		v.Task = proof(proven.Task, proven.Array.Count)
 		return proven.Verdict, nil
 	}
-	if !client.IsBundle(data) {
-		return client.Verify(data, genesis)
+	return client.Verify(data, genesis)
+}
+
+func proof(t consensus.TaskOutcome, of uint64) *provenTask {
+	p := &provenTask{Index: t.Index, Name: t.Name, Of: of, Outcome: t.Outcome.String()}
+	if t.Outcome.Tree != nil {
+		p.Result = t.Outcome.Tree.String()
 	}
+	return p
+}
+
+func (v *verification) checkBundle(data, genesis []byte, task string) (consensus.Verdict, error) {
 	opened, err := client.VerifyBundle(bytes.NewReader(data), genesis)
 	if err != nil {
 		return opened.Verdict, err
 	}
-	if err := node.CheckDraw(opened); err != nil {
+	if err := node.CheckDraw(opened.Opened); err != nil {
 		return opened.Verdict, &jobs.Problem{Code: jobs.CodeCertificate, What: "the quorum is not the one drawn", Why: err.Error()}
 	}
 	v.Bundle, v.Draw = true, "checked against the roll"
+	if opened.Tasks != nil {
+		v.Array = &jobs.ArrayState{Tasks: len(opened.Tasks)}
+		for _, t := range opened.Tasks {
+			if !t.Failed() {
+				continue
+			}
+			if v.Array.Failed++; v.Array.Failed <= jobs.MaxShown {
+				v.Array.Failures = append(v.Array.Failures, endOf(t))
+			}
+		}
+	}
+	if task != "" {
+		t, err := client.FindTask(opened.Tasks, task)
+		if err != nil {
+			return opened.Verdict, err
+		}
+		v.Task = proof(t, uint64(len(opened.Tasks)))
+	}
 	return opened.Verdict, nil
 }
 
@@ -235,13 +267,15 @@ func (v *verification) fill(verdict consensus.Verdict) {
 }
 
 // checkResult compares a folder with the certified result tree, byte for byte.
-func (v *verification) checkResult(ctx context.Context, dir string) error {
+func (v *verification) checkResult(ctx context.Context, dir string, array bool) error {
 	if dir == "" {
 		return nil
 	}
 	result, outcome := v.Result, v.Outcome
 	if v.Task != nil {
 		result, outcome = v.Task.Result, v.Task.Outcome
+	} else if array {
+		return usage("the result of an array job is no one folder", "--task NAME with a bundle, or the proof of a task")
 	}
 	tree, err := node.TreeCID(ctx, dir)
 	if err != nil {
@@ -264,6 +298,7 @@ func (v *verification) view(a *app) view {
 		}
 		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, tolerance(v.Assurance, v.Fault, v.Faults)+effectsWords(v.Effects), v.matchWords()))
 		fmt.Fprintln(w, fold(columns(w), "   ", words...))
+		failedTasks(w, a.style(w), v.Array)
 		if v.Task != nil {
 			fmt.Fprintf(w, "task %s (%d of %d): %s\n", plain(v.Task.Name), v.Task.Index, v.Task.Of, v.Task.Outcome)
 		}
@@ -312,11 +347,17 @@ func effectsWords(effects string) string {
 }
 
 func (v *verification) matchWords() string {
+	outcome, matches := v.Outcome, ""
 	switch {
 	case v.Matches != "":
-		return "result matches " + v.Matches
+		matches = "result matches " + v.Matches
 	case v.Bundle && v.Result != "":
-		return "result matches the output in the file"
+		matches = "result matches the output in the file"
 	}
-	return v.Outcome
+	if v.Array != nil {
+		outcome = arrayEndWords(v.Array)
+	} else if strings.HasPrefix(outcome, "result") && matches != "" {
+		return matches
+	}
+	return strings.TrimSuffix(outcome+", "+matches, ", ")
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	blocks "github.com/ipfs/go-block-format"
+
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/election"
@@ -27,6 +29,11 @@ func (n *Network) certify(ctx context.Context, j *job, file *jobs.File) error {
 	if j.run.Value.Matched() {
 		link := dagcbor.LinkTo(result.Root)
 		j.run.Value.Tree = &link
+	}
+	if len(j.run.Ends) > 0 {
+		if j.run.Value, err = n.array(ctx, j.run); err != nil {
+			return err
+		}
 	}
 	key := j.key
 	if key == "" {
@@ -63,6 +70,63 @@ func (n *Network) certify(ctx context.Context, j *job, file *jobs.File) error {
 		j.told.Members = append(j.told.Members, jobs.Member{Peer: seat.Peer.String(), Name: seat.Peer.Name(), Role: role, Accepted: true, Started: true})
 	}
 	return nil
+}
+
+// array stores the array result of a run, and returns its value.
+func (n *Network) array(ctx context.Context, run Run) (consensus.Value, error) {
+	packer := tree.NewPacker(&n.Blocks)
+	var all []consensus.TaskOutcome
+	var page consensus.ArrayPage
+	a := consensus.ArrayResult{Count: uint64(len(run.Ends))}
+	for i, end := range run.Ends {
+		t := consensus.TaskOutcome{Index: uint64(i), Name: jobs.TaskName(uint64(i), a.Count), Outcome: consensus.Value{Kind: consensus.Result}}
+		root, err := packer.Result(ctx, t.Name, end)
+		if err != nil {
+			return consensus.Value{}, err
+		}
+		if end.Code != 0 {
+			t.Outcome.Kind, t.Outcome.Class, t.Outcome.Code = consensus.Failed, consensus.FailedExit, uint64(end.Code)
+			a.Failed++
+		}
+		link := dagcbor.LinkTo(root)
+		t.Outcome.Tree = &link
+		all, page.Tasks = append(all, t), append(page.Tasks, consensus.PageTask(t))
+	}
+	if run.Forged {
+		all[0].Name = "another"
+	}
+	packs, large, err := packer.Take(ctx)
+	if err != nil {
+		return consensus.Value{}, err
+	}
+	for _, p := range packs {
+		page.Packs = append(page.Packs, consensus.ArrayPack{Tasks: uint64(p.Entries), File: dagcbor.LinkTo(p.File)})
+	}
+	for _, c := range large {
+		page.Large = append(page.Large, dagcbor.LinkTo(c))
+	}
+	leaves, err := consensus.NewArrayTree(n.id, all)
+	if err != nil {
+		return consensus.Value{}, err
+	}
+	data, link, err := page.Seal(n.id)
+	if err != nil {
+		return consensus.Value{}, err
+	}
+	a.Root, a.Pages = leaves.Root(), []dagcbor.Link{link}
+	sealed, root, err := a.Seal(n.id)
+	if err != nil {
+		return consensus.Value{}, err
+	}
+	return a.Value(root), errors.Join(n.put(ctx, link, data), n.put(ctx, root, sealed))
+}
+
+func (n *Network) put(ctx context.Context, link dagcbor.Link, data []byte) error {
+	block, err := blocks.NewBlockWithCid(data, link.Cid)
+	if err != nil {
+		return err
+	}
+	return n.Blocks.Put(ctx, block)
 }
 
 // charter makes a charter whose draw from the network's roll can be checked. Of

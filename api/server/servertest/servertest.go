@@ -43,6 +43,9 @@ type Run struct {
 	Stalled *jobs.Stalled // while it is held
 	Tasks   int           // likewise: it is an array of so many
 	Done    uint64        // of them, one member says
+
+	Ends   []tree.Result // of the tasks of an array job, in the place of Value and Result
+	Forged bool          // its pages say something else than its root stands for
 }
 
 // Network is the network, seen from its first node. Script says what a job
