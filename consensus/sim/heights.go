@@ -36,7 +36,7 @@ func (c *checks) reaches(n *node, h consensus.Height) {
 
 // replaced holds a handover against protocol section 7: q members decided it, it
 // stays within the charter's bound, f+1 of them miss each member that is removed
-// or it is gone, and each reserve would take a seat.
+// or it is gone or revoked, and each reserve would take a seat.
 func (c *checks) replaced(h consensus.Height) {
 	w, before := c.w, c.w.last()
 	w.cover.hit(SawReplaced)
@@ -57,7 +57,11 @@ func (c *checks) replaced(h consensus.Height) {
 		pairs++
 		missed := bits.OnesCount32(c.voters(slot{before.Number, consensus.KindSuspect, 0, c.nameOf(r.Out)}))
 		gone := c.voters(slot{kind: consensus.KindGone, value: c.nameOf(r.Out)}) != 0
-		if missed < w.t.Suspicion && !gone {
+		revoked := w.revoked>>r.Out&1 != 0
+		if revoked && missed < w.t.Suspicion && !gone {
+			w.cover.hit(SawRevoked)
+		}
+		if missed < w.t.Suspicion && !gone && !revoked {
 			w.fail("I3", "node %d was replaced, and %d members miss it", r.Out, missed)
 		}
 		if c.voters(slot{height: h.Number, kind: consensus.KindAccept})>>r.In&1 == 0 {
@@ -95,7 +99,7 @@ func (c *checks) handsOver(n *node, s slot) {
 	for _, p := range h.value.Pairs {
 		out := at.Members[p.Seat]
 		gone := c.voters(slot{kind: consensus.KindGone, value: c.nameOf(out)}) != 0
-		if heard := n.before[out]; heard != 0 && n.flushed < heard+c.w.plan.Patience && !gone {
+		if heard := n.before[out]; heard != 0 && n.flushed < heard+c.w.plan.Patience && !gone && n.knows>>out&1 == 0 {
 			c.w.fail("handover", "node %d would replace node %d, which it heard %d ms ago", n.id, out, n.flushed-heard)
 		}
 	}

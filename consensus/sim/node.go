@@ -35,6 +35,7 @@ type node struct {
 	flight *runner.Batch // under way to the disk
 	tickAt int64         // when the next tick is planned; 0: none
 	wishes bool          // the owner's wish came before the job
+	knows  uint32        // whose credentials were revoked; durable
 	armed  *Fault        // how it ends, at the next chance
 	told   []int64       // by node: when it was last answered with the decision
 	lives  []int         // by node: 1 + the life that was last heard of
@@ -166,6 +167,7 @@ func (n *node) open(o runner.Open) {
 		}
 		n.reach(heights[len(heights)-1])
 	}
+	n.tellRevoked()
 	if n.wishes {
 		n.wishes = false
 		n.step(bft.CancelWish{Cancel: n.w.cancel()})

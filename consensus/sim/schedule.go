@@ -83,10 +83,11 @@ const (
 	Wish                        // the owner's wish to cancel reaches the node
 	Withdraw                    // the submitter withdraws the job, unless it was acknowledged
 	Vanish                      // the submitter ends for good
+	Revoke                      // the nodes of Mask hear that the node's credential was revoked
 )
 
 var faultNames = [...]string{"crash", "die", "lose the disk", "die after others", "fail to sync", "partition", "slow blocks", "slow runs",
-	"step the clock", "busy", "cancel", "withdraw", "submitter vanishes"}
+	"step the clock", "busy", "cancel", "withdraw", "submitter vanishes", "revoke"}
 
 // String names the kind.
 func (k FaultKind) String() string { return faultNames[k] }
@@ -125,6 +126,8 @@ func (f Fault) String() string {
 		return fmt.Sprintf("%5d partition %b for %d ms", f.At, f.Mask, f.For)
 	case Crash, Die, DieAgain, LoseDisk:
 		return fmt.Sprintf("%5d node %d: %s %s, %d ms", f.At, f.Node, f.Kind, f.Point, f.For)
+	case Revoke:
+		return fmt.Sprintf("%5d node %d: %s, %b hear of it", f.At, f.Node, f.Kind, f.Mask)
 	case Withdraw, Vanish:
 		return fmt.Sprintf("%5d %s", f.At, f.Kind)
 	}
@@ -199,6 +202,7 @@ func Settle(sc Scenario, seed uint64) *Schedule {
 	s.settleFaulty(&rng)
 	s.settleFaults(&rng)
 	s.settleEqual()
+	s.settleRevoked()
 	return s
 }
 

@@ -33,6 +33,7 @@ type world struct {
 	submitter submitter
 	links     []source // by sender and receiver
 	cuts      []cut    // partitions that last
+	revoked   uint32   // whose credentials were
 
 	checks  checks
 	failure *Failure
@@ -131,6 +132,7 @@ func (w *world) begin() {
 	w.after(calm, func() {
 		w.logf("from here on the network behaves")
 		w.cuts = nil
+		w.revokeAll()
 		w.checks.calm()
 	})
 	for _, n := range w.nodes {
@@ -179,6 +181,9 @@ func (w *world) strike(f Fault) {
 		w.submitter.withdraw()
 	case Vanish:
 		w.submitter.vanish()
+	case Revoke:
+		w.logf("revoked: %d, to the knowledge of %b", f.Node, f.Mask)
+		w.revoke(f.Node, f.Mask)
 	}
 }
 
