@@ -135,6 +135,9 @@ func standing(v bft.View) member.Standing {
 	if v.Stuck != nil {
 		s.Stuck = &member.Stuck{Seat: v.Stuck.Seat, Run: v.Stuck.Run, Since: v.Stuck.Since, Why: v.Stuck.Why}
 	}
+	if v.Closed != nil {
+		s.Closed = &member.Closing{Seats: v.Closed.Seats, Since: v.Closed.Since}
+	}
 	running, queued := false, false
 	for _, seat := range v.Seats {
 		m := jobs.Member{Role: string(seat.Role), Activated: seat.Why, Accepted: seat.Accepted, Started: seat.Started,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/jobs"
@@ -139,7 +140,11 @@ func (n *Node) openJob(ctx context.Context, id consensus.JobID) (jobs.Job, bool,
 	}
 	n.noteLies(id, &j)
 	j.Stalled = n.stalled(open.Height)
-	if s.Stuck != nil && j.Stalled == nil {
+	switch {
+	case j.Stalled != nil:
+	case s.Closed != nil:
+		j.Stalled = closing(open.Height, *s.Closed)
+	case s.Stuck != nil:
 		j.Stalled = stuck(open.Height, *s.Stuck)
 	}
 	return j, true, nil
@@ -174,6 +179,19 @@ func stuck(at consensus.Height, s member.Stuck) *jobs.Stalled {
 	name := at.Holder(s.Seat).Peer.Name()
 	return &jobs.Stalled{Since: s.Since, Waiting: []string{name},
 		Reason: fmt.Sprintf("run %d on %s has no known end (%s), and what acts once is not run again before it has", s.Run, name, s.Why)}
+}
+
+// closing says whose undecided replacement of a member keeps a task that acts
+// once from being granted a run. It waits for nobody's word: those who would have
+// to follow hear the member that was to be replaced.
+func closing(at consensus.Height, c member.Closing) *jobs.Stalled {
+	names := make([]string, len(c.Seats))
+	for i, seat := range c.Seats {
+		names[i] = at.Holder(seat).Peer.Name()
+	}
+	return &jobs.Stalled{Since: c.Since, Waiting: []string{},
+		Reason: strings.Join(names, " and ") + " prepared to replace a member, which was not decided, and grant no run while it may be: " +
+			"a cancellation ends the job, or its deadline"}
 }
 
 // goneSince returns since when the holder of a seat, drawn at a time, cannot be

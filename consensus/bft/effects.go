@@ -23,6 +23,9 @@ type turns struct {
 	heard   []heard  // by seat: the last grant of each at this height
 	ended   []uint64 // by party: the last run of its that it signed to be over
 
+	prepared []prepared // by seat: what each prepared last at this height
+	closedAt int64      // when this member prepared its handover, as far as this process knows
+
 	begun uint64 // the last own run that was granted, durable
 	over  uint64 // no own run up to this goes on, or will begin; durable
 	cut   bool   // the last own run was cut off, and will never be over
@@ -34,6 +37,13 @@ type grant struct {
 	_     struct{} `cbor:",toarray"`
 	Run   uint32
 	Party uint64
+}
+
+// prepared is a value that a member of this height prepared, and when that was
+// heard; 0: never.
+type prepared struct {
+	value consensus.Hash
+	at    int64
 }
 
 // heard is a grant that a member of this height gave.
@@ -126,7 +136,7 @@ func (m *Machine) mayMove() bool { return !m.once() || m.isOver(m.turns.granted)
 // closeTurns is told what this member prepares.
 func (m *Machine) closeTurns(v consensus.Value) {
 	if v.Kind == consensus.Handover && m.once() && !m.turns.closed {
-		m.turns.closed = true
+		m.turns.closed, m.turns.closedAt = true, m.now
 		m.record(RecordClosed, &mark{})
 	}
 }
@@ -276,6 +286,70 @@ func (m *Machine) stuckRun() *StuckRun {
 	return s
 }
 
+// hearPrepare notes what a seat prepares: under once it matters after its round,
+// too.
+func (m *Machine) hearPrepare(seat int, value consensus.Hash) {
+	if m.once() {
+		m.turns.prepared[seat] = prepared{value, m.now}
+	}
+}
+
+// closedSeats returns, under once, who prepared a handover of this height where
+// that holds the job up: they grant nothing at it, those left are no quorum, and
+// the handover has not been decided for a while (decision 017). A member that came
+// back may know of its own handover only, and waits longer before it says so.
+func (m *Machine) closedSeats() *ClosedSeats {
+	if m.decision != nil || !m.once() || m.hasOutcome() {
+		return nil
+	}
+	c := &ClosedSeats{}
+	var since []int64
+	for seat, p := range m.turns.prepared {
+		switch {
+		case seat == m.seat && m.turns.closed:
+			p.at = m.turns.closedAt
+		case p.at == 0 || !m.isMove(p.value):
+			continue
+		}
+		c.Seats, since = append(c.Seats, seat), append(since, p.at)
+	}
+	slices.Sort(since)
+	switch most := m.t.N - m.t.Quorum; {
+	case len(since) > most && m.now >= since[most]+patience*m.cfg.Timing.Beat:
+		c.Since = since[most]
+	case m.turns.closed && m.now >= m.turns.closedAt+lapses*m.cfg.Timing.Patience && !m.isGranted():
+		c.Since = m.turns.closedAt
+	default:
+		return nil
+	}
+	return c
+}
+
+// isGranted reports whether a run that is not over is known to have q grants.
+func (m *Machine) isGranted() bool {
+	return slices.ContainsFunc(m.turns.heard, func(h heard) bool {
+		return h.run > 0 && m.turns.ended[h.party] < uint64(h.run) &&
+			count(m.turns.heard, func(g heard) bool { return g.run == h.run && g.party == h.party }) >= m.t.Quorum
+	})
+}
+
+// isMove reports whether a value that was prepared is a handover: one that is
+// known here, or, since a prepare carries only a hash, one of a single pair.
+func (m *Machine) isMove(value consensus.Hash) bool {
+	if c, ok := m.known(value); ok {
+		return c.value.Kind == consensus.Handover
+	}
+	for seat := range m.at.Members {
+		for _, party := range m.reserves() {
+			pair := consensus.Pair{Seat: uint64(seat), Reserve: uint64(party - m.t.N)}
+			if m.choice(consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{pair}}).hash == value {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (m *Machine) turnAlarms() {
 	if !m.hasEffects() {
 		return
@@ -303,7 +377,7 @@ func (m *Machine) replayTurn(r Record) error {
 		}
 		return nil
 	case RecordClosed:
-		t.closed = true
+		t.closed, t.closedAt = true, m.now
 		return dagcbor.Unmarshal(r.Data, &mark{})
 	case RecordBegun:
 		var b begun

@@ -383,12 +383,66 @@ func TestUnderOnceWhoPreparedAHandoverGrantsNothingAtItsHeight(t *testing.T) {
 	}
 }
 
+// Two of four prepare the replacement of a member that the third hears, and then
+// all hear it again: nobody can grant what takes three. Every member says so, also
+// after a restart, and the job ends when it is cancelled.
+func TestUnderOnceAJobSaysWhoPreparedAHandoverThatIsNotDecided(t *testing.T) {
+	w := newWorld(t, consensus.Once, consensus.Byzantine, 1, 1)
+	apart := true
+	w.lost = func(from, to int, out Outgoing) bool {
+		return apart && (out.Note == consensus.NoteRunning && from != to || from == 3 && (to == 1 || to == 2))
+	}
+	w.start()
+	prepared := func(seat int) bool {
+		return slices.ContainsFunc(w.journals[seat], func(r Record) bool { return r.Kind == RecordClosed })
+	}
+	for !prepared(1) || !prepared(2) {
+		for from := range 4 {
+			for to := range 3 {
+				if from != to && (from != 3 || to == 0) {
+					w.input(to, Message{From: from, Note: consensus.NoteAlive})
+				}
+			}
+		}
+		w.passOn(500)
+		if w.now > 100*testPatience {
+			t.Fatalf("no handover is prepared: %+v", w.machines[1].View())
+		}
+	}
+	for seat := range 4 {
+		if c := w.machines[seat].View().Closed; c != nil {
+			t.Errorf("seat %d says at once that it is stuck: %+v", seat, c)
+		}
+	}
+	apart = false
+	w.passOn(4 * testPatience)
+	w.restart(t, 1)
+	w.passOn(4 * testPatience)
+	for seat, want := range [][]int{{1, 2}, {1}, {1, 2}, {1, 2}} { // who was restarted knows of itself
+		v := w.machines[seat].View()
+		if v.Closed == nil || !slices.Equal(v.Closed.Seats, want) || v.Closed.Since >= w.now || v.Stuck != nil {
+			t.Errorf("seat %d: held up by %+v, run %+v; want %v", seat, v.Closed, v.Stuck, want)
+		}
+	}
+	if len(w.runs) > 0 || w.machines[0].at.Number > 0 {
+		t.Errorf("height %d, runs %v", w.machines[0].at.Number, w.runs)
+	}
+	w.input(0, CancelWish{})
+	w.passOn(4 * testPatience)
+	for seat := range 4 {
+		if m := w.machines[seat]; !m.Done() || m.View().Decision.Value.Kind != consensus.Cancelled || m.View().Closed != nil {
+			t.Errorf("seat %d after the cancellation: %+v", seat, m.View())
+		}
+	}
+}
+
 var effectSeeds = flag.Int("bft.effects", 600, "number of seeds for the runs that act")
 
 // TestRunsThatActUnderLossAndRestarts plays long runs of jobs that act, in which
 // messages are lost and change places, members restart, one may die for good, and
 // runs come to nothing: whatever happens, look's rules hold. In the end
-// at-least-once ends; and once, too, or it says which run holds it up.
+// at-least-once ends; and once, too, or it says which run holds it up, or whose
+// handover.
 func TestRunsThatActUnderLossAndRestarts(t *testing.T) {
 	seeds := max(*effectSeeds/slowness, 30)
 	ended, stuck, again, moved := 0, 0, 0, 0
@@ -407,7 +461,7 @@ func TestRunsThatActUnderLossAndRestarts(t *testing.T) {
 			case m == nil || m.seat < 0:
 			case m.Done():
 				ended++
-			case m.View().Stuck != nil && effects == consensus.Once:
+			case effects == consensus.Once && (m.View().Stuck != nil || m.View().Closed != nil):
 				stuck++
 			case effects == consensus.AtLeastOnce:
 				t.Errorf("party %d has not ended: %+v", party, m.View())

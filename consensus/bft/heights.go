@@ -16,7 +16,7 @@ import (
 func (m *Machine) begin(at consensus.Height) {
 	m.at, m.seat = at, at.SeatOf(m.cfg.Self)
 	m.rounds = newRounds(m.t.N)
-	m.turns.closed, m.turns.heard = false, make([]heard, m.t.N)
+	m.turns.closed, m.turns.heard, m.turns.prepared = false, make([]heard, m.t.N), make([]prepared, m.t.N)
 	m.valid, m.evidence.moves, m.evidence.news = nil, nil, true
 	m.holdAgain()
 	before := m.watch

@@ -38,6 +38,7 @@ type View struct {
 	Seats    []SeatView
 	Waiting  []int            // seats whose next word would bring the job on
 	Stuck    *StuckRun        // of what acts once: it holds the job up
+	Closed   *ClosedSeats     // likewise
 	Valid    *consensus.Value // the value this member prefers
 	Decision *consensus.Decision
 }
@@ -49,6 +50,14 @@ type StuckRun struct {
 	Run   uint64
 	Since int64  // Unix milliseconds
 	Why   string // for people
+}
+
+// ClosedSeats prepared a handover which was not decided: so many, as far as this
+// member knows, that no run is granted at this height. The handover's decision, if it still comes, a
+// cancellation or the deadline ends that.
+type ClosedSeats struct {
+	Seats []int
+	Since int64 // Unix milliseconds
 }
 
 // SeatView is what this member knows of one seat and of who holds it.
@@ -81,7 +90,9 @@ func (m *Machine) View() View {
 		value := m.valid[0].value // the list is judged anew in its place
 		v.Valid = &value
 	}
-	v.Stuck = m.stuckRun()
+	if v.Closed = m.closedSeats(); v.Closed == nil {
+		v.Stuck = m.stuckRun()
+	}
 	for seat := range m.t.N {
 		v.Seats = append(v.Seats, m.viewSeat(seat))
 		if m.awaits(seat, v.Phase) {

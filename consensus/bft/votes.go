@@ -130,6 +130,9 @@ func (m *Machine) voted(seat int, msg Message) {
 		return
 	}
 	votes[seat] = &vote{msg.Value, msg.Proof}
+	if msg.Kind == consensus.KindPrepare {
+		m.hearPrepare(seat, msg.Value)
+	}
 }
 
 // heardSet takes the votes that a certificate shows like those that their

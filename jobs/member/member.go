@@ -67,6 +67,7 @@ type Standing struct {
 	Seats   []jobs.Member
 	Waiting []int // seats whose word would bring the job on
 	Stuck   *Stuck
+	Closed  *Closing
 }
 
 // Stuck is a run that acts on the world, whose end nobody knows: under once it
@@ -76,6 +77,13 @@ type Stuck struct {
 	Run   uint64
 	Since int64 // Unix milliseconds
 	Why   string
+}
+
+// Closing is seats that prepared a handover which was not decided: under once no
+// run is granted any more while its height lasts.
+type Closing struct {
+	Seats []int
+	Since int64 // Unix milliseconds
 }
 
 // Fetcher makes all blocks below a root durable here, from members who say
