@@ -89,7 +89,7 @@ func (m *Machine) grantRun() {
 	if next.Run == 0 {
 		return
 	}
-	t.granted = next
+	t.granted, m.evidence.news = next, true
 	m.record(RecordGrant, &next)
 	tr := &m.runs.tracks[next.Party]
 	tr.called, tr.running = m.now, 0 // it is given its time

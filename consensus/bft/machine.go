@@ -111,6 +111,7 @@ func (m *Machine) advance() {
 		m.look()
 		m.judge()
 		m.execute()
+		m.judge() // a run that was granted just now keeps members from being replaced
 		if m.agree(); m.decision != nil {
 			return
 		}

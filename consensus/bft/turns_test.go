@@ -1,0 +1,28 @@
+package bft
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/muster-network/muster/consensus"
+)
+
+// The word that a run is over makes two things possible at once: another run, and
+// a replacement of members. Who grants the run prepares no handover, not even one
+// that was valid a moment before.
+func TestUnderOnceWhoGrantsTheNextRunPreparesNoHandover(t *testing.T) {
+	m := lostSeat(t, 3)
+	charter := *m.cfg.Charter
+	charter.Effects, charter.Assurance = consensus.Once, consensus.Single
+	m.cfg.Charter = &charter
+	m.runs = runs{tracks: m.runs.tracks, active: 4}
+	m.turns.granted, m.rounds.own, m.evidence.news = grant{Run: 2, Party: 1}, nil, true
+	m.Step(m.now, Message{From: 2, Note: consensus.NoteRunning, Payload: &consensus.Payload{Beat: &consensus.Beat{Run: 3}}})
+	r := m.Step(m.now, Message{From: 1, Kind: consensus.KindEnded, Round: 2})
+	if m.turns.granted.Run != 3 {
+		t.Fatalf("it has granted %+v", m.turns.granted)
+	}
+	if slices.ContainsFunc(r.Say, func(out Outgoing) bool { return out.Kind == consensus.KindPrepare }) {
+		t.Error("it prepares a handover while the run that it just granted is open")
+	}
+}
