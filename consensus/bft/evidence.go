@@ -55,9 +55,10 @@ func (m *Machine) choice(v consensus.Value) choice {
 	return choice{v, hash}
 }
 
-// reportCommit takes what a seat binds itself to: the first counts.
+// reportCommit takes what a seat binds itself to: the first counts. Where nobody
+// commits, who does is not awaited for its report the longer.
 func (m *Machine) reportCommit(party int, hash consensus.Hash) {
-	if m.evidence.commits[party] != nil {
+	if !m.blind() || m.evidence.commits[party] != nil {
 		return
 	}
 	m.evidence.commits[party] = &hash

@@ -26,3 +26,30 @@ func TestUnderOnceWhoGrantsTheNextRunPreparesNoHandover(t *testing.T) {
 		t.Error("it prepares a handover while the run that it just granted is open")
 	}
 }
+
+// Where reports are not committed to, who commits is not awaited for its report.
+func TestACommitWhereNobodyCommitsKeepsNoBackupFromRunning(t *testing.T) {
+	q := newQuorum(consensus.Byzantine, 1)
+	charter := testCharter(consensus.Byzantine, 1, q.now)
+	charter.Assurance = consensus.Single
+	q.begin(charter)
+	liar := q.machines[1].cfg.Runners[0]
+	q.value = func(seat int) consensus.Value {
+		if seat == liar {
+			return consensus.Value{}
+		}
+		return result("truth")
+	}
+	q.lost = func(from, _ int, out Outgoing) bool { return from == liar && out.Note == consensus.NoteRunning }
+	q.inputAll(AcceptJob{})
+	q.settle()
+	for seat := range q.machines {
+		q.input(seat, Message{From: liar, Kind: consensus.KindReportCommit, Value: consensus.Hash{1}})
+	}
+	q.live(30_000)
+	for seat, m := range q.machines {
+		if seat != liar && !m.Done() {
+			t.Errorf("seat %d waits for a report: %+v", seat, m.View())
+		}
+	}
+}
