@@ -239,7 +239,7 @@ func (m *Machine) reached(round uint32) int {
 // learnt the value early would run ahead for ever.
 func (m *Machine) timed() bool {
 	r := &m.rounds
-	if len(m.valid) == 0 && r.highest == nil {
+	if len(m.valid) == 0 && r.highest == nil && !m.isWithdrawn() {
 		return false
 	}
 	return r.round == 0 || r.changes[m.seat].round >= r.round && m.reached(r.round) >= m.t.Quorum

@@ -125,5 +125,8 @@ func (m *Machine) hints(out []Outgoing) []Outgoing {
 	if c := m.evidence.cancel; c != nil {
 		out = append(out, m.cancelNote(*c))
 	}
+	if m.hasEffects() && m.entry.voided && m.acts() { // it grants nothing: see isWithdrawn
+		out = append(out, Outgoing{Note: consensus.NoteEvidence, Payload: &consensus.Payload{Void: m.entry.void}})
+	}
 	return out
 }

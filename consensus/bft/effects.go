@@ -133,6 +133,13 @@ func (m *Machine) isOver(g grant) bool {
 // before its height is.
 func (m *Machine) mayMove() bool { return !m.once() || m.isOver(m.turns.granted) }
 
+// isWithdrawn reports whether the submitter gave up a job that acts, and no run goes
+// on that q members granted. Who gave it up, too, grants nothing, so there may never
+// be one: rounds go by until such a member proposes Cancelled (decision 007).
+func (m *Machine) isWithdrawn() bool {
+	return m.hasEffects() && m.entry.void != nil && !m.isGranted()
+}
+
 // closeTurns is told what this member prepares.
 func (m *Machine) closeTurns(v consensus.Value) {
 	if v.Kind == consensus.Handover && m.once() && !m.turns.closed {

@@ -53,3 +53,51 @@ func TestACommitWhereNobodyCommitsKeepsNoBackupFromRunning(t *testing.T) {
 		}
 	}
 }
+
+// Of three that live one gave the job up, and grants nothing: no run can begin, and
+// nothing is valid for the others. It is cancelled, though the submitter told only one.
+func TestAJobThatActsAndWasWithdrawnIsCancelledWhereNoRunCanBegin(t *testing.T) {
+	for _, effects := range []consensus.Effects{consensus.Once, consensus.AtLeastOnce} {
+		w := newWorld(t, effects, consensus.Byzantine, 1, 0)
+		for seat := range w.machines {
+			w.input(seat, AcceptJob{})
+		}
+		w.input(2, SubmitterVoid{}) // no accept has reached it yet
+		w.kill(3)
+		w.settle()
+		w.passOn(30_000)
+		if len(w.runs) != 0 {
+			t.Errorf("%s: runs %v", effects, w.runs)
+		}
+		for seat, m := range w.machines[:3] {
+			if !m.Done() || m.decision.Value.Kind != consensus.Cancelled {
+				t.Errorf("%s: seat %d: %+v", effects, seat, m.View())
+			}
+		}
+	}
+}
+
+// Where q members can carry it, a job that acts and was withdrawn goes on: what a
+// run does is not cut short.
+func TestAJobThatActsAndWasWithdrawnGoesOnWhereARunWasGranted(t *testing.T) {
+	w := newWorld(t, consensus.Once, consensus.Byzantine, 1, 0)
+	w.value = func(int) consensus.Value { return consensus.Value{} }
+	for seat := range w.machines {
+		w.input(seat, AcceptJob{})
+	}
+	w.input(2, SubmitterVoid{})
+	w.settle()
+	w.look()
+	w.passOn(30_000)
+	if len(w.runs) != 1 || w.machines[0].Done() || w.machines[0].rounds.round > 0 {
+		t.Fatalf("runs %v; %+v", w.runs, w.machines[0].View())
+	}
+	w.input(w.runs[0].party, Ran{Run: w.runs[0].run, Value: result("truth")})
+	w.settle()
+	w.passOn(30_000)
+	for seat, m := range w.machines {
+		if !m.Done() || m.decision.Value.Kind != consensus.Result {
+			t.Errorf("seat %d: %+v", seat, m.View())
+		}
+	}
+}
