@@ -423,7 +423,7 @@ func TestUnderOnceAJobSaysWhoPreparedAHandoverThatIsNotDecided(t *testing.T) {
 	w.passOn(4 * testPatience)
 	for seat, want := range [][]int{{1, 2}, {1}, {1, 2}, {1, 2}} { // who was restarted knows of itself
 		v := w.machines[seat].View()
-		if v.Closed == nil || !slices.Equal(v.Closed.Seats, want) || v.Closed.Since >= w.now || v.Stuck != nil {
+		if v.Closed == nil || !slices.Equal(v.Closed.Seats, want) || v.Closed.Since == 0 || v.Closed.Since >= w.now || v.Stuck != nil {
 			t.Errorf("seat %d: held up by %+v, run %+v; want %v", seat, v.Closed, v.Stuck, want)
 		}
 	}
