@@ -355,3 +355,19 @@ func TestValuesAreEqualWhereTheirHashesAre(t *testing.T) {
 		}
 	}
 }
+
+func TestARollThatNobodyWouldOpenIsNotSealed(t *testing.T) {
+	n := consensustest.New(4)
+	r, err := consensus.OpenRoll(n.Genesis, n.ID, n.RollSealed)
+	check(t, err)
+	r.Entries[0].Features = []string{""}
+	data, _, err := r.Seal(n.ID)
+	check(t, err)
+	room := consensus.MaxRollBytes - len(data) - 4 // a long text's head
+	for length, sealed := range map[int]bool{room: true, room + 1: false} {
+		r.Entries[0].Features[0] = strings.Repeat("x", length)
+		if data, _, err := r.Seal(n.ID); (err == nil) != sealed {
+			t.Errorf("sealed to %d bytes of at most %d: %v", len(data), consensus.MaxRollBytes, err)
+		}
+	}
+}

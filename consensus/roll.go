@@ -71,14 +71,21 @@ func (r *Roll) Seal(network admission.Network) ([]byte, dagcbor.Link, error) {
 	if err != nil {
 		return nil, dagcbor.Link{}, err
 	}
+	if len(data) > MaxRollBytes {
+		return nil, dagcbor.Link{}, errRollBytes(len(data))
+	}
 	return data, dagcbor.LinkTo(dagcbor.CID(data)), nil
+}
+
+func errRollBytes(n int) error {
+	return fmt.Errorf("roll: %d bytes, at most %d", n, MaxRollBytes)
 }
 
 // OpenRoll decodes a roll and checks its form, and that every entry's
 // credential is good for a node of the network.
 func OpenRoll(g admission.Genesis, network admission.Network, data []byte) (*Roll, error) {
 	if len(data) > MaxRollBytes {
-		return nil, fmt.Errorf("roll: %d bytes, at most %d", len(data), MaxRollBytes)
+		return nil, errRollBytes(len(data))
 	}
 	r := new(Roll)
 	if err := dagcbor.Unseal(TagRoll, network[:], data, r); err != nil {
