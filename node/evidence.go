@@ -167,7 +167,10 @@ func (n *Node) noteLies(id consensus.JobID, j *jobs.Job) {
 const maxListed = 500
 
 // Evidence implements server.Evidence.
-func (n *Node) Evidence(_ context.Context, of string) ([]api.Evidence, error) {
+func (n *Node) Evidence(ctx context.Context, of string) ([]api.Evidence, error) {
+	if job, ok := n.otherJob(of); ok {
+		n.recallEvidence(ctx, job)
+	}
 	wanted, err := n.wantedEvidence(of)
 	if err != nil {
 		return nil, err
@@ -235,6 +238,17 @@ func (n *Node) wantedEvidence(text string) (func(misdeed) bool, error) {
 		return nil, err
 	}
 	return func(misdeed) bool { return false }, nil
+}
+
+// otherJob returns the job that a text names, unless it names evidence, a peer, or
+// nothing.
+func (n *Node) otherJob(text string) (consensus.JobID, bool) {
+	isEvidence := func(held heldEvidence) bool { return held.id.String() == text }
+	if text == "" || strings.Contains(text, "-") || slices.ContainsFunc(n.misconduct.list(func(misdeed) bool { return true }), isEvidence) {
+		return consensus.JobID{}, false
+	}
+	ref, err := n.resolve(text)
+	return ref.job, err == nil && ref.isJob
 }
 
 // EvidenceFile implements server.Evidence.

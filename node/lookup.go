@@ -41,6 +41,7 @@ const (
 
 	opRevoked  = "revoked"  // whose credentials were revoked, after a subject, unless it is those of this digest
 	opEvidence = "evidence" // whom you have evidence against, unless it is those of this digest
+	opMisdeeds = "misdeeds" // the evidence that you have of a job, by job id
 )
 
 // maxAnswer bounds an answer, in bytes.
@@ -89,6 +90,8 @@ func (n *Node) answer(ctx context.Context, from peer.ID, request []byte) ([]byte
 		return nil, n.takeCancel(ctx, q.Data)
 	case opEvidence:
 		return n.answerEvidence(q.Data)
+	case opMisdeeds:
+		return n.answerMisdeeds(q.ID)
 	case opRevoked:
 		return n.answerRevoked(q)
 	}

@@ -104,6 +104,14 @@ func TestALiarIsNamedByTheNodeThatSubmittedAndWasNotDrawn(t *testing.T) {
 			continue
 		}
 		checkOutvoted(t, job, seat)
+		n.await("the submitter can prove it", func() bool {
+			list := n.evidence(1, id)
+			return len(list) == 1 && list[0].Peer == liar.Peer && list[0].Misconduct == "disagreement"
+		})
+		code, out, chatter := muster(t, "", "--socket", n.node(1).Socket, "wait", id, "-o", "json")
+		if code != 0 || !strings.Contains(out, `"disagrees": true`) {
+			t.Errorf("wait: exit %d\n%s%s", code, out, chatter)
+		}
 		n.must(n.node(2).Kill()) // others remember it, too
 		again, err := n.client(1).Job(n.ctx, job.ID)
 		n.must(err)

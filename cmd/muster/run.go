@@ -185,7 +185,7 @@ func (r *running) end(ctx context.Context, took time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if cert.IsArray() { // which tasks failed is known only now
+	if cert.IsArray() || r.machine() { // which tasks failed, and who did what, is asked for only now
 		if job, err := r.client.Job(ctx, r.job.ID); err == nil {
 			r.job = job
 		}

@@ -42,6 +42,9 @@ func (a *app) waitCommand() *cobra.Command {
 			if _, err := c.Certificate(ctx, job.ID); err != nil {
 				return err
 			}
+			if told, err := c.Job(ctx, job.ID); err == nil { // with what its members did
+				job = told
+			}
 			if err := a.show(waitedView(a, job)); err != nil {
 				return err
 			}
