@@ -229,7 +229,7 @@ type Network struct {
 // InviteRequest asks an authority for a ticket.
 type InviteRequest struct {
 	Schema string `json:"schema,omitempty"`
-	Uses   int    `json:"uses,omitempty"` // 1 unless given
+	Uses   *int   `json:"uses,omitempty"` // 1 unless given
 	TTL    int64  `json:"ttl_ms"`         // how long the ticket may be exchanged, milliseconds
 	Role   string `json:"role,omitempty"` // member unless given
 }

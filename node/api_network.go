@@ -164,26 +164,26 @@ func (n *Node) Invite(_ context.Context, r api.InviteRequest) (api.Ticket, error
 	if !ok {
 		return api.Ticket{}, &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("there is no role %q to invite to", r.Role), Try: "member or observer"}
 	}
-	if r.Uses == 0 {
-		r.Uses = 1
+	if r.Uses == nil {
+		r.Uses = new(1)
 	}
 	if r.TTL == 0 {
 		r.TTL = time.Hour.Milliseconds()
 	}
-	if r.Uses < 0 || r.Uses > 1<<20 || r.TTL < 0 {
+	if *r.Uses < 1 || *r.Uses > 1<<20 || r.TTL < 0 {
 		return api.Ticket{}, &jobs.Problem{Code: jobs.CodeUsage, What: "an invitation has at least one use, and time to be used", Try: "--uses 2 --ttl 1h"}
 	}
 	id := make([]byte, 16)
 	if _, err := rand.Read(id); err != nil {
 		return api.Ticket{}, err
 	}
-	invite := admission.Invite{ID: id, Role: role, Kind: admission.KindNode, Weight: 1, Uses: uint64(r.Uses), Expires: n.clock() + r.TTL,
+	invite := admission.Invite{ID: id, Role: role, Kind: admission.KindNode, Weight: 1, Uses: uint64(*r.Uses), Expires: n.clock() + r.TTL,
 		Validity: credentialLife.Milliseconds(), Addresses: n.addresses()}
 	ticket, err := admission.SignInvite(n.home.genesis, invite, n.home.identity.Signer)
 	if err != nil {
 		return api.Ticket{}, err
 	}
-	return api.Ticket{Schema: api.SchemaTicket, Ticket: ticket.String(), Network: n.home.network.String(), Uses: r.Uses, Expires: invite.Expires}, nil
+	return api.Ticket{Schema: api.SchemaTicket, Ticket: ticket.String(), Network: n.home.network.String(), Uses: *r.Uses, Expires: invite.Expires}, nil
 }
 
 // Node implements server.Node.

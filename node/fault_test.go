@@ -42,7 +42,7 @@ func newLab(t *testing.T, size int, policy admission.Policy, faults func(i int) 
 			_, err := node.CreateNetwork(home, node.CreateOptions{Name: "lab", Testnet: true, Policy: policy})
 			l.must(err)
 		} else {
-			ticket, err := l.nodes[0].Invite(ctx, api.InviteRequest{Uses: 1})
+			ticket, err := l.nodes[0].Invite(ctx, api.InviteRequest{})
 			l.must(err)
 			_, err = node.Join(ctx, home, ticket.Ticket)
 			l.must(err)

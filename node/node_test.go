@@ -46,7 +46,7 @@ func network(t testing.TB, size int) []*node.Node {
 				t.Fatal(err)
 			}
 		} else {
-			ticket, err := nodes[0].Invite(context.Background(), api.InviteRequest{Uses: 1})
+			ticket, err := nodes[0].Invite(context.Background(), api.InviteRequest{})
 			if err != nil {
 				t.Fatal(err)
 			}

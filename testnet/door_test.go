@@ -132,7 +132,7 @@ func TestTicketsThatAreNoGoodGiveNoCredential(t *testing.T) {
 			t.Error("and yet it has a credential")
 		}
 	}
-	once, err := n.client(1).Invite(n.ctx, api.InviteRequest{Uses: 1, TTL: time.Hour.Milliseconds()})
+	once, err := n.client(1).Invite(n.ctx, api.InviteRequest{Uses: new(1), TTL: time.Hour.Milliseconds()})
 	n.must(err)
 	join(once.Ticket).check(t)
 	refused(once.Ticket, "the network did not take the ticket", "ticket-used-up", "ask for a new one")
@@ -141,14 +141,14 @@ func TestTicketsThatAreNoGoodGiveNoCredential(t *testing.T) {
 	n.must(n.node(1).Start(n.ctx))
 	refused(once.Ticket, "ticket-used-up")
 
-	fresh, err := n.client(1).Invite(n.ctx, api.InviteRequest{Uses: 5, TTL: time.Hour.Milliseconds()})
+	fresh, err := n.client(1).Invite(n.ctx, api.InviteRequest{Uses: new(5), TTL: time.Hour.Milliseconds()})
 	n.must(err)
 	ticket, err := admission.ParseTicket(fresh.Ticket)
 	n.must(err)
 	ticket.Invite.Uses++
 	refused(ticket.String(), "the ticket is not good", "signature")
 	refused(fresh.Ticket[:len(fresh.Ticket)/2], "the ticket cannot be read", "copy it whole")
-	short, err := n.client(1).Invite(n.ctx, api.InviteRequest{Uses: 1, TTL: 1})
+	short, err := n.client(1).Invite(n.ctx, api.InviteRequest{Uses: new(1), TTL: 1})
 	n.must(err)
 	n.await("the ticket has expired", func() bool { return time.Now().UnixMilli() > short.Expires })
 	refused(short.Ticket, "the ticket is not good", "expired")

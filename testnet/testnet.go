@@ -229,7 +229,7 @@ func (n *Network) begin(ctx context.Context, o Options) error {
 			return err
 		}
 		defer c.Close()
-		ticket, err := c.Invite(ctx, api.InviteRequest{Uses: o.Nodes - 1, TTL: time.Hour.Milliseconds()})
+		ticket, err := c.Invite(ctx, api.InviteRequest{Uses: new(o.Nodes - 1), TTL: time.Hour.Milliseconds()})
 		if err != nil {
 			return err
 		}

@@ -46,15 +46,16 @@ func (s *Server) invite(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &request); err != nil {
 		return err
 	}
-	if request.Uses == 0 {
-		request.Uses = 1
+	if request.Uses == nil {
+		request.Uses = new(1)
 	}
 	if request.Role == "" {
 		request.Role = "member"
 	}
 	switch {
-	case request.Uses < 1 || request.Uses > 1<<20:
-		return &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("an invitation has 1 to 1,048,576 uses, not %d", request.Uses)}
+	case *request.Uses < 1 || *request.Uses > 1<<20:
+		return &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("an invitation has 1 to 1,048,576 uses, not %d", *request.Uses),
+			Why: "each use lets one node join", Try: "--uses 2"}
 	case request.TTL <= 0:
 		return &jobs.Problem{Code: jobs.CodeUsage, What: "an invitation needs a time to live", Try: "--ttl 1h"}
 	}

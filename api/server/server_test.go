@@ -166,6 +166,7 @@ func TestWhatIsWrongComesBackAsAProblem(t *testing.T) {
 		{"unknown block", "GET", "/v1/blobs/" + ended.Task + "?format=raw", "", 404, jobs.CodeNotFound},
 		{"unknown field", "POST", "/v1/network/invites", `{"ttl_ms": 1, "uzes": 2}`, 400, jobs.CodeUsage},
 		{"two values", "POST", "/v1/network/invites", `{"ttl_ms": 1} {}`, 400, jobs.CodeUsage},
+		{"no uses", "POST", "/v1/network/invites", `{"ttl_ms": 1, "uses": 0}`, 400, jobs.CodeUsage},
 		{"no time", "POST", "/v1/network/invites", `{"uses": 2}`, 400, jobs.CodeUsage},
 		{"no such path", "GET", "/v2/jobs", "", 404, jobs.CodeNotFound},
 		{"no such method", "PUT", "/v1/jobs", "", 404, jobs.CodeNotFound},

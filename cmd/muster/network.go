@@ -63,7 +63,7 @@ func identityView(sentence string, id node.Identity) view {
 }
 
 func (a *app) networkInvite() *cobra.Command {
-	r := api.InviteRequest{}
+	r := api.InviteRequest{Uses: new(int)}
 	var ttl time.Duration
 	c := &cobra.Command{
 		Use:     "invite",
@@ -71,7 +71,7 @@ func (a *app) networkInvite() *cobra.Command {
 		Example: "  muster network invite --uses 2 --ttl 1h | ssh birch muster network join -",
 		Args:    noArgs,
 	}
-	c.Flags().IntVar(&r.Uses, "uses", 1, "how many may join with it")
+	c.Flags().IntVar(r.Uses, "uses", 1, "how many may join with it")
 	c.Flags().DurationVar(&ttl, "ttl", time.Hour, "for how long")
 	c.Flags().StringVar(&r.Role, "role", "member", "member, or observer (submits and reads, is never drawn)")
 	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {

@@ -141,7 +141,7 @@ func (n *Network) Members(context.Context) ([]api.Member, error) {
 
 // Invite implements server.Network.
 func (n *Network) Invite(_ context.Context, r api.InviteRequest) (api.Ticket, error) {
-	return api.Ticket{Ticket: "mst1test", Network: n.id.String(), Uses: r.Uses, Expires: Now + r.TTL}, nil
+	return api.Ticket{Ticket: "mst1test", Network: n.id.String(), Uses: *r.Uses, Expires: Now + r.TTL}, nil
 }
 
 // Revoke implements server.Network.
