@@ -160,17 +160,18 @@ func (m *FaultModel) UnmarshalText(text []byte) error {
 // UnmarshalText reads one of the assurances.
 func (a *AssuranceWord) UnmarshalText(text []byte) error {
 	*a = AssuranceWord(text)
-	return oneOf(string(text), "is not an assurance", string(AssuranceReplicated), string(AssuranceSingle), string(AssuranceMajorityEqual))
+	return OneOf(string(text), "is not an assurance", string(AssuranceReplicated), string(AssuranceSingle), string(AssuranceMajorityEqual))
 }
 
 // UnmarshalText reads one of the effects.
 func (e *EffectsWord) UnmarshalText(text []byte) error {
 	*e = EffectsWord(text)
-	return oneOf(string(text), "says nothing of effects", string(EffectsOnce), string(EffectsAtLeastOnce))
+	return OneOf(string(text), "says nothing of effects", string(EffectsOnce), string(EffectsAtLeastOnce))
 }
 
-// oneOf refuses a text that is none of the words.
-func oneOf(text, not string, words ...string) error {
+// OneOf refuses a text that is none of the words, with a *Problem that names the
+// one that was probably meant. Its code is the caller's to say.
+func OneOf(text, not string, words ...string) error {
 	if slices.Contains(words, text) {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"regexp"
 
 	"github.com/charmbracelet/x/term"
 	"github.com/spf13/cobra"
@@ -116,6 +117,17 @@ func (a *app) muster() string {
 		return "muster --testnet"
 	}
 	return "muster"
+}
+
+// hint is a hint by whoever does not know how this program was called: commands
+// that ask the node have to ask the same one.
+func (a *app) hint(try string) string {
+	if !a.testnet {
+		return try
+	}
+	asks := regexp.MustCompile(`\bmuster ((?:ps|status|logs|wait|result|cancel|retry|verify|evidence|run|submit|peers|events|` +
+		`network (?:members|invite|revoke|genesis)|node (?:status|stop))\b)`)
+	return asks.ReplaceAllString(try, a.muster()+" $1")
 }
 
 // terminal reports whether a stream is one, so that colour and live output make

@@ -51,7 +51,7 @@ func completeSettings(*cobra.Command, []string, string) ([]string, cobra.ShellCo
 }
 
 func (a *app) setConfig(key, text string) error {
-	if err := checkKey(key); err != nil {
+	if err := checkSetting(key, text); err != nil {
 		return err
 	}
 	path := a.set.userFile()

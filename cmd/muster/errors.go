@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 	"syscall"
@@ -79,7 +78,7 @@ func exitOf(err error) int {
 const specCodes = "MUSTER-SPEC-"
 
 // tell writes an error in its four parts: what, why, try, code.
-func tell(w io.Writer, s style, err error) {
+func (a *app) tell(err error) {
 	var quiet exitError
 	if err == nil || errors.As(err, &quiet) {
 		return
@@ -101,10 +100,10 @@ func tell(w io.Writer, s style, err error) {
 	if try == "" && strings.HasPrefix(p.Code, specCodes) && p.Code != jobs.CodeSpecFile {
 		try = "muster schema tells what a job file holds"
 	}
-	fmt.Fprintf(w, "%s %s\n", s.bad("error:"), plainLines(p.What))
-	for _, part := range [][2]string{{"why", p.Why}, {"try", try}, {"code", p.Code}} {
+	fmt.Fprintf(a.err, "%s %s\n", a.style(a.err).bad("error:"), plainLines(p.What))
+	for _, part := range [][2]string{{"why", p.Why}, {"try", a.hint(try)}, {"code", p.Code}} {
 		if part[1] != "" {
-			fmt.Fprintf(w, "  %s: %s\n", part[0], plainLines(part[1]))
+			fmt.Fprintf(a.err, "  %s: %s\n", part[0], plainLines(part[1]))
 		}
 	}
 }

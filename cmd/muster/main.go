@@ -19,6 +19,6 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	a := newApp(os.Stdin, os.Stdout, os.Stderr, os.LookupEnv)
 	err := a.root().ExecuteContext(ctx)
-	tell(os.Stderr, a.style(os.Stderr), err)
+	a.tell(err)
 	os.Exit(exitOf(err))
 }

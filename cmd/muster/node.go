@@ -99,9 +99,12 @@ func (a *app) log(level string) (*slog.Logger, error) {
 	if level == "" {
 		level = a.set.get(keyLogLevel)
 	}
+	if err := checkSetting(keyLogLevel, level); err != nil {
+		return nil, err
+	}
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, usage(fmt.Sprintf("no log level %q", level), "debug, info, warn or error")
+		return nil, err
 	}
 	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: l})), nil
 }

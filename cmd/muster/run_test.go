@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 
@@ -164,7 +165,7 @@ func TestTimesAndSizesAreWrittenAsPeopleSayThem(t *testing.T) {
 func TestWhatOthersChoseCannotSteerATerminal(t *testing.T) {
 	var out bytes.Buffer
 	table{head: []string{"NAME", "STATE"}, rows: [][]string{{"a\nb\x1b[31m", "failed"}, {"\u202etxt\u009b", "failed"}, {"日本", "failed"}}}.write(&out, style{})
-	tell(&out, style{}, &jobs.Problem{What: "no file \a\x1b]0;x\a", Why: "two\nlines\r", Code: "C"})
+	newApp(nil, nil, &out, os.LookupEnv).tell(&jobs.Problem{What: "no file \a\x1b]0;x\a", Why: "two\nlines\r", Code: "C"})
 	want := "NAME             STATE\n" +
 		`a\nb\x1b[31m     failed` + "\n" +
 		`\u202etxt\u009b  failed` + "\n" +
@@ -172,6 +173,34 @@ func TestWhatOthersChoseCannotSteerATerminal(t *testing.T) {
 		"error: no file " + `\a\x1b]0;x\a` + "\n  why: two\n       " + `lines\r` + "\n  code: C\n"
 	if out.String() != want {
 		t.Errorf("written\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestHintsOfWhoeverDoesNotKnowAskTheSameNode(t *testing.T) {
+	hints := map[string]string{ // as they are, and of a call with --testnet
+		"muster wait b..9zt1":                                 "muster --testnet wait b..9zt1",
+		"the peer id: muster network members -o wide":         "the peer id: muster --testnet network members -o wide",
+		"muster node status, or muster node stop":             "muster --testnet node status, or muster --testnet node stop",
+		"muster testnet up --nodes 7":                         "muster testnet up --nodes 7",
+		"muster network join TICKET, or muster node start":    "muster network join TICKET, or muster node start",
+		"is this a muster node of the same version?":          "is this a muster node of the same version?",
+		"muster --testnet ps":                                 "muster --testnet ps",
+		"another folder, or --force to replace the result in": "another folder, or --force to replace the result in",
+	}
+	var out bytes.Buffer
+	a := newApp(nil, nil, &out, os.LookupEnv)
+	for hint, want := range hints {
+		a.testnet = false
+		if got := a.hint(hint); got != hint {
+			t.Errorf("%q without a testnet", got)
+		}
+		a.testnet = true
+		if got := a.hint(hint); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if a.tell(&jobs.Problem{What: "no", Try: "muster ps"}); !strings.Contains(out.String(), "  try: muster --testnet ps\n") {
+		t.Errorf("told\n%s", out.String())
 	}
 }
 

@@ -32,19 +32,20 @@ type setting struct {
 	key, about string
 	flag       string // of the root command; empty: none, or one of its command's
 	fallback   func(*settings) string
+	check      func(string) error // nil: whoever uses it tells
 }
 
 // known are all settings, in the order in which they are explained.
 func known() []setting {
 	fixed := func(value string) func(*settings) string { return func(*settings) string { return value } }
 	return []setting{
-		{keyHome, "folder of the node's identity, journal and blocks", "home", (*settings).defaultHome},
-		{keySocket, "the node's unix socket", "socket", (*settings).defaultSocket},
-		{keyAPI, "address of the node to talk to, http://127.0.0.1:7420, in place of the socket", "api", fixed("")},
-		{keyToken, "token for an address over TCP", "", fixed("")},
-		{keyListen, "addresses for peers, separated by commas", "", fixed("/ip4/0.0.0.0/tcp/7421,/ip4/0.0.0.0/udp/7421/quic-v1")},
-		{keyAPIListen, "loopback address of the node's API; none: socket only", "", fixed("127.0.0.1:7420")},
-		{keyLogLevel, "debug, info, warn or error", "", fixed("info")},
+		{keyHome, "folder of the node's identity, journal and blocks", "home", (*settings).defaultHome, nil},
+		{keySocket, "the node's unix socket", "socket", (*settings).defaultSocket, nil},
+		{keyAPI, "address of the node to talk to, http://127.0.0.1:7420, in place of the socket", "api", fixed(""), nil},
+		{keyToken, "token for an address over TCP", "", fixed(""), nil},
+		{keyListen, "addresses for peers, separated by commas", "", fixed("/ip4/0.0.0.0/tcp/7421,/ip4/0.0.0.0/udp/7421/quic-v1"), nil},
+		{keyAPIListen, "loopback address of the node's API; none: socket only", "", fixed("127.0.0.1:7420"), nil},
+		{keyLogLevel, "debug, info, warn or error", "", fixed("info"), checkLevel},
 	}
 }
 
@@ -150,6 +151,26 @@ func checkKey(key string) *jobs.Problem {
 		names = append(names, k.key)
 	}
 	return &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("no setting %q", key), Try: "one of " + strings.Join(names, ", ")}
+}
+
+// checkSetting refuses what a setting cannot be, and keys that none has.
+func checkSetting(key, text string) *jobs.Problem {
+	if p := checkKey(key); p != nil {
+		return p
+	}
+	for _, k := range known() {
+		if k.key != key || k.check == nil {
+			continue
+		}
+		if p := new(jobs.Problem); errors.As(k.check(text), &p) {
+			return &jobs.Problem{Code: jobs.CodeUsage, What: key + ": " + p.What, Why: "it is " + k.about, Try: p.Try}
+		}
+	}
+	return nil
+}
+
+func checkLevel(text string) error {
+	return jobs.OneOf(text, "is no log level", "debug", "info", "warn", "error")
 }
 
 // about is what a setting is for.
