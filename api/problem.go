@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"syscall"
 
 	"github.com/muster-network/muster/jobs"
 )
@@ -28,6 +29,9 @@ func ProblemOf(err error) Problem {
 	if !errors.As(err, &p) {
 		p = &jobs.Problem{Code: jobs.CodeInternal, What: "the node could not do this", Why: err.Error(),
 			Try: "look into the node's log"}
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			p.What, p.Try = "the node's disk is full", "make room on it and start the node again: what was acknowledged is kept"
+		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			p = &jobs.Problem{Code: jobs.CodeTimeout, What: "the time for this request was up", Why: err.Error(), Retryable: true}
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 	"testing"
 
 	"github.com/muster-network/muster/api"
@@ -20,6 +22,9 @@ func TestProblemsComeBackAsTheyWent(t *testing.T) {
 
 func TestOtherErrorsAreInternalOrOutOfTime(t *testing.T) {
 	if p := api.ProblemOf(errors.New("disk on fire")); p.Code != jobs.CodeInternal || p.Status != 500 || p.Detail != "disk on fire" {
+		t.Errorf("%+v", p)
+	}
+	if p := api.ProblemOf(&fs.PathError{Op: "write", Path: "blocks/7", Err: syscall.ENOSPC}); p.Title != "the node's disk is full" || p.Detail != "write blocks/7: no space left on device" || p.Hint == "" {
 		t.Errorf("%+v", p)
 	}
 	if p := api.ProblemOf(fmt.Errorf("ask: %w", context.DeadlineExceeded)); p.Code != jobs.CodeTimeout || p.Status != 504 || !p.Retryable {

@@ -274,14 +274,11 @@ func (s *Store) Delete(_ context.Context, cs ...cid.Cid) error {
 
 // write applies and closes the batch, without a sync.
 func (s *Store) write(batch *pebble.Batch) error {
-	defer batch.Close()
-	if err := s.Err(); err != nil {
-		return err
+	if err := s.Err(); err != nil || batch.Empty() {
+		return errors.Join(err, batch.Close())
 	}
-	if batch.Empty() {
-		return nil
-	}
-	if err := lsm.Guard(func() error { return batch.Commit(pebble.NoSync) }); err != nil {
+	commit := func() error { return errors.Join(batch.Commit(pebble.NoSync), batch.Close()) }
+	if err := lsm.GuardUntil(s.failed, commit); err != nil {
 		s.fail(err)
 		return s.Err()
 	}
@@ -305,7 +302,7 @@ func (s *Store) Sync(context.Context) error {
 		return err
 	}
 	covers := s.written.Load()
-	if err := lsm.Guard(func() error { return s.db.LogData(nil, pebble.Sync) }); err != nil {
+	if err := lsm.GuardUntil(s.failed, func() error { return s.db.LogData(nil, pebble.Sync) }); err != nil {
 		s.fail(err)
 		return s.Err()
 	}

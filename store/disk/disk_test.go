@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -170,6 +171,31 @@ func TestALostWriteIsFinal(t *testing.T) {
 	}
 	if err := s.Close(); !errors.Is(err, ErrFailed) {
 		t.Errorf("Close after the failure: %v, want ErrFailed", err)
+	}
+}
+
+// A disk that is full when tables are written fails the store: Pebble would try
+// again for ever, and every writer would wait for it.
+func TestAFullDiskIsFinalAndHoldsNobodyUp(t *testing.T) {
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if strings.HasSuffix(op.Path, ".sst") && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	s := mustOpen(t, "blocks", fs)
+	var err error
+	for i := uint64(0); err == nil; i++ {
+		if err = s.Put(t.Context(), storetest.Block(t, cid.Raw, storetest.Noise(i, 1<<20))); i == 200 {
+			t.Fatal("it takes blocks that it cannot write down")
+		}
+	}
+	<-s.Failed()
+	if !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.ENOSPC) || !errors.Is(s.Sync(t.Context()), ErrFailed) {
+		t.Errorf("Put: %v; Sync: %v", err, s.Sync(t.Context()))
+	}
+	if said := err.Error(); !strings.HasPrefix(said, "block store: failed: creating object") || !strings.HasSuffix(said, ": no space left on device") {
+		t.Errorf("it says %q", said)
 	}
 }
 

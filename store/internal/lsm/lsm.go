@@ -57,7 +57,8 @@ func Open(dir string, cfg Config) (*pebble.DB, error) {
 		FormatMajorVersion:          pebble.FormatValueSeparation, // fixed: a newer library must not upgrade in passing
 		Logger:                      log,
 		EventListener: &pebble.EventListener{
-			DataCorruption: func(info pebble.DataCorruptionInfo) { log.fail(fmt.Errorf("%w: %s", ErrCorrupt, info)) },
+			DataCorruption:  func(info pebble.DataCorruptionInfo) { log.fail(fmt.Errorf("%w: %s", ErrCorrupt, info)) },
+			BackgroundError: log.background,
 		},
 	}
 	opts.Experimental.FileCacheShards = 1
@@ -78,7 +79,11 @@ func Open(dir string, cfg Config) (*pebble.DB, error) {
 // Guard runs fn on a goroutine of its own and returns its error, or one that
 // wraps ErrFatal when Pebble gave up inside it. Pebble reports a lost write by
 // a call that must not return, or by a panic; either ends that goroutine only.
-func Guard(fn func() error) error {
+func Guard(fn func() error) error { return GuardUntil(nil, fn) }
+
+// GuardUntil is Guard for what may wait for Pebble to make room: it returns
+// ErrFatal as soon as lost is closed, and leaves fn behind.
+func GuardUntil(lost <-chan struct{}, fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		err := ErrFatal
@@ -90,5 +95,10 @@ func Guard(fn func() error) error {
 		}()
 		err = fn()
 	}()
-	return <-done
+	select {
+	case err := <-done:
+		return err
+	case <-lost:
+		return ErrFatal
+	}
 }
