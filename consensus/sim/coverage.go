@@ -63,6 +63,18 @@ const (
 	SawEquals
 	SawMajority
 
+	SawGrant
+	SawGrantAgain
+	SawActs
+	SawActsAgain
+	SawGivesWay
+	SawCameToNothing
+	SawCutRunOver
+	SawClosed
+	SawReplacedOver
+	SawReplacedOpen
+	SawStandsStill
+
 	SawResult
 	SawFailedRun
 	SawTimeout
@@ -90,6 +102,8 @@ const (
 	SawRaceHandoverCancel
 	SawRaceHeights
 	SawRaceEquals
+	SawRaceGrants
+	SawRaceRuns
 
 	sights
 )
@@ -108,6 +122,10 @@ var sightNames = [sights]string{
 	"rule: members are replaced", "rule: members are replaced a second time",
 	"rule: two members are replaced at once", "rule: a vote for an older height is heard", "rule: a removed member learns the outcome",
 	"rule: a report contradicts the outcome", "rule: a value that comes to another form is not held", "rule: equal ends of different bytes are decided", "rule: a form is decided that others did not come to",
+	"rule: a run is granted", "rule: another run is granted", "rule: a run that acts begins", "rule: one begins after another",
+	"rule: a number is given up", "rule: a run that came to nothing is over", "rule: at-least-once a run that was cut off is over",
+	"rule: who prepared a handover grants nothing more", "rule: members are replaced after a run", "rule: at-least-once members are replaced in a run",
+	"rule: once stands still, for a reason that is known",
 	"outcome: result", "outcome: failed run", "outcome: failed timeout", "outcome: failed host", "outcome: failed disagreement",
 	"outcome: failed deadline", "outcome: cancelled",
 	"fault: a frame is lost", "fault: a frame comes twice", "fault: partition", "fault: a clock steps", "fault: restart with an intact disk",
@@ -116,13 +134,14 @@ var sightNames = [sights]string{
 	"race: one member commits in a round, another leaves it", "race: decided in a round, another member is in a later one",
 	"race: certificates for two values", "race: a restarted member votes on in its round",
 	"race: handover and result are both prepared", "race: handover and cancel are both prepared", "race: a height is voted on after another value than the handover had votes before",
-	"race: two of the values that are equal are both prepared",
+	"race: two of the values that are equal are both prepared", "race: two runs are granted, by some each", "race: at-least-once two runs go on at a time",
 }
 
 // String names the sight.
 func (s Sight) String() string { return sightNames[s] }
 
-var recordNames = [...]string{"", "accept", "witness", "started", "void", "cancel", "run", "report", "held", "lock", "slot", "decided", "handover", "suspect"}
+var recordNames = [...]string{"", "accept", "witness", "started", "void", "cancel", "run", "report", "held", "lock", "slot", "decided", "handover", "suspect",
+	"grant", "begun", "ended", "closed"}
 
 // Coverage counts runs, what they showed, and what came of lies. The zero value
 // is empty.

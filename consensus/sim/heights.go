@@ -30,6 +30,7 @@ func (c *checks) reaches(n *node, h consensus.Height) {
 	}
 	w.logf("height %d: %v hold the seats", h.Number, h.Members)
 	c.replaced(h)
+	c.leavesOpen()
 	w.heights = append(w.heights, h)
 	w.judge.Reach(h)
 }

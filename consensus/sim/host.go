@@ -10,7 +10,7 @@ import (
 func (n *node) do(d runner.Do) {
 	switch e := d.Effect.(type) {
 	case bft.Execute:
-		n.w.checks.executes(n)
+		n.w.checks.executes(n, e.Run)
 		if n.id >= n.w.t.Match {
 			n.w.cover.hit(SawBackup)
 		}

@@ -18,6 +18,8 @@ type checks struct {
 	tallies []tally
 	reached [][]uint32       // by height and party: the round of its highest round change
 	names   []consensus.Hash // by party: see nameOf
+	acting  []acting         // by party, where runs act on the world
+	runs    []acted          // that honest members began, there
 	outcome *consensus.Hash  // the first that an honest member came to
 }
 
@@ -61,7 +63,11 @@ type tally struct {
 }
 
 func newChecks(w *world) checks {
-	return checks{w: w, members: make([]member, len(w.nodes)), tallies: make([]tally, 0, 32)}
+	c := checks{w: w, members: make([]member, len(w.nodes)), tallies: make([]tally, 0, 32)}
+	if w.plan.Effects != "" {
+		c.acting = make([]acting, len(w.nodes))
+	}
+	return c
 }
 
 // fail notes the first broken invariant.
@@ -76,7 +82,7 @@ func (w *world) fail(invariant, format string, args ...any) {
 // for nobody else.
 func (c *checks) count(party int, claim *runner.Claim) {
 	s := slotOf(claim)
-	if claim.Kind.Slot() || claim.Kind == consensus.KindSuspect {
+	if claim.Kind.Slot() || claim.Kind == consensus.KindSuspect || claim.Kind == consensus.KindGrant {
 		if s.height >= uint64(len(c.w.heights)) || c.w.heights[s.height].SeatOf(party) < 0 {
 			return
 		}
@@ -194,6 +200,14 @@ func (c *checks) durableFirst(n *node, m *mailed) {
 		need = bft.RecordStarted
 	case consensus.KindVoided:
 		need = bft.RecordVoid
+	case consensus.KindGrant, consensus.KindEnded:
+		need = bft.RecordGrant
+		if m.claim.Kind == consensus.KindEnded {
+			need = bft.RecordEnded
+		}
+		if !c.recordsTurn(n, m) {
+			c.w.fail("I6", "node %d says %s, and it is not on its disk", n.id, describe(m))
+		}
 	case consensus.KindReportCommit, consensus.KindReport:
 		need = bft.RecordReport
 	case 0:
@@ -233,6 +247,7 @@ func (c *checks) recorded(n *node, e runner.Entry) {
 		s.height = k.height
 		if s.kind == consensus.KindPrepare && n.honest() {
 			c.handsOver(n, s)
+			c.handsOverOpen(n, s)
 		}
 		if s.kind == consensus.KindCommit && (k.lock != s.round+1 || k.locked != s.value) && n.honest() {
 			c.w.fail("I6", "node %d commits in round %d without its lock", n.id, s.round)
@@ -250,6 +265,11 @@ func (c *checks) recorded(n *node, e runner.Entry) {
 	case bft.RecordHandover:
 		k.height++
 		k.top, k.lock = 0, 0
+		if c.acting != nil {
+			c.acting[n.id].closed = false
+		}
+	case bft.RecordGrant, bft.RecordBegun, bft.RecordEnded, bft.RecordClosed:
+		c.recordedTurn(n, e.Record)
 	}
 }
 
@@ -261,6 +281,9 @@ func (c *checks) forgotten(n *node) {
 	if reserve {
 		c.w.cover.hit(SawReserveForgets)
 		*k = member{decided: k.decided}
+		if c.acting != nil {
+			c.acting[n.id] = acting{}
+		}
 		return
 	}
 	if k.kinds>>bft.RecordStarted&1 != 0 {
@@ -270,9 +293,15 @@ func (c *checks) forgotten(n *node) {
 	c.w.cover.hit(SawExpire)
 }
 
-// executes: nobody executes before q accepts are durable.
-func (c *checks) executes(n *node) {
-	if c.members[n.id].kinds>>bft.RecordStarted&1 == 0 || c.members[n.id].kinds>>bft.RecordRun&1 == 0 {
+// executes: nobody executes before q accepts are durable, and where runs act on the
+// world, q grants.
+func (c *checks) executes(n *node, run uint64) {
+	begun := bft.RecordRun
+	if c.acting != nil {
+		begun = bft.RecordBegun
+		c.begins(n, run)
+	}
+	if c.members[n.id].kinds>>bft.RecordStarted&1 == 0 || c.members[n.id].kinds>>begun&1 == 0 {
 		c.w.fail("I6", "node %d executes before its start is durable", n.id)
 	}
 }

@@ -25,6 +25,8 @@ const (
 	LieHandover               // liar_handover.go
 
 	LieFalseForm // liar_falseform.go
+	LieGrants    // liar_grants.go
+	LieFarRuns   // liar_farruns.go
 	lies
 )
 
@@ -34,7 +36,8 @@ const anywhere = LieFalseForm
 var lieNames = [lies]string{"silence at the worst moment", "an equivocating leader", "votes for everything", "stale certificates",
 	"a result withheld", "a report to one member only", "a false result", "a copied report", "accepts to some, and none that are real",
 	"words from another job, height, network or incarnation", "anything to anybody", "forged handovers",
-	"another result with the form of honest ones"}
+	"another result with the form of honest ones",
+	"one run granted to many", "runs far ahead"}
 
 // String names the lie.
 func (l Lie) String() string { return lieNames[l] }
@@ -92,6 +95,10 @@ func (l *liar) act() {
 			l.forgeHandover()
 		case LieFalseForm:
 			l.claimForm()
+		case LieGrants:
+			l.grantToMany()
+		case LieFarRuns:
+			l.askFarAhead()
 		}
 	}
 	l.w.after(20+l.src.until(250), l.act)
@@ -148,7 +155,7 @@ func (l *liar) sign(kind consensus.Kind, round uint32, value consensus.Hash, pay
 
 func (l *liar) signAt(at consensus.Height, kind consensus.Kind, round uint32, value consensus.Hash, payload *consensus.Payload) *mailed {
 	out := bft.Outgoing{Kind: kind, Round: round, Value: value, Payload: payload}
-	if kind.Slot() || kind == consensus.KindSuspect {
+	if kind.Slot() || kind == consensus.KindSuspect || kind == consensus.KindGrant {
 		out.Height, out.Previous = at.Number, at.Previous
 	}
 	return l.signed(l.n.claim(out))

@@ -36,14 +36,23 @@ type Schedule struct {
 	Work      int64   // no run takes longer, but for slow ones
 	Submitter int     // the seat that submits, or -1: somebody without one
 	Equal     equals  // what runs come to, where ends are compared by that
+	Effects   consensus.Effects
 }
 
-// Kind is the job's assurance.
-func (s *Schedule) Kind() string { return string(s.assurance()) }
+// Kind is the job's assurance, or, where runs act on the world, how often they may.
+func (s *Schedule) Kind() string {
+	if s.Effects != "" {
+		return string(s.Effects)
+	}
+	return string(s.assurance())
+}
 
 func (s *Schedule) assurance() consensus.Assurance {
-	if s.Equal.On {
+	switch {
+	case s.Equal.On:
 		return consensus.MajorityEqual
+	case s.Effects != "":
+		return consensus.Single
 	}
 	return consensus.Replicated
 }
@@ -145,6 +154,9 @@ func (s *Schedule) String() string {
 	if s.Reserves > 0 {
 		fmt.Fprintf(&b, "\n      %d reserves, %d may take a seat, after %d ms of silence; runs of %d ms", s.Reserves, s.Replace, s.Patience, s.Work)
 	}
+	if s.Effects != "" {
+		fmt.Fprintf(&b, ", acts %s", s.Effects)
+	}
 	if s.Equal.On {
 		fmt.Fprintf(&b, "\n      ends are compared by their forms; runs end in %v, of the forms %v", s.Equal.Runs, s.Equal.Forms)
 	}
@@ -203,6 +215,7 @@ func Settle(sc Scenario, seed uint64) *Schedule {
 	s.settleFaults(&rng)
 	s.settleEqual()
 	s.settleRevoked()
+	s.settleEffects()
 	return s
 }
 

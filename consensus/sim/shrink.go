@@ -50,6 +50,9 @@ func smallerThan(s Schedule) []Schedule {
 	if s.Equal.On {
 		add(func(t *Schedule) { t.Equal = equals{} })
 	}
+	if s.Effects != "" {
+		add(func(t *Schedule) { t.Effects = "" })
+	}
 	if s.Truth != endsWell {
 		add(func(t *Schedule) { t.Truth = endsWell })
 	}

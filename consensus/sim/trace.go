@@ -38,7 +38,7 @@ func describe(m *mailed) string {
 	} else {
 		b.WriteString(noteName(m.claim.Note))
 	}
-	if m.claim.Kind.Slot() {
+	if m.claim.Kind.Slot() || acts(m.claim.Kind) {
 		fmt.Fprintf(&b, " %d", m.claim.Round)
 	}
 	if !m.claim.Value.Zero() {

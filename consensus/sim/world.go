@@ -78,7 +78,7 @@ func (w *world) newCharter() *consensus.Charter {
 		StartBy: epoch + min(8_000, w.plan.Deadline), Deadline: epoch + w.plan.Deadline,
 		Timeout: 5_000, Fault: w.plan.Scenario.Fault, F: w.plan.Scenario.F, Owner: admission.Key{0xfe}, Submitter: admission.Key{0xff},
 		End: epoch + 3_600_000 + w.plan.Deadline, Replace: uint64(w.plan.Replace),
-		Assurance: w.plan.assurance()}
+		Assurance: w.plan.assurance(), Effects: w.plan.Effects}
 	for i := range w.plan.Seats {
 		c.Roster = append(c.Roster, consensus.Seat{Peer: keyOf(i), Incarnation: firstLife(i)})
 	}
@@ -135,6 +135,9 @@ func (w *world) begin() {
 		w.revokeAll()
 		w.checks.calm()
 	})
+	if w.plan.Effects == consensus.Once {
+		w.after(calm+patient, w.lookOn)
+	}
 	for _, n := range w.nodes {
 		if n.liar != nil {
 			n.liar.begin()
