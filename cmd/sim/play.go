@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,8 +31,8 @@ func (t *tally) String() string {
 		float64(t.steps)/float64(t.runs), t.trace)
 }
 
-// play plays schedules, each scenario in turn, those of one kind if one is named, and
-// prints those that fail, shrunk.
+// play plays schedules, each scenario in turn, those of some kinds of jobs if only
+// names any, and prints those that fail, shrunk.
 func play(ctx context.Context, chosen []sim.Scenario, only string, from, seeds uint64, every time.Duration) int {
 	var seen sim.Coverage
 	tallies, failures := make([]tally, len(chosen)), 0
@@ -39,7 +41,7 @@ func play(ctx context.Context, chosen []sim.Scenario, only string, from, seeds u
 	for i := uint64(0); i < seeds && ctx.Err() == nil; i++ {
 		at := int(i % uint64(len(chosen)))
 		s := sim.Settle(chosen[at], from+i/uint64(len(chosen)))
-		if only != "" && s.Kind() != only {
+		if only != "" && !slices.Contains(strings.Split(only, ","), s.Kind()) {
 			continue
 		}
 		r := sim.Run(s, &seen, false)

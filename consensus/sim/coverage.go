@@ -74,6 +74,7 @@ const (
 	SawReplacedOver
 	SawReplacedOpen
 	SawStandsStill
+	SawStandsUnbegun
 
 	SawResult
 	SawFailedRun
@@ -125,7 +126,7 @@ var sightNames = [sights]string{
 	"rule: a run is granted", "rule: another run is granted", "rule: a run that acts begins", "rule: one begins after another",
 	"rule: a number is given up", "rule: a run that came to nothing is over", "rule: at-least-once a run that was cut off is over",
 	"rule: who prepared a handover grants nothing more", "rule: members are replaced after a run", "rule: at-least-once members are replaced in a run",
-	"rule: once stands still, for a reason that is known",
+	"rule: once stands still, for a reason that is known", "rule: likewise, and no run has begun",
 	"outcome: result", "outcome: failed run", "outcome: failed timeout", "outcome: failed host", "outcome: failed disagreement",
 	"outcome: failed deadline", "outcome: cancelled",
 	"fault: a frame is lost", "fault: a frame comes twice", "fault: partition", "fault: a clock steps", "fault: restart with an intact disk",

@@ -48,6 +48,14 @@ func (s *Schedule) settleEffects() {
 	if rng.chance(40) {
 		s.Effects = consensus.AtLeastOnce
 	}
+	if rng.chance(25) { // some runs come to nothing
+		s.Truth = endsHost
+	}
+	if s.Reserves == 0 && s.Scenario.F > 0 && rng.chance(40) {
+		s.settleReserves(&rng)
+		s.settleSilence(&rng)
+		s.Skew = append(s.Skew, make([]int64, s.Reserves)...)
+	}
 	if rng.chance(50) { // a process ends in its run
 		s.Faults = append(s.Faults, Fault{At: 200 + rng.until(3_000), Kind: Crash, Node: rng.below(2) % s.Seats, For: rng.until(8_000)})
 	}
@@ -89,7 +97,10 @@ func (c *checks) recordedTurn(n *node, r bft.Record) {
 	case bft.RecordBegun:
 		_, rest := item(r.Data)
 		a.begun, rest = item(rest)
-		a.height, _ = item(rest)
+		a.height, rest = item(rest)
+		if grants, _ := item(rest); int(grants) != c.w.t.Quorum {
+			c.w.fail("grant", "node %d writes down %d grants of run %d", n.id, grants, a.begun)
+		}
 	case bft.RecordEnded:
 		run, _ := item(r.Data)
 		c.endsRuns(n, run)
@@ -245,7 +256,9 @@ func (w *world) lookOn() {
 		w.after(every, w.lookOn)
 		return
 	}
-	w.cover.hit(SawStandsStill)
+	if w.cover.hit(SawStandsStill); len(w.checks.runs) == 0 {
+		w.cover.hit(SawStandsUnbegun)
+	}
 	if w.plan.Deadline > calm+bound { // else it ends by that
 		w.insist()
 	}
