@@ -29,10 +29,13 @@ type Assurance string
 // section 5). Single: the members agree on what one of them reported, and nobody
 // checked the run; with n = 1 there is no other. MajorityEqual: f+1 members ran
 // the task, and by the comparison that the spec names their ends are equal.
+// Endorsed: one member ran the task, and f+1 others ran the check that the spec
+// names on what it left, which found it good.
 const (
 	Replicated    Assurance = "replicated"
 	Single        Assurance = "single"
 	MajorityEqual Assurance = "majority-equal"
+	Endorsed      Assurance = "endorsed"
 )
 
 // Effects says that a task acts on the world, and what becomes of a run that was
@@ -143,7 +146,7 @@ func (c *Charter) Validate() error {
 		return errors.New("charter: spec, task and roll are named by SHA-256")
 	case len(c.Project) > 128 || len(c.Class) > 64:
 		return errors.New("charter: project or class too long")
-	case c.Assurance != Replicated && c.Assurance != Single && c.Assurance != MajorityEqual:
+	case c.Assurance != Replicated && c.Assurance != Single && c.Assurance != MajorityEqual && c.Assurance != Endorsed:
 		return fmt.Errorf("charter: assurance %q: %w", c.Assurance, ErrUnsupported)
 	case c.Effects != "" && c.Effects != Once && c.Effects != AtLeastOnce:
 		return fmt.Errorf("charter: effects %q: %w", c.Effects, ErrUnsupported)
@@ -153,6 +156,8 @@ func (c *Charter) Validate() error {
 		return errors.New("charter: with n = 1 the assurance is single")
 	case c.Assurance == MajorityEqual && t.Match == 1:
 		return errors.New("charter: where one report counts there is nothing to be equal to")
+	case c.Assurance == Endorsed && c.Fault != Byzantine:
+		return errors.New("charter: members that cannot lie have no need of others' check")
 	case len(c.Beacon) != 0:
 		return fmt.Errorf("charter: beacon: %w", ErrUnsupported)
 	case len(c.Roster) != t.N:
@@ -222,11 +227,11 @@ func (c *Charter) Thresholds() Thresholds {
 	return t
 }
 
-// thresholds are those of the fault model; under assurance single one report
-// makes a value valid.
+// thresholds are those of the fault model; under assurance single, and with a
+// check, under endorsed, one report makes a value valid.
 func (c *Charter) thresholds() (Thresholds, error) {
 	t, err := c.Fault.For(c.F)
-	if c.Assurance == Single {
+	if c.Assurance == Single || c.Assurance == Endorsed {
 		t.Match = 1
 	}
 	return t, err

@@ -66,12 +66,17 @@ func TestChartersThatNoQuorumCanServeAreRefused(t *testing.T) {
 		"a spec that is data":  func(c *consensus.Charter) { c.Spec = codec.LinkTo(cid.NewCidV1(cid.Raw, weak)) },
 		"no task":              func(c *consensus.Charter) { c.Task = codec.Link{} },
 		"no roll":              func(c *consensus.Charter) { c.Roll = codec.Link{} },
-		"assurance":            func(c *consensus.Charter) { c.Assurance = "endorsed" },
+		"assurance":            func(c *consensus.Charter) { c.Assurance = "" },
 		"an assurance unknown": func(c *consensus.Charter) { c.Assurance = "sworn" },
 		"effects unknown":      func(c *consensus.Charter) { c.Assurance, c.Effects = consensus.Single, "twice" },
 		"it acts in many":      func(c *consensus.Charter) { c.Effects = consensus.AtLeastOnce },
 		"equal to nobody": func(c *consensus.Charter) {
 			c.Fault, c.F, c.Assurance = consensus.Crash, 1, consensus.MajorityEqual
+			c.Roster = c.Roster[:3]
+			c.Runners = 3
+		},
+		"checked where nobody lies": func(c *consensus.Charter) {
+			c.Fault, c.F, c.Assurance = consensus.Crash, 1, consensus.Endorsed
 			c.Roster = c.Roster[:3]
 			c.Runners = 3
 		},

@@ -53,7 +53,7 @@ var statementKinds = []consensus.Kind{
 	consensus.KindAccept, consensus.KindStarted, consensus.KindRefuse, consensus.KindVoid, consensus.KindVoided,
 	consensus.KindReportCommit, consensus.KindReport, consensus.KindPropose, consensus.KindPrepare,
 	consensus.KindCommit, consensus.KindRoundChange, consensus.KindSuspect, consensus.KindGone,
-	consensus.KindGrant, consensus.KindEnded,
+	consensus.KindGrant, consensus.KindEnded, consensus.KindEndorse, consensus.KindReject,
 }
 
 func collect(t *testing.T) []vector {
@@ -85,6 +85,11 @@ func collect(t *testing.T) []vector {
 	v.encoded("disagreement", encodeEvidence(t, disagreement(t, n, job, 1, consensustest.Result("a lie"), consensustest.Result("out"))))
 	handedOver(v)
 	arrayed(v, n)
+	rejected := consensus.Value{Kind: consensus.Failed, Class: consensus.FailedRejected}
+	v.value("value "+rejected.String(), rejected)
+	hash, err := rejected.Hash(n.ID)
+	check(t, err)
+	v.hashed("hash of "+rejected.String(), hash)
 	return v.all
 }
 

@@ -47,6 +47,25 @@ type SignedReport struct {
 	Proof  Proof
 }
 
+// SignedVerdict is what a member found by the job's check of a value that another
+// reported, with the proof of its statement, as a third party is shown it.
+type SignedVerdict struct {
+	_        struct{} `cbor:",toarray"`
+	Seat     uint64   // the member's party
+	Value    Hash
+	Endorses bool
+	Proof    Proof
+}
+
+// Statement is what a party of a job signed.
+func (v SignedVerdict) Statement(network admission.Network, job JobID, party Seat) Statement {
+	kind := KindReject
+	if v.Endorses {
+		kind = KindEndorse
+	}
+	return Statement{Kind: kind, Network: network, Job: job, Previous: Hash(job), Sender: party.Peer, Incarnation: party.Incarnation, Value: v.Value}
+}
+
 // Cancel is the wish of the owner or of an authority that a job end.
 type Cancel struct {
 	_         struct{} `cbor:",toarray"`
@@ -144,18 +163,19 @@ const MaxInline = 64 << 10
 // Payload is what travels beside a statement or a note. Which fields a message
 // may have follows from its kind.
 type Payload struct {
-	Accepts  []Vote         `cbor:"accepts,omitempty"`  // NoteAccepts: proofs of KindAccept
-	Beat     *Beat          `cbor:"beat,omitempty"`     // NoteRunning
-	Blocks   []Block        `cbor:"blocks,omitempty"`   // Report: its small tree, at most MaxInline bytes
-	Cancel   *Cancel        `cbor:"cancel,omitempty"`   // Propose, NoteEvidence
-	Chain    []Decision     `cbor:"chain,omitempty"`    // NoteHandover; NoteAccepts and NoteDecided: the handovers before
-	Decision *Decision      `cbor:"decision,omitempty"` // NoteDecided
-	Height   uint64         `cbor:"height,omitempty"`   // NoteHighest: of Set
-	Offer    *Offer         `cbor:"offer,omitempty"`    // NoteOffer; NoteAccepts of a witness
-	Reason   string         `cbor:"reason,omitempty"`   // Refuse: code and words
-	Report   *Report        `cbor:"report,omitempty"`   // Report
-	Reports  []SignedReport `cbor:"reports,omitempty"`  // Propose, NoteEvidence
-	Set      *VoteSet       `cbor:"set,omitempty"`      // Propose, RoundChange, NoteHighest: a prepare certificate
-	Value    *Value         `cbor:"value,omitempty"`    // Propose; of Set in RoundChange and NoteHighest
-	Void     *Void          `cbor:"void,omitempty"`     // Propose
+	Accepts  []Vote          `cbor:"accepts,omitempty"`  // NoteAccepts: proofs of KindAccept
+	Beat     *Beat           `cbor:"beat,omitempty"`     // NoteRunning
+	Blocks   []Block         `cbor:"blocks,omitempty"`   // Report: its small tree, at most MaxInline bytes
+	Cancel   *Cancel         `cbor:"cancel,omitempty"`   // Propose, NoteEvidence
+	Chain    []Decision      `cbor:"chain,omitempty"`    // NoteHandover; NoteAccepts and NoteDecided: the handovers before
+	Decision *Decision       `cbor:"decision,omitempty"` // NoteDecided
+	Height   uint64          `cbor:"height,omitempty"`   // NoteHighest: of Set
+	Offer    *Offer          `cbor:"offer,omitempty"`    // NoteOffer; NoteAccepts of a witness
+	Reason   string          `cbor:"reason,omitempty"`   // Refuse: code and words
+	Report   *Report         `cbor:"report,omitempty"`   // Report
+	Reports  []SignedReport  `cbor:"reports,omitempty"`  // Propose, NoteEvidence
+	Set      *VoteSet        `cbor:"set,omitempty"`      // Propose, RoundChange, NoteHighest: a prepare certificate
+	Value    *Value          `cbor:"value,omitempty"`    // Propose; of Set in RoundChange and NoteHighest
+	Verdicts []SignedVerdict `cbor:"verdicts,omitempty"` // Propose, NoteEvidence: on values in Reports
+	Void     *Void           `cbor:"void,omitempty"`     // Propose
 }

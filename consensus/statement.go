@@ -37,10 +37,12 @@ const (
 	KindGone         Kind = 13
 	KindGrant        Kind = 14
 	KindEnded        Kind = 15
+	KindEndorse      Kind = 16
+	KindReject       Kind = 17
 )
 
 var kindNames = [...]string{"", "accept", "started", "refuse", "void", "voided", "reportcommit", "report",
-	"propose", "prepare", "commit", "roundchange", "suspect", "gone", "grant", "ended"}
+	"propose", "prepare", "commit", "roundchange", "suspect", "gone", "grant", "ended", "endorse", "reject"}
 
 // String names the kind.
 func (k Kind) String() string {
@@ -67,6 +69,7 @@ func (k Kind) Slot() bool { return k >= KindPropose && k <= KindRoundChange }
 //	Gone                            Seat.Hash of the sender in an older incarnation
 //	Grant                           Seat.Hash of the executor
 //	Ended                           zero
+//	Endorse, Reject                 Value.Hash of what the job's check found good, or not
 type Statement struct {
 	Kind        Kind
 	Network     admission.Network
@@ -97,7 +100,7 @@ func (s Statement) LeafHash() (Hash, error) {
 }
 
 func (s Statement) appendLeaf(out []byte) ([]byte, error) {
-	if s.Kind < KindAccept || s.Kind > KindEnded {
+	if s.Kind < KindAccept || s.Kind > KindReject {
 		return nil, fmt.Errorf("statement: kind %d is not known", s.Kind)
 	}
 	// Nine things of fixed form, written by hand: this is done several times

@@ -28,7 +28,9 @@ type Failure uint64
 // The failure classes. Trap, exit, limit and tasks are deterministic: their
 // trees and codes must match. The others carry code 0 and no tree, so that the
 // value is one (protocol, section 5). Tasks is an array job of which some tasks
-// failed; its code says how many, its tree is the array result.
+// failed; its code says how many, its tree is the array result. Rejected is a job
+// under assurance endorsed of which the check found nothing good that f+1 members
+// left.
 const (
 	FailedTrap         Failure = 1
 	FailedExit         Failure = 2
@@ -38,6 +40,7 @@ const (
 	FailedDisagreement Failure = 6
 	FailedDeadline     Failure = 7
 	FailedTasks        Failure = 8
+	FailedRejected     Failure = 9
 )
 
 // Deterministic reports whether runs of one task must fail alike in this class.
@@ -45,7 +48,7 @@ func (f Failure) Deterministic() bool {
 	return f >= FailedTrap && f <= FailedLimit || f == FailedTasks
 }
 
-var failureNames = [...]string{"", "trap", "exit", "limit", "timeout", "host", "disagreement", "deadline", "tasks"}
+var failureNames = [...]string{"", "trap", "exit", "limit", "timeout", "host", "disagreement", "deadline", "tasks", "rejected"}
 
 // String names the class.
 func (f Failure) String() string {
@@ -106,7 +109,7 @@ func (v Value) Validate() error {
 		if v.Class == FailedTasks && (v.Code == 0 || v.Code > MaxTasks || !v.IsArray()) {
 			return errors.New("value: failed tasks are counted, and stand in an array result")
 		}
-	case v.Kind == Failed && v.Class >= FailedTimeout && v.Class <= FailedDeadline:
+	case v.Kind == Failed && (v.Class >= FailedTimeout && v.Class <= FailedDeadline || v.Class == FailedRejected):
 		if v.Code != 0 || tree {
 			return errors.New("value: this failure carries code 0 and no tree")
 		}
@@ -136,10 +139,19 @@ func validatePairs(pairs []Pair) error {
 	return nil
 }
 
-// fits reports whether runs under these thresholds can end so: where one report
-// makes a value valid, no two can disagree (protocol, section 5).
-func (v Value) fits(t Thresholds) bool {
-	return v.Kind != Failed || v.Class != FailedDisagreement || t.Match > 1
+// fits reports whether a job of this charter can end so: where one report makes a
+// value valid, no two can disagree, and only what is checked is rejected (protocol,
+// section 5).
+func (v Value) fits(c *Charter) bool {
+	switch {
+	case v.Kind != Failed:
+		return true
+	case v.Class == FailedDisagreement:
+		return c.Thresholds().Match > 1
+	case v.Class == FailedRejected:
+		return c.Assurance == Endorsed
+	}
+	return true
 }
 
 // Matched reports whether the value rests on matching reports.
@@ -170,8 +182,8 @@ func (v Value) Hash(network admission.Network) (Hash, error) {
 }
 
 // Less orders values as a member that holds several valid ones takes them:
-// Result, deterministic failures, Cancelled, then disagreement, timeout, host,
-// deadline, handover; ties by lower hash (protocol, section 5).
+// Result, deterministic failures, Cancelled, then disagreement or rejected, timeout,
+// host, deadline, handover; ties by lower hash (protocol, section 5).
 func (v Value) Less(w Value, vHash, wHash Hash) bool {
 	if a, b := v.order(), w.order(); a != b {
 		return a < b
@@ -187,7 +199,7 @@ func (v Value) order() int {
 		return 1
 	case v.Kind == Cancelled:
 		return 2
-	case v.Class == FailedDisagreement:
+	case v.Class == FailedDisagreement, v.Class == FailedRejected:
 		return 3
 	case v.Class == FailedTimeout:
 		return 4

@@ -147,6 +147,21 @@ func (c *court) accepted() {
 	}
 }
 
+// endorsed are certificates of jobs that have a check.
+func (c *court) endorsed() {
+	n, rejected := c.n, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedRejected}
+	checked := func(c *consensus.Charter) { c.Assurance, c.Runners = consensus.Endorsed, 1 }
+	job := n.Job(consensus.Byzantine, 1, checked)
+	c.holds("assurance endorsed of four, one runner", n.Certify(job, n.Decide(job, consensustest.Result("out"))))
+	c.holds("assurance endorsed: failed rejected", n.Certify(job, n.Decide(job, rejected)))
+	plain := n.Job(consensus.Byzantine, 1)
+	c.forged(8, "a failure of no known class", n.Certify(job, n.Decide(job, consensus.Value{Kind: consensus.Failed, Class: 10})))
+	c.forged(8, "rejected, and nothing was checked", n.Certify(plain, n.Decide(plain, rejected)))
+	c.forged(8, "a disagreement where one report counts", n.Certify(job, n.Decide(job, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedDisagreement})))
+	c.charterOf(consensus.Crash, 1, 4, "assurance endorsed where nobody lies", func(c *consensus.Charter) { c.Assurance = consensus.Endorsed })
+	c.charterOf(consensus.Byzantine, 0, 4, "assurance endorsed of one", func(c *consensus.Charter) { c.Assurance = consensus.Endorsed })
+}
+
 func (c *court) badForm() {
 	n := c.n
 	job := n.Job(consensus.Byzantine, 1)
@@ -226,6 +241,7 @@ func TestCertificatesMatchTheirVerdicts(t *testing.T) {
 	c.badChains()
 	c.badHandovers()
 	c.badCredentials()
+	c.endorsed()
 	matches(t, "testdata/certificates.json", struct {
 		Genesis      string   `json:"genesis"`
 		Certificates []judged `json:"certificates"`

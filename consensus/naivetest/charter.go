@@ -14,6 +14,7 @@ type charter struct {
 	owner, submitter           []byte
 	task, spec, request        any
 	fault, f, n, quorum, match uint64
+	checked                    bool   // by a check of the job's
 	replace                    uint64 // most replacements
 	roster, reserves           []seat
 }
@@ -69,6 +70,10 @@ func readCharter(net network, data []byte) charter {
 		require(c.n != 1, "nobody checks where n = 1")
 	case "majority-equal":
 		require(c.match > 1, "where one report counts there is nothing to be equal to")
+	case "endorsed": // by a check, of one report (deviations, assurance)
+		require(c.fault == 1, "a check where members may lie")
+		require(c.n != 1, "nobody checks where n = 1")
+		c.match, c.checked = 1, true
 	default:
 		require(false, "the assurance is known")
 	}

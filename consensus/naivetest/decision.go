@@ -128,7 +128,7 @@ const (
 	result, failed, cancelled, handover   = 1, 2, 3, 4
 	trap, exit, limit                     = 1, 2, 3
 	timeout, host, disagreement, deadline = 4, 5, 6, 7
-	tasks                                 = 8
+	tasks, rejected                       = 8, 9
 )
 
 type value struct {
@@ -181,7 +181,7 @@ func readValue(encoded any) value {
 		case tasks: // an array job (section 14)
 			require(v.tree != nil && 1 <= v.code && v.code <= 100_000, "so many tasks failed")
 			require(strongLink(v.tree).Type() == cid.DagCBOR, "in an array result, which is dag-cbor")
-		case timeout, host, disagreement, deadline:
+		case timeout, host, disagreement, deadline, rejected:
 			require(v.tree == nil && v.code == 0, "code 0 and no tree")
 		default:
 			require(false, "the class is known")
@@ -201,7 +201,10 @@ func (v value) hash(net network) [32]byte { return [32]byte(v.slice(net)) }
 func (v value) slice(net network) []byte { return sum(net.seal("muster/value/1", v.encoded)) }
 
 // fits: disagreement takes two reports that do not match where more than one
-// must (section 5).
+// must, and only a check rejects (sections 2 and 5).
 func (v value) fits(c charter) bool {
+	if v.kind == failed && v.class == rejected {
+		return c.checked
+	}
 	return v.kind != failed || v.class != disagreement || c.match > 1
 }

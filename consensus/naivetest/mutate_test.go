@@ -60,7 +60,7 @@ func charterMutators() []mutator {
 			c.Class = consensus.Class(strings.Repeat("a", pick(d.r, []int{0, 1, 63, 64, 65})))
 		}),
 		on("assurance", func(d *draft, c *consensus.Charter) {
-			c.Assurance = pick(d.r, []consensus.Assurance{consensus.Single, consensus.Replicated, consensus.MajorityEqual, "endorsed", ""})
+			c.Assurance = pick(d.r, []consensus.Assurance{consensus.Single, consensus.Replicated, consensus.MajorityEqual, consensus.Endorsed, "sworn", ""})
 		}),
 		on("effects", func(d *draft, c *consensus.Charter) {
 			c.Effects = pick(d.r, []consensus.Effects{consensus.Once, consensus.AtLeastOnce, "twice", ""})
@@ -149,8 +149,9 @@ func partMutators() []mutator {
 		}),
 		on("another network's", func(d *draft, _ *consensus.Charter) { d.signing = d.other.ID }),
 		on("value", func(d *draft, _ *consensus.Charter) { d.oddValue() }),
-		on("disagreement", func(d *draft, _ *consensus.Charter) {
-			d.value = consensus.Value{Kind: consensus.Failed, Class: consensus.FailedDisagreement}
+		on("what an assurance allows", func(d *draft, c *consensus.Charter) {
+			d.value = consensus.Value{Kind: consensus.Failed, Class: pick(d.r, []consensus.Failure{consensus.FailedDisagreement, consensus.FailedRejected})}
+			c.Assurance = pick(d.r, []consensus.Assurance{c.Assurance, c.Assurance, consensus.Endorsed})
 		}),
 	}
 }
@@ -225,7 +226,7 @@ func (d *draft) oddValue() {
 		tree = &l
 	}
 	d.value = consensus.Value{
-		Kind: consensus.Ending(d.r.IntN(7)), Class: consensus.Failure(d.r.IntN(10)),
+		Kind: consensus.Ending(d.r.IntN(7)), Class: consensus.Failure(d.r.IntN(11)),
 		Code: pick(d.r, []uint64{0, 0, 1, 255, consensus.MaxTasks, consensus.MaxTasks + 1, math.MaxUint64}), Tree: tree,
 	}
 	if d.r.IntN(2) == 0 {
