@@ -38,7 +38,7 @@ func (f *File) Validate() error {
 	if f.Deadline > 0 && f.Deadline < f.Run.Timeout {
 		return f.source.wrong("deadline", errors.New("the deadline is before the timeout of the run"))
 	}
-	for _, check := range []func() error{f.checkReferences, f.checkProgram, f.checkEnv, f.checkFiles, f.checkArray, f.checkLabels, f.checkQuorum, f.checkEffects} {
+	for _, check := range []func() error{f.checkReferences, f.checkProgram, f.checkEnv, f.checkFiles, f.checkArray, f.checkLabels, f.checkQuorum, f.validCheck, f.checkEffects} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -276,6 +276,8 @@ func (f *File) checkEffects() error {
 		p.Why, p.Try = "its tasks run side by side, and a run that acts runs alone", "a job for each task"
 	case q.Compare != nil:
 		p = f.source.wrong("run.quorum.compare", errors.New("nothing is compared where a run acts on the world"))
+	case q.Check != nil:
+		p = f.source.wrong("run.quorum.check", errors.New("nothing is checked where a run acts on the world"))
 	case q.Assurance != "" && q.Assurance != AssuranceSingle:
 		p = f.source.wrong("run.quorum.assurance", fmt.Errorf("%s, of a run that acts on the world", q.Assurance))
 	default:

@@ -119,6 +119,8 @@ func (s *Spec) Rests() consensus.Assurance {
 	switch {
 	case s.Compare != nil:
 		return consensus.MajorityEqual
+	case s.Check != nil:
+		return consensus.Endorsed
 	case s.Quorum.Size == 1 || s.Effects != "" || s.Assurance == consensus.Single:
 		return consensus.Single
 	}

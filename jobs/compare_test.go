@@ -17,7 +17,7 @@ func compared(t *testing.T, quorum string) (*jobs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.Spec(link("a task"), jobs.Defaults{Policy: admission.DefaultPolicy()})
+	return f.Spec(link("a task"), nil, jobs.Defaults{Policy: admission.DefaultPolicy()})
 }
 
 func TestWhatAgreementRestsOnFollowsFromTheFile(t *testing.T) {
@@ -95,7 +95,7 @@ func TestTheResultsOfAnArrayAreNotCompared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Spec(link("a task"), jobs.Defaults{Policy: admission.DefaultPolicy()}); err == nil || !strings.Contains(err.Error(), "not compared") {
+	if _, err := f.Spec(link("a task"), nil, jobs.Defaults{Policy: admission.DefaultPolicy()}); err == nil || !strings.Contains(err.Error(), "not compared") {
 		t.Errorf("%v", err)
 	}
 }

@@ -23,13 +23,17 @@ func Fence(job consensus.JobID, height, run uint64) string {
 // Fenced returns the environment of a run with its token: it is no part of the
 // task, whose id is the same in every run.
 func Fenced(env []string, token string) []string {
-	entry := EnvFence + "=" + token
+	return withEnv(env, EnvFence, token)
+}
+
+// withEnv returns an environment with one variable more, by ascending key.
+func withEnv(env []string, name, value string) []string {
 	at := slices.IndexFunc(env, func(e string) bool {
 		key, _, _ := strings.Cut(e, "=")
-		return key >= EnvFence
+		return key >= name
 	})
 	if at < 0 {
 		at = len(env)
 	}
-	return slices.Insert(slices.Clone(env), at, entry)
+	return slices.Insert(slices.Clone(env), at, name+"="+value)
 }

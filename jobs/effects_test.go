@@ -18,7 +18,7 @@ func acting(t *testing.T, lines ...string) (*jobs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.Spec(link("a task"), jobs.Defaults{Policy: admission.DefaultPolicy()})
+	return f.Spec(link("a task"), nil, jobs.Defaults{Policy: admission.DefaultPolicy()})
 }
 
 func TestAProgramThatActsRunsUnderAssuranceSingle(t *testing.T) {

@@ -66,14 +66,25 @@ type RunQuorum struct {
 	Size   uint64     `json:"size,omitempty" doc:"Members: 1, 4, 7, 10... for byzantine faults, 1, 3, 5... for crash. 1: nobody checks." min:"1" max:"31"`
 	Faults FaultModel `json:"faults,omitempty" doc:"byzantine: members may lie; crash: they only stop." enum:"byzantine,crash"`
 
-	Assurance AssuranceWord `json:"assurance,omitempty" doc:"For a program whose runs differ: single takes what one member reports, and nobody checks it. replicated, the default: members run it, and their results match. majority-equal: they are equal by compare, and need not be written." enum:"replicated,single,majority-equal"`
+	Assurance AssuranceWord `json:"assurance,omitempty" doc:"For a program whose runs differ: single takes what one member reports, and nobody checks it. replicated, the default: members run it, and their results match. majority-equal: they are equal by compare, and need not be written. endorsed: one member runs it, and others check, and need not be written." enum:"replicated,single,majority-equal,endorsed"`
 	Compare   *Compare      `json:"compare,omitempty" doc:"For a program whose runs differ a little: when two results are equal."`
+	Check     *RunCheck     `json:"check,omitempty" doc:"For a program whose runs differ, and whose result is easy to check: one member runs it, and others run this on what it left."`
+}
+
+// RunCheck is a program that finds out whether a result is good. It finds the
+// result in /in/result (out, stdout, stderr, exit), the inputs of the run in
+// /in/inputs, and how the run ended in MUSTER_END: result, exit, trap or limit.
+// Exit code 0 says that it is good; whatever else becomes of it, that it is not.
+type RunCheck struct {
+	WASM    Reference `json:"wasm" doc:"The WebAssembly module (WASI preview 1) that checks: exit code 0 says that the result is good. It finds it in /in/result (out, stdout, stderr, exit), and the inputs of the run in /in/inputs. It has the resources of a run."`
+	Args    []string  `json:"args,omitempty" doc:"Its arguments after its own name."`
+	Timeout Duration  `json:"timeout,omitempty" doc:"Longest check. Default: that of the run."`
 }
 
 // Ref is a part of a job that has no CID yet: a file or folder that the job
 // names, or a builtin program.
 type Ref struct {
-	Key  string    // where it stands: "run.wasm", "run.inputs.NAME" or "run.array.inputs.NAME"
+	Key  string    // where it stands: "run.wasm", "run.inputs.NAME", "run.array.inputs.NAME" or "run.quorum.check.wasm"
 	Text Reference // "file:./book.txt"
 	At   string    // "job.yaml:7:19", or Key for a file that was not parsed
 	Each bool      // it names many: what a pattern matches, or a folder's entries
@@ -99,10 +110,11 @@ func FileFor(program string, args []string) *File {
 const (
 	keyInputs = "run.inputs."
 	keyEach   = "run.array.inputs."
+	keyCheck  = "run.quorum.check.wasm"
 )
 
 // Refs returns the file: and builtin: references, the module first, then the
-// inputs by name, then that of an array.
+// inputs by name, then that of an array, then the check.
 func (f *File) Refs() []Ref {
 	var refs []Ref
 	add := func(key string, text Reference, each bool) {
@@ -118,6 +130,9 @@ func (f *File) Refs() []Ref {
 		for _, name := range sortedKeys(f.Run.Array.Inputs) {
 			add(keyEach+name, f.Run.Array.Inputs[name], true)
 		}
+	}
+	if f.Run.Quorum.Check != nil {
+		add(keyCheck, f.Run.Quorum.Check.WASM, false)
 	}
 	return refs
 }
@@ -136,6 +151,10 @@ func (f *File) Resolve(put func(Ref) (cid.Cid, error)) (*File, error) {
 		array.Inputs = maps.Clone(array.Inputs)
 		resolved.Run.Array = &array
 	}
+	if f.Run.Quorum.Check != nil {
+		check := *f.Run.Quorum.Check
+		resolved.Run.Quorum.Check = &check
+	}
 	for _, ref := range f.Refs() {
 		c, err := put(ref)
 		if err != nil {
@@ -149,6 +168,8 @@ func (f *File) Resolve(put func(Ref) (cid.Cid, error)) (*File, error) {
 			resolved.Run.Inputs[name] = text
 		} else if name, ok := strings.CutPrefix(ref.Key, keyEach); ok {
 			resolved.Run.Array.Inputs[name] = text
+		} else if ref.Key == keyCheck {
+			resolved.Run.Quorum.Check.WASM = text
 		} else {
 			resolved.Run.WASM = text
 		}
@@ -192,6 +213,19 @@ func (f *File) Sources() (module cid.Cid, inputs []Input, err error) {
 		inputs = append(inputs, Input{Name: name, CID: c})
 	}
 	return module, inputs, nil
+}
+
+// Checker returns the module that results are checked by, of a file whose
+// references are all CIDs; undefined for a file without a check.
+func (f *File) Checker() (cid.Cid, error) {
+	if f.Run.Quorum.Check == nil {
+		return cid.Undef, nil
+	}
+	module, err := f.Run.Quorum.Check.WASM.CID()
+	if err != nil {
+		return cid.Undef, f.source.wrong(keyCheck, err)
+	}
+	return module, nil
 }
 
 // Each returns the folder whose entries are the tasks of an array, and under

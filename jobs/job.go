@@ -76,8 +76,10 @@ type Member struct {
 	Done      uint64            `json:"done,omitempty"`    // of a run of an array: tasks that have ended
 	Report    string            `json:"report,omitempty"`  // a tree's CID, or a failure in words
 	Disagrees bool              `json:"disagrees,omitempty"`
-	Lied      bool              `json:"lied,omitempty"`    // it is proven to have equivocated in this job
-	Differs   []TaskEnd         `json:"differs,omitempty"` // of an array: what it reports otherwise, the first MaxShown
+	Endorsed  int               `json:"endorsed,omitempty"` // of a job with a check: other members that found its report good, f+1 at most
+	Rejected  int               `json:"rejected,omitempty"` // likewise, and bad
+	Lied      bool              `json:"lied,omitempty"`     // it is proven to have equivocated in this job
+	Differs   []TaskEnd         `json:"differs,omitempty"`  // of an array: what it reports otherwise, the first MaxShown
 	Prepared  bool              `json:"prepared,omitempty"`
 	Signed    bool              `json:"signed"` // its commit stands in the certificate
 	Use       map[string]uint64 `json:"use,omitempty"`

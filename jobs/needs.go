@@ -51,8 +51,10 @@ func CheckCharter(c *consensus.Charter, s *Spec, t *Task, policy admission.Polic
 		return errors.New("the task sets the variable of its own token")
 	case s.Rests() != c.Assurance:
 		return errors.New("the charter's assurance is not the spec's")
-	case s.Compare != nil && t.Array != nil:
-		return errors.New("the results of an array are not compared")
+	case (s.Compare != nil || s.Check != nil) && t.Array != nil:
+		return errors.New("the results of an array are not compared or checked")
+	case s.Check != nil && s.Check.Timeout > policy.MaxTimeout:
+		return errors.New("the check asks for more time than the policy allows")
 	case s.RunTimeout(t) != c.Timeout || c.Deadline != c.Issued+s.Deadline:
 		return errors.New("the charter's times are not the spec's")
 	case s.Timeout > policy.MaxTimeout || s.Deadline > policy.Deadline:

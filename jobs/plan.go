@@ -64,8 +64,9 @@ func (f *File) Task(module dagcbor.Link, inputs *dagcbor.Link, array *Array, d D
 	return t, t.Validate()
 }
 
-// Spec returns how the file asks for its task to be run, fully determined.
-func (f *File) Spec(task dagcbor.Link, d Defaults) (*Spec, error) {
+// Spec returns how the file asks for its task to be run, fully determined. check
+// names what Check returned, nil for a file without one.
+func (f *File) Spec(task dagcbor.Link, check *dagcbor.Link, d Defaults) (*Spec, error) {
 	resources, err := f.resources(d)
 	if err != nil {
 		return nil, err
@@ -91,6 +92,9 @@ func (f *File) Spec(task dagcbor.Link, d Defaults) (*Spec, error) {
 	}
 	if f.Run.Quorum.Compare != nil {
 		s.Compare = f.Run.Quorum.Compare.determined()
+	}
+	if s.Check, err = f.checkOf(check, timeout, deadline, d); err != nil {
+		return nil, err
 	}
 	s.Effects = consensus.Effects(f.Run.Effects)
 	if f.Run.Quorum.Assurance == AssuranceSingle && quorum.Size > 1 && s.Effects == "" {
@@ -131,7 +135,10 @@ func (f *File) quorum(d Defaults) (Quorum, error) {
 	if _, _, err := q.Faults(); err != nil {
 		return q, f.source.wrong("run.quorum.size", err)
 	}
-	return q, f.checkCompared(q)
+	if err := f.checkCompared(q); err != nil {
+		return q, err
+	}
+	return q, f.hasCheckers(q)
 }
 
 // checkCompared refuses to compare where there is nobody to be equal to.

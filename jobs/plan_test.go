@@ -105,7 +105,7 @@ func TestWhatAFileLeavesOpenFollowsFromThePolicy(t *testing.T) {
 	if l := task.Limits; l.Memory != 128<<20 || l.Disk != 64<<20 || l.Stream != 1<<20 {
 		t.Errorf("limits %+v", l)
 	}
-	spec, err := f.Spec(link("t"), defaults())
+	spec, err := f.Spec(link("t"), nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestWhatAFileLeavesOpenFollowsFromThePolicy(t *testing.T) {
 	small := defaults()
 	small.Policy.MaxMemory, small.Policy.MaxOutput, small.Policy.MaxTimeout, small.Policy.Deadline = 1<<20, 1<<19, 5_000, 4_000
 	small.Policy.Size, small.Policy.Crash = 3, true
-	if spec, err = f.Spec(link("t"), small); err != nil {
+	if spec, err = f.Spec(link("t"), nil, small); err != nil {
 		t.Fatal(err)
 	}
 	if spec.Resources.Memory != 1<<20 || spec.Resources.Disk != 1<<19 || spec.Timeout != 4_000 || spec.Deadline != 4_000 || spec.Quorum.Size != 3 || !spec.Quorum.Crash {
@@ -138,7 +138,7 @@ func TestWhatThePolicyDoesNotAllowIsRefused(t *testing.T) {
 	} {
 		f, err := jobs.Parse("job.yaml", []byte("version: 1\n"+text+"\n"))
 		if err == nil {
-			_, err = f.Spec(link("t"), defaults())
+			_, err = f.Spec(link("t"), nil, defaults())
 		}
 		var p *jobs.Problem
 		if !errors.As(err, &p) || want != "" && p.Error() != want {
@@ -173,7 +173,7 @@ func TestTheLargestFileStaysWithinTaskAndSpec(t *testing.T) {
 	if _, _, err := task.Seal(network); err != nil {
 		t.Error(err)
 	}
-	spec, err := f.Spec(link("t"), defaults())
+	spec, err := f.Spec(link("t"), nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,7 @@ const (
 	AssuranceReplicated    AssuranceWord = "replicated"
 	AssuranceSingle        AssuranceWord = "single"
 	AssuranceMajorityEqual AssuranceWord = "majority-equal"
+	AssuranceEndorsed      AssuranceWord = "endorsed"
 )
 
 // EffectsWord is the word of a job file for a program that acts on the world: what
@@ -160,7 +161,7 @@ func (m *FaultModel) UnmarshalText(text []byte) error {
 // UnmarshalText reads one of the assurances.
 func (a *AssuranceWord) UnmarshalText(text []byte) error {
 	*a = AssuranceWord(text)
-	return OneOf(string(text), "is not an assurance", string(AssuranceReplicated), string(AssuranceSingle), string(AssuranceMajorityEqual))
+	return OneOf(string(text), "is not an assurance", string(AssuranceReplicated), string(AssuranceSingle), string(AssuranceMajorityEqual), string(AssuranceEndorsed))
 }
 
 // UnmarshalText reads one of the effects.

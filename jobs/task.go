@@ -75,9 +75,11 @@ type Spec struct {
 	Quorum    Quorum            `cbor:"quorum"`
 	Priority  uint64            `cbor:"priority"`
 
-	// Where runs may differ: one member's is taken, or ends are compared.
+	// Where runs may differ: one member's is taken, or ends are compared, or one
+	// member's is checked by others.
 	Assurance consensus.Assurance `cbor:"assurance,omitempty"` // single, or none
 	Compare   *Compare            `cbor:"compare,omitempty"`
+	Check     *Check              `cbor:"check,omitempty"`
 
 	Effects consensus.Effects `cbor:"effects,omitempty"` // of a task that acts on the world
 }
@@ -233,12 +235,16 @@ func (s *Spec) Validate() error {
 	switch {
 	case err != nil:
 		return err
-	case s.Assurance != "" && (s.Assurance != consensus.Single || f == 0 || s.Compare != nil):
-		return errors.New("spec: assurance is single, of more than one member, and nothing is compared")
+	case s.Assurance != "" && (s.Assurance != consensus.Single || f == 0 || s.Compare != nil || s.Check != nil):
+		return errors.New("spec: assurance is single, of more than one member, and nothing is compared or checked")
 	case s.Effects != "" && s.Effects != consensus.Once && s.Effects != consensus.AtLeastOnce:
 		return fmt.Errorf("spec: effects %q are not known", s.Effects)
-	case s.Effects != "" && (s.Assurance != "" || s.Compare != nil):
-		return errors.New("spec: what acts on the world runs on one member at a time, and nothing is compared")
+	case s.Effects != "" && (s.Assurance != "" || s.Compare != nil || s.Check != nil):
+		return errors.New("spec: what acts on the world runs on one member at a time, and nothing is compared or checked")
+	case s.Check != nil && (s.Compare != nil || f == 0 || fault != consensus.Byzantine):
+		return errors.New("spec: ends are checked by others, where some may lie, and are not compared")
+	case s.Check != nil && (!s.Check.Task.Defined() || s.Check.Timeout <= 0 || s.Check.Timeout > s.Deadline):
+		return errors.New("spec: a check has a program, and a timeout within the deadline")
 	case s.Compare == nil:
 		return nil
 	case f == 0 || fault != consensus.Byzantine:

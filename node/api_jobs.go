@@ -26,7 +26,11 @@ var (
 
 // Submit implements server.Jobs.
 func (n *Node) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptions) (jobs.Job, error) {
-	if err := file.Validate(); err != nil {
+	err := file.Validate()
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	if file, err = n.resolved(ctx, file); err != nil {
 		return jobs.Job{}, err
 	}
 	task, class, err := n.task(ctx, file)
@@ -37,7 +41,11 @@ func (n *Node) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptio
 	if err != nil {
 		return jobs.Job{}, &jobs.Problem{Code: jobs.CodeSpecValue, What: "the task cannot be", Why: err.Error()}
 	}
-	spec, err := file.Spec(link, n.defaults())
+	check, checkLink, class, err := n.check(ctx, file, class)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	spec, err := file.Spec(link, checkLink, n.defaults())
 	if err != nil {
 		return jobs.Job{}, err
 	}
@@ -48,7 +56,7 @@ func (n *Node) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptio
 		}
 		o.Key = hex.EncodeToString(fresh[:])
 	}
-	acknowledged, err := n.submitter.Submit(ctx, submitter.Request{Key: o.Key, Spec: spec, Task: task, Class: class})
+	acknowledged, err := n.submitter.Submit(ctx, submitter.Request{Key: o.Key, Spec: spec, Task: task, Check: check, Class: class})
 	if err != nil {
 		return jobs.Job{}, n.withBarred(err)
 	}
@@ -69,12 +77,35 @@ func (n *Node) acknowledged(ctx context.Context, a submitter.Acknowledged, spec 
 
 func (n *Node) defaults() jobs.Defaults { return jobs.Defaults{Policy: n.home.founded.Policy} }
 
-// task makes a file's task: module and inputs are here, or at a peer.
-func (n *Node) task(ctx context.Context, file *jobs.File) (*jobs.Task, consensus.Class, error) {
-	file, err := file.Resolve(func(ref jobs.Ref) (cid.Cid, error) { return n.builtin(ctx, ref) })
-	if err != nil {
-		return nil, "", err
+// resolved returns a file that names everything by CID.
+func (n *Node) resolved(ctx context.Context, file *jobs.File) (*jobs.File, error) {
+	return file.Resolve(func(ref jobs.Ref) (cid.Cid, error) { return n.builtin(ctx, ref) })
+}
+
+// check makes the program that a resolved file's results are checked by, if there
+// is one, and the class of machines on which task and check run alike.
+func (n *Node) check(ctx context.Context, file *jobs.File, class consensus.Class) (*jobs.Task, *dagcbor.Link, consensus.Class, error) {
+	module, err := file.Checker()
+	if err != nil || !module.Defined() {
+		return nil, nil, class, err
 	}
+	own, err := n.class(ctx, module)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	link := dagcbor.LinkTo(module)
+	check, err := file.Check(&link, n.defaults())
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if _, link, err = check.Seal(n.home.network); err != nil {
+		return nil, nil, "", &jobs.Problem{Code: jobs.CodeSpecValue, What: "the check cannot be", Why: err.Error()}
+	}
+	return check, &link, jobs.Stricter(class, own), nil
+}
+
+// task makes a resolved file's task: module and inputs are here, or at a peer.
+func (n *Node) task(ctx context.Context, file *jobs.File) (*jobs.Task, consensus.Class, error) {
 	module, inputs, err := file.Sources()
 	if err != nil {
 		return nil, "", err

@@ -86,6 +86,17 @@ func (n *Node) requestOf(ctx context.Context, c *consensus.Charter) (submitter.R
 	if err := n.Fetch(ctx, r.Task.Module.Cid, from, int64(c.Limits.Input)); err != nil {
 		return r, notAtHand("module", err)
 	}
+	if r.Spec.Check != nil {
+		if data, err = n.fetchBlock(ctx, r.Spec.Check.Task.Cid, from); err == nil {
+			r.Check, err = jobs.OpenTask(n.home.network, data)
+		}
+		if err == nil {
+			err = n.Fetch(ctx, r.Check.Module.Cid, from, int64(c.Limits.Input))
+		}
+		if err != nil {
+			return r, notAtHand("check", err)
+		}
+	}
 	if r.Task.Inputs != nil {
 		if err := n.Fetch(ctx, r.Task.Inputs.Cid, from, int64(c.Limits.Input)); err != nil {
 			return r, notAtHand("inputs", err)

@@ -56,6 +56,10 @@ type bench struct {
 	slow    time.Duration // how long a fetch takes
 	fetches int
 	run     func(context.Context) (exec.Result, error)
+
+	check    string           // the module that results are checked by; empty: nothing is checked
+	spoil    func(*jobs.Task) // changes the check
+	requests []exec.Request   // what was run
 }
 
 func newBench(t *testing.T) *bench {
@@ -127,6 +131,11 @@ func (b *bench) Ran(_ context.Context, _ consensus.JobID, _ uint64, v consensus.
 
 func (b *bench) State(_ context.Context, _ consensus.JobID, s RunState) error {
 	b.did(map[bool]string{false: "waits", true: "runs"}[s.Running])
+	return nil
+}
+
+func (b *bench) Checked(_ context.Context, _ consensus.JobID, _ consensus.Hash, endorses bool) error {
+	b.did(map[bool]string{false: "rejects", true: "endorses"}[endorses])
 	return nil
 }
 
@@ -278,7 +287,12 @@ type executor struct {
 
 func (e executor) Inspect([]byte) (exec.Class, error) { return e.class, nil }
 
-func (e executor) Run(ctx context.Context, _ exec.Request) (exec.Result, error) { return e.run(ctx) }
+func (e executor) Run(ctx context.Context, r exec.Request) (exec.Result, error) {
+	e.mutex.Lock()
+	e.requests = append(e.requests, r)
+	e.mutex.Unlock()
+	return e.run(ctx)
+}
 
 func hello(context.Context) (exec.Result, error) {
 	return exec.Result{Kind: exec.Exited, Stdout: []byte("hello")}, nil
@@ -308,12 +322,13 @@ func (b *bench) job(change, after func(*consensus.Charter)) consensustest.Job {
 	f := jobs.FileFor("cid:"+module.String(), []string{"Ada"})
 	f.Run.Quorum.Size = 4
 	d := jobs.Defaults{Policy: b.n.Genesis.Policy}
+	check := b.checkFor(f, d, put)
 	task, err := f.Task(module, nil, nil, d)
 	must(err)
 	task.Limits.Disk = 0
 	taskData, taskLink, err := task.Seal(b.n.ID)
 	must(err)
-	spec, err := f.Spec(taskLink, d)
+	spec, err := f.Spec(taskLink, check, d)
 	must(err)
 	spec.Resources.Disk = 0 // of which the nodes here say nothing
 	specData, specLink, err := spec.Seal(b.n.ID)
@@ -324,6 +339,7 @@ func (b *bench) job(change, after func(*consensus.Charter)) consensustest.Job {
 	c := b.n.Charter(consensus.Byzantine, 1)
 	c.Spec, c.Task, c.Limits, c.Timeout, c.Deadline = specLink, taskLink, task.CharterLimits(b.n.Genesis.Policy), spec.Timeout, c.Issued+spec.Deadline
 	c.Needs, c.RunNeeds, c.End = spec.Needs(), spec.RunNeeds(), c.Deadline+b.n.Genesis.Policy.Retain
+	c.Assurance = spec.Rests()
 	change(c)
 	for nonce := byte(1); ; nonce++ {
 		c.Nonce = consensus.Hash{nonce}
@@ -334,6 +350,33 @@ func (b *bench) job(change, after func(*consensus.Charter)) consensustest.Job {
 	}
 	after(c)
 	return b.n.Sign(c)
+}
+
+// checkFor gives a file its check, if there is one, and returns its name.
+func (b *bench) checkFor(f *jobs.File, d jobs.Defaults, put func([]byte, dagcbor.Link)) *dagcbor.Link {
+	if b.check == "" {
+		return nil
+	}
+	written, err := tree.WriteFile(context.Background(), &b.others, strings.NewReader(b.check))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	module := dagcbor.LinkTo(written.Root)
+	f.Run.Quorum.Check = &jobs.RunCheck{WASM: jobs.Reference("cid:" + module.String()), Args: []string{"strictly"}}
+	check, err := f.Check(&module, d)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	check.Limits.Disk = 0
+	if b.spoil != nil {
+		b.spoil(check)
+	}
+	data, link, err := check.Seal(b.n.ID)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	put(data, link)
+	return &link
 }
 
 func as(*consensus.Charter) {}

@@ -125,7 +125,7 @@ func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (fate, 
 		case <-resend.C:
 			for seat, member := range a.charter.Roster {
 				if !t.answered(seat) {
-					offer := s.offerFor(ctx, member.Peer, a.charter, sub.module, a.record.Offer)
+					offer := s.offerFor(ctx, member.Peer, a.charter, sub.more, a.record.Offer)
 					if err := s.cfg.Quorum.Offer(ctx, member.Peer, a.job, offer); err != nil {
 						return fate{}, err
 					}

@@ -141,10 +141,10 @@ type toldKey struct {
 const maxTold = 8192
 
 // offerFor adds to an offer the small blocks that this member was not sent
-// before: spec, task, roll, and the module if it is small.
-func (s *Submitter) offerFor(ctx context.Context, to admission.Key, c *consensus.Charter, module dagcbor.Link, offer consensus.Offer) consensus.Offer {
+// before: spec, task, roll, and what else belongs to the job.
+func (s *Submitter) offerFor(ctx context.Context, to admission.Key, c *consensus.Charter, more []dagcbor.Link, offer consensus.Offer) consensus.Offer {
 	left := consensus.MaxInline
-	for _, link := range []dagcbor.Link{c.Spec, c.Task, c.Roll, module} {
+	for _, link := range append([]dagcbor.Link{c.Spec, c.Task, c.Roll}, more...) {
 		if !link.Defined() || !s.tell(to, link.Cid) {
 			continue
 		}

@@ -250,7 +250,7 @@ func (st *stage) request(key, arg string) Request {
 	if err != nil {
 		st.t.Fatal(err)
 	}
-	spec, err := f.Spec(link, d)
+	spec, err := f.Spec(link, nil, d)
 	if err != nil {
 		st.t.Fatal(err)
 	}

@@ -127,6 +127,7 @@ type Request struct {
 	Key   string // idempotency key
 	Spec  *jobs.Spec
 	Task  *jobs.Task
+	Check *jobs.Task // that the spec names, if it names one
 	Class consensus.Class
 }
 
@@ -175,7 +176,7 @@ type submission struct {
 	spec    *jobs.Spec
 	specRef dagcbor.Link
 	taskRef dagcbor.Link
-	module  dagcbor.Link
+	more    []dagcbor.Link // small blocks, perhaps: the module, the check and its module
 	limits  consensus.Limits
 	timeout int64 // of one run, milliseconds
 	class   consensus.Class
@@ -184,6 +185,12 @@ type submission struct {
 	done    chan struct{}
 	result  Acknowledged
 	err     error
+}
+
+// sealed is a block of a job, with its name.
+type sealed struct {
+	link dagcbor.Link
+	data []byte
 }
 
 func (s *Submitter) claim(ctx context.Context, request consensus.RequestID, r Request, ended *consensus.JobID) (*submission, error) {
@@ -195,15 +202,27 @@ func (s *Submitter) claim(ctx context.Context, request consensus.RequestID, r Re
 	if err != nil {
 		return nil, err
 	}
-	if r.Spec.Task.Cid != taskRef.Cid {
+	if r.Spec.Task.Cid != taskRef.Cid || (r.Spec.Check == nil) != (r.Check == nil) {
 		return nil, errors.New("submit: the spec is for another task")
 	}
-	sub := &submission{request: request, spec: r.Spec, specRef: specRef, taskRef: taskRef, module: r.Task.Module,
+	all := []sealed{{specRef, specData}, {taskRef, taskData}}
+	more := []dagcbor.Link{r.Task.Module}
+	if r.Check != nil {
+		data, link, err := r.Check.Seal(s.cfg.Network)
+		if err != nil {
+			return nil, err
+		}
+		if r.Spec.Check.Task.Cid != link.Cid {
+			return nil, errors.New("submit: the spec names another check")
+		}
+		all, more = append(all, sealed{link, data}), append(more, link, r.Check.Module)
+	}
+	sub := &submission{request: request, spec: r.Spec, specRef: specRef, taskRef: taskRef, more: more,
 		limits: r.Task.CharterLimits(s.cfg.Policy), timeout: r.Spec.RunTimeout(r.Task), class: r.Class, ended: ended, done: make(chan struct{})}
 	if other, err := s.enter(ctx, sub); other != nil || err != nil {
 		return other, err
 	}
-	if err := s.begin(ctx, sub, specData, taskData); err != nil {
+	if err := s.begin(ctx, sub, all); err != nil {
 		s.settle(sub, Acknowledged{}, err)
 		return sub, err
 	}
@@ -243,7 +262,7 @@ func sameSpec(have, want dagcbor.Link) error {
 		Try: "a key of its own for each job"}
 }
 
-func (s *Submitter) begin(ctx context.Context, sub *submission, specData, taskData []byte) error {
+func (s *Submitter) begin(ctx context.Context, sub *submission, all []sealed) error {
 	known, ok, err := s.lives(sub.request)
 	if err != nil {
 		return err
@@ -257,10 +276,7 @@ func (s *Submitter) begin(ctx context.Context, sub *submission, specData, taskDa
 			return nil
 		}
 	}
-	for _, b := range []struct {
-		link dagcbor.Link
-		data []byte
-	}{{sub.specRef, specData}, {sub.taskRef, taskData}} {
+	for _, b := range all {
 		block, err := blocks.NewBlockWithCid(b.data, b.link.Cid)
 		if err != nil {
 			return err

@@ -71,6 +71,8 @@ func main() {
 		for i := 0; err == nil; i++ {
 			err = os.WriteFile(fmt.Sprintf("/out/%d", i), nil, 0o600)
 		}
+	case "check": // a job's check: its result's standard output begins with a word
+		err = check(args[0])
 	case "deep": // makes folders in folders for ever
 		for dir := "/out/d"; err == nil; dir += "/d" {
 			err = os.Mkdir(dir, 0o700)
@@ -82,6 +84,14 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+func check(word string) error {
+	stdout, err := os.ReadFile("/in/result/stdout")
+	if err == nil && (!strings.HasPrefix(string(stdout), word) || os.Getenv("MUSTER_END") != "result") {
+		err = fmt.Errorf("it ended in %s and says %.20q", os.Getenv("MUSTER_END"), stdout)
+	}
+	return err
 }
 
 func number(s string) int {
