@@ -51,7 +51,7 @@ func (a *agreement) Open(ctx context.Context, o member.Opening) error {
 		Config: bft.Config{Network: a.network, Genesis: a.genesis, Job: o.Job, Charter: o.Charter, Self: o.Self,
 			Runners: o.Runners, Spares: o.Spares, Salt: a.salt(o.Job),
 			Timing: bft.Timing{Beat: a.policy.Beat, Round: a.policy.Round, RoundMax: a.policy.RoundMax, Timeout: o.Charter.Timeout,
-				Patience: a.policy.Stalled}},
+				Check: o.Check, Patience: a.policy.Stalled}},
 		Offer: o.Offer,
 	}
 	for _, e := range o.Entries {
@@ -91,6 +91,11 @@ func (a *agreement) Ran(ctx context.Context, job consensus.JobID, run uint64, va
 // State implements member.Agreement.
 func (a *agreement) State(ctx context.Context, job consensus.JobID, s member.RunState) error {
 	return a.runner.Input(ctx, job, bft.RunState(s))
+}
+
+// Checked implements member.Agreement.
+func (a *agreement) Checked(ctx context.Context, job consensus.JobID, value consensus.Hash, endorses bool) error {
+	return a.runner.Input(ctx, job, bft.Checked{Value: value, Endorses: endorses})
 }
 
 // Held implements member.Agreement.
@@ -141,7 +146,8 @@ func standing(v bft.View) member.Standing {
 	running, queued := false, false
 	for _, seat := range v.Seats {
 		m := jobs.Member{Role: string(seat.Role), Activated: seat.Why, Accepted: seat.Accepted, Started: seat.Started,
-			Disagrees: seat.Disagrees, Prepared: seat.Prepared != nil, Use: seat.Use, Granted: seat.Granted}
+			Disagrees: seat.Disagrees, Prepared: seat.Prepared != nil, Use: seat.Use, Granted: seat.Granted,
+			Endorsed: seat.Endorsed, Rejected: seat.Rejected}
 		if seat.Report != nil {
 			m.Report = seat.Report.String()
 			if seat.Report.Tree != nil {
@@ -164,6 +170,8 @@ func standing(v bft.View) member.Standing {
 		} else if queued {
 			s.State = jobs.Queued
 		}
+	case bft.PhaseChecking:
+		s.State = jobs.Running
 	case bft.PhaseFetching, bft.PhaseAgreeing, bft.PhaseDecided:
 		s.State = jobs.Agreeing
 	}

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/jobs/exec/exectest"
 	"github.com/muster-network/muster/node"
 )
 
@@ -102,4 +104,45 @@ func TestUnderAssuranceSingleMembersAgreeOnWhatOneReported(t *testing.T) {
 	if reports != 1 {
 		t.Errorf("%d members ran it", reports)
 	}
+}
+
+// Every node's run leaves something else. What one left is certified when others
+// find by the check that it will do; what one of them leaves will not.
+func TestUnderAssuranceEndorsedOthersCheckWhatOneLeft(t *testing.T) {
+	l := newLab(t, 4, testPolicy(), func(i int) node.Faults {
+		return node.Faults{Run: func(r *exec.Result) {
+			r.Stdout = fmt.Appendf(nil, "node %d", i)
+			if i == 3 {
+				r.Stdout = []byte("nothing")
+			}
+		}}
+	})
+	blob, err := l.nodes[0].PutFile(l.ctx, bytes.NewReader(exectest.Guest(t)))
+	l.must(err)
+	file := hello("Ada", 4)
+	file.Run.Quorum.Check = &jobs.RunCheck{WASM: jobs.Reference("cid:" + blob.CID), Args: []string{"check", "node "}}
+	alone, rejected := false, false
+	for try := range 60 {
+		file.Run.Args = []string{fmt.Sprint("Ada ", try)}
+		job, verdict := l.certified(file)
+		if job.State != jobs.Succeeded || verdict.Charter.Assurance != consensus.Endorsed || job.Assurance != "endorsed" {
+			t.Fatalf("%s under %s: %+v", job.State, verdict.Charter.Assurance, job)
+		}
+		reports := 0
+		for _, m := range job.Members {
+			bad := m.Peer == l.nodes[3].Key().String()
+			switch {
+			case m.Report == "":
+				continue
+			case bad != (m.Rejected == 2) || m.Disagrees != bad || !bad && m.Endorsed != 2:
+				t.Errorf("%+v", m)
+			}
+			reports++
+			rejected = rejected || bad
+		}
+		if alone = alone || reports == 1; alone && rejected {
+			return
+		}
+	}
+	t.Errorf("one ran it alone: %v; one was rejected: %v", alone, rejected)
 }

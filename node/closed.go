@@ -66,6 +66,9 @@ func (n *Node) showClosed(closed *member.Closed, verdict consensus.Verdict, sour
 			m := &j.Members[i]
 			m.Role, m.Activated, m.Accepted, m.Started = seat.Role, seat.Activated, seat.Accepted, seat.Started
 			m.Report, m.Disagrees, m.Prepared, m.Use = seat.Report, seat.Disagrees, seat.Prepared, seat.Use
+			if seat.Checked != nil {
+				m.Endorsed, m.Rejected = int(min(seat.Checked.Endorsed, consensus.MaxRoster)), int(min(seat.Checked.Rejected, consensus.MaxRoster))
+			}
 		}
 	}
 	for _, seat := range verdict.Signers {

@@ -113,6 +113,7 @@ func (m *Machine) propose() {
 	}
 	if c, ok := m.nextBest(); ok {
 		p := &consensus.Payload{Value: &c.value, Reports: m.proof(c)}
+		p.Verdicts = m.verdicts(c, p.Reports)
 		if c.value.Kind == consensus.Cancelled {
 			p.Cancel, p.Void = m.evidence.cancel, m.entry.void
 		}

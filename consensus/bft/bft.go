@@ -15,10 +15,11 @@
 //
 // The parts: start.go (accept, started, witness, void), execution.go (runs,
 // beats, backups, commit and reveal), evidence.go (reports, and which values
-// they make valid), effects.go (one run at a time, of what acts on the world),
-// blocks.go (what must be fetched), agreement.go (rounds), votes.go (who said what
-// in a round), current.go (what is said again, and what is answered once the job
-// is decided), suspect.go (who is lost, and who would take its seat), heights.go
+// they make valid), normal.go and endorse.go (by what ends come to, or by a
+// check), effects.go (one run at a time, of what acts on the world), blocks.go
+// (what must be fetched), agreement.go (rounds), votes.go (who said what in a
+// round), current.go (what is said again, and what is answered once the job is
+// decided), suspect.go (who is lost, and who would take its seat), heights.go
 // (one roster after the other), record.go (what is durable, and how it is read
 // back), view.go (for people).
 package bft
@@ -34,6 +35,7 @@ type Timing struct {
 	Round    int64 // T0: how long round 0 may last once a value is valid
 	RoundMax int64 // no round lasts longer
 	Timeout  int64 // of one run
+	Check    int64 // of one run of the check, under assurance endorsed
 	Patience int64 // silence after which a member is suspected; 0: nobody is
 }
 
@@ -103,6 +105,13 @@ type RunState struct {
 	Done    uint64
 }
 
+// Checked says what the check that was asked for found of a value. A machine that
+// could not run it says nothing.
+type Checked struct {
+	Value    consensus.Hash
+	Endorses bool
+}
+
 // Held says that all blocks of a value are durable here.
 type Held struct{ Value consensus.Hash }
 
@@ -120,6 +129,7 @@ func (SubmitterVoid) input() {}
 func (CancelWish) input()    {}
 func (Ran) input()           {}
 func (RunState) input()      {}
+func (Checked) input()       {}
 func (Held) input()          {}
 func (Revoked) input()       {}
 func (Tick) input()          {}
@@ -170,6 +180,13 @@ type Fetch struct {
 	From    []int            // parties that claim to hold the blocks
 }
 
+// Check asks to run the job's check on a value whose blocks are durable here; then
+// Checked. It is repeated when no verdict comes.
+type Check struct {
+	Value consensus.Value
+	Hash  consensus.Hash
+}
+
 // StartedJob says that q accepts are durable.
 type StartedJob struct{}
 
@@ -203,6 +220,7 @@ type Disagreement struct{ Report consensus.SignedReport }
 
 func (Execute) effect()      {}
 func (Fetch) effect()        {}
+func (Check) effect()        {}
 func (StartedJob) effect()   {}
 func (Reached) effect()      {}
 func (Decided) effect()      {}

@@ -16,12 +16,15 @@ type fetch struct {
 // stalled is the number of beats after which a fetch counts as stalled.
 const stalled = 10
 
-// fetch asks for the blocks of every value that is valid, certified, or proposed
-// with what makes it valid, and not held; again, when a fetch stalls and more
-// seats claim to hold them.
+// fetch asks for the blocks of every value that is valid, certified, to be
+// checked, or proposed with what makes it valid, and not held; again, when a fetch
+// stalls and more seats claim to hold them.
 func (m *Machine) fetch() {
 	for i := range m.valid {
 		m.want(&m.valid[i])
+	}
+	for _, d := range m.duties() {
+		m.want(&d.choice)
 	}
 	if h := m.rounds.highest; h != nil {
 		m.want(&choice{h.value, h.set.Value})
@@ -70,8 +73,8 @@ func (m *Machine) fetching(hash consensus.Hash) *fetch {
 	return nil
 }
 
-// claimers are the parties that reported a value or prepared it: both say that
-// its blocks are durable there.
+// claimers are the parties that reported a value, judged or prepared it: all say
+// that its blocks are durable there.
 func (m *Machine) claimers(hash consensus.Hash) []int {
 	var parties []int
 	for seat, party := range m.at.Members {
@@ -83,7 +86,7 @@ func (m *Machine) claimers(hash consensus.Hash) []int {
 }
 
 func (m *Machine) claims(seat int, hash consensus.Hash) bool {
-	if slices.ContainsFunc(m.reportsOf(seat), func(r shown) bool { return r.hash == hash }) {
+	if slices.ContainsFunc(m.reportsOf(seat), func(r shown) bool { return r.hash == hash }) || m.hasJudged(m.at.Members[seat], hash) {
 		return true
 	}
 	for _, b := range m.rounds.ballots {

@@ -119,7 +119,8 @@ func (m *Machine) hints(out []Outgoing) []Outgoing {
 	}
 	if len(m.valid) > 0 {
 		if reports := m.proof(m.valid[0]); len(reports) > 0 {
-			out = append(out, Outgoing{Note: consensus.NoteEvidence, Value: m.valid[0].hash, Payload: &consensus.Payload{Reports: reports}})
+			p := &consensus.Payload{Reports: reports, Verdicts: m.verdicts(m.valid[0], reports)}
+			out = append(out, Outgoing{Note: consensus.NoteEvidence, Value: m.valid[0].hash, Payload: p})
 		}
 	}
 	if c := m.evidence.cancel; c != nil {

@@ -10,15 +10,17 @@ import (
 // evidence is what makes values valid (protocol, section 5). It only grows, so
 // a value that is valid stays valid; but a handover, which lapses: see watch.
 type evidence struct {
-	reports [][]shown         // by party: at most two, for different values
-	commits []*consensus.Hash // by party: the first ReportCommit
-	cancel  *consensus.Cancel // durable
-	held    []consensus.Hash  // values whose blocks are durable here
-	fetches []fetch           // those on their way
-	fixed   []choice          // the values that carry nothing of their own; nil until wanted
-	support []*shown          // those that speak for the value that was judged last
-	moves   []choice          // handovers of this height that were valid here, the last ones
-	news    bool              // something came that values were not judged by yet
+	reports  [][]shown         // by party: at most two, for different values
+	verdicts [][]verdict       // by party: at most one for each party, on different values
+	checks   []check           // own verdicts, and those that this member owes: of each party one
+	commits  []*consensus.Hash // by party: the first ReportCommit
+	cancel   *consensus.Cancel // durable
+	held     []consensus.Hash  // values whose blocks are durable here
+	fetches  []fetch           // those on their way
+	fixed    []choice          // the values that carry nothing of their own; nil until wanted
+	support  []*shown          // those that speak for the value that was judged last
+	moves    []choice          // handovers of this height that were valid here, the last ones
+	news     bool              // something came that values were not judged by yet
 }
 
 // shown is a report that counts, with the hash of its value, and what it is
@@ -42,6 +44,9 @@ func (m *Machine) fixed() []choice {
 		m.evidence.fixed = []choice{m.choice(consensus.Value{Kind: consensus.Cancelled})}
 		for class := consensus.FailedTimeout; class <= consensus.FailedDeadline; class++ {
 			m.evidence.fixed = append(m.evidence.fixed, m.choice(consensus.Value{Kind: consensus.Failed, Class: class}))
+		}
+		if m.isEndorsed() {
+			m.evidence.fixed = append(m.evidence.fixed, m.choice(consensus.Value{Kind: consensus.Failed, Class: consensus.FailedRejected}))
 		}
 	}
 	return m.evidence.fixed
@@ -71,6 +76,9 @@ func (m *Machine) report(r consensus.SignedReport) {
 	m.entry.shown[int(r.Seat)] = true
 	if m.keepShown(m.evidence.reports, r) {
 		m.evidence.news = true
+		if t := &m.runs.tracks[r.Seat]; t.reported == 0 {
+			t.reported = m.now
+		}
 	}
 }
 
@@ -90,37 +98,6 @@ func (m *Machine) keepShown(reports [][]shown, r consensus.SignedReport) bool {
 	return true
 }
 
-// carried returns the reports that a proposal carries, by party: those that would
-// count if no others were held.
-func (m *Machine) carried(reports []consensus.SignedReport) [][]shown {
-	if len(reports) == 0 {
-		return nil
-	}
-	list := make([][]shown, len(m.evidence.reports))
-	for _, r := range reports {
-		m.keepShown(list, r)
-	}
-	return list
-}
-
-// provesItself reports whether what a proposal carries makes its value valid, by
-// itself: a liar that shows more than two reports leaves members with others of
-// them, and what is valid for one would never be for another (decision 006).
-func (m *Machine) provesItself(p *proposal) (valid bool) {
-	if p.reports != nil {
-		m.by(p, func() { valid = m.isValid(p.choice) })
-	}
-	return valid
-}
-
-// by judges by the reports that a proposal carries, in place of those held.
-func (m *Machine) by(p *proposal, judge func()) {
-	held := m.evidence.reports
-	m.evidence.reports = p.reports
-	judge()
-	m.evidence.reports = held
-}
-
 func (m *Machine) commitHash(party int, r consensus.Report) consensus.Hash {
 	hash, err := r.CommitHash(m.cfg.Network, m.cfg.Job, m.peer(party))
 	if err != nil {
@@ -134,6 +111,9 @@ func (m *Machine) peer(party int) admission.Key { return m.cfg.Charter.Party(par
 func (m *Machine) learnEvidence(p *consensus.Payload) {
 	for _, r := range p.Reports {
 		m.report(r)
+	}
+	for _, v := range p.Verdicts {
+		m.hearVerdict(int(v.Seat), verdict{v.Value, v.Endorses, v.Proof})
 	}
 	if p.Cancel != nil {
 		m.learnCancel(*p.Cancel, false)
@@ -222,7 +202,7 @@ func (m *Machine) candidates(list []choice) []choice {
 			}
 		}
 	}
-	alike := len(list) == 0 || len(list) == 1 && list[0].value.Matched()
+	alike := len(list) == 0 || len(list) == 1 && list[0].value.Matched() && !m.isEndorsed()
 	if alike && m.evidence.cancel == nil && m.entry.void == nil && m.now <= m.cfg.Charter.Deadline {
 		return list
 	}
@@ -282,10 +262,14 @@ func (m *Machine) support(c choice) (list []*shown, need int) {
 		list, need = m.differing(list), m.t.Quorum
 	case c.value.Class == consensus.FailedHost:
 		list, need = m.failing(list), m.t.Quorum
+	case c.value.Class == consensus.FailedRejected:
+		list, need = m.rejected(list), m.t.Suspicion
 	case c.value.Class == consensus.FailedTimeout:
 		list, need = m.matching(list, c.hash), m.t.Suspicion
 	case m.cfg.Charter.Assurance == consensus.MajorityEqual:
 		list, need = m.equal(c.hash), m.t.Match
+	case m.isEndorsed():
+		list, need = m.endorsed(list, c.hash), m.t.Match
 	default:
 		list, need = m.matching(list, c.hash), m.t.Match
 	}
@@ -324,18 +308,24 @@ func (m *Machine) differing(list []*shown) []*shown {
 }
 
 // failing appends first reports of hosts and timeouts, and then those that
-// differ. Without one of the former the list falls short of a quorum.
+// differ, or were found bad. Without one of the former the list falls short of a
+// quorum.
 func (m *Machine) failing(list []*shown) []*shown {
 	for seat := range m.at.Members {
 		if reports := m.reportsOf(seat); len(reports) > 0 && !reports[0].Report.Value.Matched() {
 			list = append(list, &reports[0])
 		}
 	}
-	if len(list) > 0 {
-		return m.differing(list)
+	most := m.t.N
+	if len(list) == 0 {
+		most = m.t.Quorum - 1
 	}
-	list = m.differing(list)
-	return list[:min(len(list), m.t.Quorum-1)]
+	if m.isEndorsed() {
+		list = m.rejected(list)
+	} else {
+		list = m.differing(list)
+	}
+	return list[:min(len(list), most)]
 }
 
 // accuse tells of executors whose reports the outcome contradicts.

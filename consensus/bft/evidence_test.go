@@ -42,6 +42,8 @@ func named(name string) consensus.Value {
 		return failed(consensus.FailedDisagreement)
 	case "deadline":
 		return failed(consensus.FailedDeadline)
+	case "rejected":
+		return failed(consensus.FailedRejected)
 	case "cancelled":
 		return consensus.Value{Kind: consensus.Cancelled}
 	}
@@ -52,7 +54,7 @@ func names(m *Machine) string {
 	var list []string
 	for _, c := range m.valid {
 		name := c.value.String()
-		for _, short := range []string{"a", "b", "c", "exit", "timeout", "host", "disagreement", "deadline", "cancelled"} {
+		for _, short := range []string{"a", "b", "c", "exit", "timeout", "host", "disagreement", "rejected", "deadline", "cancelled"} {
 			if mustHash(named(short)) == c.hash {
 				name = short
 			}

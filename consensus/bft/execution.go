@@ -35,6 +35,7 @@ type track struct {
 	run       uint64 // the number in its last beat
 	done      uint64 // tasks of an array
 	committed int64
+	reported  int64
 	why       string // a backup was called
 }
 
@@ -109,7 +110,7 @@ func (m *Machine) wantsBackup() (why string, wanted bool) {
 	due := 0
 	why = "the reports do not match"
 	for _, seat := range m.cfg.Runners[:m.runs.active] {
-		if len(m.reportsOf(seat)) > 0 {
+		if len(m.reportsOf(seat)) > 0 && !m.isJudged(seat) {
 			continue
 		}
 		until, reason := m.dueUntil(seat)
@@ -174,6 +175,9 @@ func (m *Machine) canBecomeValid(due int) bool {
 func (m *Machine) dueUntil(seat int) (int64, string) {
 	t, timing := m.track(seat), m.cfg.Timing
 	wait := patience * timing.Beat
+	if m.isJudged(seat) {
+		return m.checkUntil(seat)
+	}
 	if !m.canRun(seat) {
 		return 0, "a member that cannot execute took the seat of one that could"
 	}
@@ -314,7 +318,7 @@ func (m *Machine) runStatements(out []Outgoing) []Outgoing {
 	if m.runs.revealed {
 		out = append(out, m.reportStatement())
 	}
-	return out
+	return m.checkStatements(out)
 }
 
 func (m *Machine) runAlarms() {
@@ -337,6 +341,7 @@ func (m *Machine) runAlarms() {
 		m.alarm(m.aloneUntil())
 	}
 	m.turnAlarms()
+	m.checkAlarms()
 	for _, f := range m.evidence.fetches {
 		if !m.holds(f.choice) {
 			m.alarm(f.since + stalled*m.cfg.Timing.Beat)

@@ -19,6 +19,7 @@ func TestWhatAMemberHoldsOfAPeerDoesNotGrowWithWhatItSays(t *testing.T) {
 		"with reserves":      lostSeat(t, 3),
 		"not yet started":    New(testConfig(testCharter(consensus.Byzantine, 1, 1_000), 0)),
 		"with its own value": started(t, consensus.Byzantine, 2),
+		"with a check":       startedUnder(t, consensus.Endorsed),
 	} {
 		seed := rand.Uint64()
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -49,7 +50,7 @@ func anything(rng *rand.Rand, m *Machine, from int) Message {
 		v = consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: rng.Uint64N(4), Reserve: rng.Uint64N(2)}}}
 	}
 	kinds := []consensus.Kind{consensus.KindAccept, consensus.KindRefuse, consensus.KindStarted, consensus.KindVoided, consensus.KindReportCommit,
-		consensus.KindReport, consensus.KindPropose, consensus.KindPrepare, consensus.KindCommit, consensus.KindRoundChange, consensus.KindSuspect, 0}
+		consensus.KindReport, consensus.KindPropose, consensus.KindPrepare, consensus.KindCommit, consensus.KindRoundChange, consensus.KindSuspect, consensus.KindEndorse, consensus.KindReject, 0}
 	msg := Message{From: from, Kind: kinds[rng.IntN(len(kinds))], Round: rng.Uint32() >> rng.IntN(32), Value: mustHash(v)}
 	report := consensus.Report{Run: 1 + rng.Uint64N(1<<20), Value: result(string(name[:]))}
 	switch msg.Kind {

@@ -1,7 +1,8 @@
 package bft
 
 // Kept returns how many statements and reports of a party this machine keeps:
-// for each party at most MaxKept, whatever it says (protocol, section 16).
+// for each party at most MaxKept, whatever it says, and as many verdicts as there
+// are parties (protocol, section 16).
 func (m *Machine) Kept(party int) int {
 	kept := len(m.evidence.reports[party])
 	if m.evidence.commits[party] != nil {

@@ -45,6 +45,9 @@ func New(cfg Config) *Machine {
 	m.runs = runs{tracks: make([]track, n)}
 	m.turns = turns{ended: make([]uint64, n)}
 	m.evidence = evidence{reports: make([][]shown, n), commits: make([]*consensus.Hash, n)}
+	if m.isEndorsed() {
+		m.evidence.verdicts = make([][]verdict, n)
+	}
 	m.begin(consensus.FirstHeight(cfg.Network, cfg.Job, cfg.Charter))
 	return m
 }
@@ -91,6 +94,8 @@ func (m *Machine) take(in Input) {
 		m.ran(in)
 	case RunState:
 		m.runState(in)
+	case Checked:
+		m.checked(in)
 	case Held:
 		m.holdsNow(in.Value)
 	case Revoked:
@@ -120,6 +125,7 @@ func (m *Machine) advance() {
 		}
 	}
 	m.fetch()
+	m.askChecks()
 }
 
 // agree votes until there is nothing left to say, or this height has its
@@ -169,6 +175,8 @@ func (m *Machine) message(msg Message) {
 		m.hearEnded(msg.From, uint64(msg.Round))
 	case consensus.KindReport:
 		m.report(consensus.SignedReport{Seat: uint64(msg.From), Report: *msg.Payload.Report, Proof: msg.Proof})
+	case consensus.KindEndorse, consensus.KindReject:
+		m.hearVerdict(msg.From, verdict{msg.Value, msg.Kind == consensus.KindEndorse, msg.Proof})
 	default:
 		m.atHeight(msg)
 	}

@@ -21,7 +21,9 @@ type quorum struct {
 	blocked  bool            // no blocks arrive
 	withheld consensus.Hash  // the blocks of this value arrive nowhere
 	normal   *consensus.Hash // what every run comes to
-	heard    []Outgoing      // by the submitter
+	finds    func(seat int, value consensus.Hash) (good, says bool)
+	checks   []int      // by seat: how many it was asked for
+	heard    []Outgoing // by the submitter
 	said     []Outgoing
 	speaker  []int // of said
 	charter  *consensus.Charter
@@ -35,7 +37,8 @@ type delivery struct {
 
 func newQuorum(fault consensus.Fault, f uint64) *quorum {
 	q := &quorum{now: 1_000, lost: func(int, int, Outgoing) bool { return false },
-		value: func(int) consensus.Value { return result("truth") }}
+		value: func(int) consensus.Value { return result("truth") },
+		finds: func(_ int, value consensus.Hash) (bool, bool) { return value != mustHash(result("lie")), true }}
 	q.begin(testCharter(fault, f, q.now))
 	return q
 }
@@ -47,6 +50,7 @@ func (q *quorum) begin(charter *consensus.Charter) {
 	q.machines = make([]*Machine, charter.Parties())
 	q.journals = make([][]Record, charter.Parties())
 	q.effects = make([][]Effect, charter.Parties())
+	q.checks = make([]int, charter.Parties())
 	for seat := range charter.Roster {
 		q.machines[seat] = New(q.config(seat))
 	}
@@ -80,6 +84,11 @@ func (q *quorum) take(seat int, r Ready) {
 				continue
 			}
 			q.queue = append(q.queue, delivery{seat, Held{Value: e.Hash}})
+		case Check:
+			q.checks[seat]++
+			if good, says := q.finds(seat, e.Hash); says {
+				q.queue = append(q.queue, delivery{seat, Checked{Value: e.Hash, Endorses: good}})
+			}
 		}
 	}
 }

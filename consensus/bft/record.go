@@ -29,6 +29,8 @@ const (
 	RecordBegun  RecordKind = 15 // an own run that was granted and begins, with q grants
 	RecordEnded  RecordKind = 16 // the number up to which own runs are over
 	RecordClosed RecordKind = 17 // this member grants nothing more at this height
+
+	RecordFound RecordKind = 18 // an own verdict on what another reported
 )
 
 // mark is the body of a record whose kind says all.
@@ -87,6 +89,8 @@ func (m *Machine) replay(r Record) error {
 		return m.replayRun(r)
 	case RecordLock, RecordSlot:
 		return m.replayVote(r)
+	case RecordFound:
+		return m.replayFound(r.Data)
 	case RecordCancel:
 		m.evidence.cancel = new(consensus.Cancel)
 		return dagcbor.Unmarshal(r.Data, m.evidence.cancel)

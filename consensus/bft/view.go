@@ -14,6 +14,7 @@ const (
 	PhaseAccepting Phase = "accepting" // short of q accepts
 	PhaseVoided    Phase = "voided"    // the submitter withdrew it before it started
 	PhaseRunning   Phase = "running"   // started, no value is valid yet
+	PhaseChecking  Phase = "checking"  // likewise, and members check what one of them left
 	PhaseFetching  Phase = "fetching"  // a value is valid, its blocks are on their way
 	PhaseAgreeing  Phase = "agreeing"  // votes are being exchanged
 	PhaseDecided   Phase = "decided"
@@ -77,7 +78,9 @@ type SeatView struct {
 	Committed bool   // sent a report commit
 	Report    *consensus.Value
 	Use       map[string]uint64 // what it says the run took
-	Disagrees bool              // it reported, and not the decided or preferred value
+	Disagrees bool              // it reported, and not the decided or preferred value; where there is a check, what that rejected
+	Endorsed  int               // other members whose check found good what it reported, f+1 at most
+	Rejected  int               // likewise, and bad
 	Round     uint32
 	Prepared  *consensus.Hash // in this member's round
 	CommitFor *consensus.Hash // in this member's round
@@ -111,6 +114,9 @@ func (m *Machine) phase() Phase {
 	case m.entry.started == nil:
 		return PhaseAccepting
 	case !m.hasOutcome() && m.rounds.highest == nil:
+		if slices.ContainsFunc(m.cfg.Runners[:m.runs.active], m.awaitsVerdicts) {
+			return PhaseChecking
+		}
 		return PhaseRunning
 	}
 	if _, ok := m.best(); !ok && m.hasOutcome() {
@@ -132,6 +138,11 @@ func (m *Machine) viewSeat(seat int) SeatView {
 		s.Report = &reports[0].Report.Value
 		s.Use = reports[0].Report.Use
 		s.Disagrees = m.disagrees(reports)
+		if m.isJudged(seat) {
+			s.Endorsed = len(m.verdictsOn(seat, reports[0].hash, true))
+			s.Rejected = len(m.verdictsOn(seat, reports[0].hash, false))
+			s.Disagrees = s.Rejected == m.t.Suspicion
+		}
 	}
 	b := m.rounds.ballot(m.rounds.round)
 	if v := b.prepares[seat]; v != nil {
@@ -177,6 +188,10 @@ func (m *Machine) awaits(seat int, phase Phase) bool {
 		}
 		bound := m.evidence.commits[m.at.Members[seat]] != nil && m.runs.showFrom == 0 // it waits for others
 		return m.isActive(seat) && len(m.reportsOf(seat)) == 0 && !bound
+	case PhaseChecking:
+		return slices.ContainsFunc(m.cfg.Runners[:m.runs.active], func(of int) bool {
+			return of != seat && m.awaitsVerdicts(of) && !m.hasJudged(m.at.Members[seat], m.reportsOf(of)[0].hash)
+		})
 	case PhaseFetching:
 		return seat == m.seat
 	case PhaseAgreeing:

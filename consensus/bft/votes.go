@@ -24,9 +24,10 @@ type vote struct {
 // any.
 type proposal struct {
 	choice
-	vote    vote
-	cert    *certificate
-	reports [][]shown // that it carries, by party; nil: none
+	vote     vote
+	cert     *certificate
+	reports  [][]shown   // that it carries, by party; nil: none
+	verdicts [][]verdict // likewise
 }
 
 // certificate is a prepare certificate with the value it is for.
@@ -110,9 +111,41 @@ func (m *Machine) proposed(seat int, msg Message) {
 		m.compare(seat, msg, b.proposal.vote)
 		return
 	}
-	b.proposal = &proposal{choice: choice{*msg.Payload.Value, msg.Value}, vote: v, cert: certificateOf(msg.Payload), reports: m.carried(msg.Payload.Reports)}
+	b.proposal = &proposal{choice: choice{*msg.Payload.Value, msg.Value}, vote: v, cert: certificateOf(msg.Payload), reports: m.carried(msg.Payload.Reports), verdicts: m.carriedVerdicts(msg.Payload.Verdicts)}
 	m.heardCertificate(b.proposal.cert)
 	m.learnEvidence(msg.Payload)
+}
+
+// carried returns the reports that a proposal carries, by party: those that would
+// count if no others were held.
+func (m *Machine) carried(reports []consensus.SignedReport) [][]shown {
+	if len(reports) == 0 {
+		return nil
+	}
+	list := make([][]shown, len(m.evidence.reports))
+	for _, r := range reports {
+		m.keepShown(list, r)
+	}
+	return list
+}
+
+// provesItself reports whether what a proposal carries makes its value valid, by
+// itself: a liar that shows more than two reports leaves members with others of
+// them, and what is valid for one would never be for another (decision 006).
+func (m *Machine) provesItself(p *proposal) (valid bool) {
+	if p.reports != nil {
+		m.by(p, func() { valid = m.isValid(p.choice) })
+	}
+	return valid
+}
+
+// by judges by the reports and verdicts that a proposal carries, in place of those
+// held.
+func (m *Machine) by(p *proposal, judge func()) {
+	reports, verdicts := m.evidence.reports, m.evidence.verdicts
+	m.evidence.reports, m.evidence.verdicts = p.reports, p.verdicts
+	judge()
+	m.evidence.reports, m.evidence.verdicts = reports, verdicts
 }
 
 // voted takes a prepare or a commit: the first in its slot counts.

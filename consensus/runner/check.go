@@ -142,6 +142,8 @@ func checkStanding(info *charterInfo, party int, it item) error {
 	switch {
 	case (it.Kind == consensus.KindGrant || it.Kind == consensus.KindEnded) && (info.charter.Effects == "" || it.Round == 0):
 		return errForeign // nothing is granted where nothing acts, and runs are numbered from 1
+	case (it.Kind == consensus.KindEndorse || it.Kind == consensus.KindReject) && info.charter.Assurance != consensus.Endorsed:
+		return errForeign // nobody was asked
 	case it.Kind.Slot() || it.Kind == consensus.KindSuspect || it.Kind == consensus.KindGrant:
 		at := info.heights[it.Height]
 		if at.SeatOf(party) < 0 || it.previous() != at.Previous {
@@ -165,7 +167,8 @@ func isPlain(it item) bool {
 	switch it.Kind {
 	case consensus.KindAccept, consensus.KindStarted, consensus.KindVoid, consensus.KindVoided:
 		return it.Round == 0 && it.Value.Zero()
-	case consensus.KindRefuse, consensus.KindReportCommit, consensus.KindReport, consensus.KindSuspect, consensus.KindGone:
+	case consensus.KindRefuse, consensus.KindReportCommit, consensus.KindReport, consensus.KindSuspect, consensus.KindGone,
+		consensus.KindEndorse, consensus.KindReject:
 		return it.Round == 0
 	case consensus.KindEnded:
 		return it.Value.Zero()
@@ -317,6 +320,9 @@ func (c *checker) checkEvidence(info *charterInfo, job consensus.JobID, p *conse
 	if len(p.Reports) > 2*info.charter.Parties() {
 		return errFrame
 	}
+	if err := c.checkVerdicts(info, job, p.Verdicts); err != nil {
+		return err
+	}
 	for _, signed := range p.Reports {
 		if signed.Seat >= uint64(info.charter.Parties()) {
 			return errForeign
@@ -342,6 +348,24 @@ func (c *checker) checkEvidence(info *charterInfo, job consensus.JobID, p *conse
 	}
 	if p.Void != nil {
 		return proved(c.Proof(p.Void.Proof, p.Void.Statement(c.network, job, info.charter)))
+	}
+	return nil
+}
+
+// checkVerdicts checks those that ride along: at most f+1 on one report of each
+// member.
+func (c *checker) checkVerdicts(info *charterInfo, job consensus.JobID, verdicts []consensus.SignedVerdict) error {
+	t := info.charter.Thresholds()
+	if len(verdicts) > t.N*t.Suspicion || len(verdicts) > 0 && info.charter.Assurance != consensus.Endorsed {
+		return errFrame
+	}
+	for _, v := range verdicts {
+		if v.Seat >= uint64(info.charter.Parties()) {
+			return errForeign
+		}
+		if err := c.Proof(v.Proof, v.Statement(c.network, job, info.charter.Party(int(v.Seat)))); err != nil {
+			return proved(err)
+		}
 	}
 	return nil
 }

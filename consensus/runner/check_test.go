@@ -266,6 +266,63 @@ func TestOnlyWhatAMachineMayBelieveReachesIt(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
+// verdict is what a seat found of the value, with its proof.
+func (c *court) verdict(seat int, endorses bool) consensus.SignedVerdict {
+	v := consensus.SignedVerdict{Seat: uint64(seat), Value: c.hash, Endorses: endorses}
+	v.Proof = consensustest.Prove(c.n.Nodes[c.n.Index(c.key(seat))], v.Statement(c.n.ID, c.job.ID, c.job.Roster[seat]))[0]
+	return v
+}
+
+// Verdicts count in a job that has a check, and nowhere else.
+func TestVerdictsReachAMachineThatWantsThem(t *testing.T) {
+	plain, c := newCourt(t), newCourt(t)
+	c.job = c.n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Assurance = consensus.Endorsed })
+	c.info = newCharterInfo(c.n.ID, c.job.ID, c.job.Charter)
+	shown := func(verdicts ...consensus.SignedVerdict) stashed {
+		return c.told(consensus.NoteEvidence, &consensus.Payload{Reports: []consensus.SignedReport{c.report(0)}, Verdicts: verdicts})
+	}
+	good := c.verdict(2, true)
+	many := func(n int) (list []consensus.SignedVerdict) {
+		for range n {
+			list = append(list, good)
+		}
+		return list
+	}
+	for _, rule := range []struct {
+		name    string
+		message stashed
+		ok      bool
+	}{
+		{"an endorsement", c.said(consensus.KindEndorse, c.hash, nil), true},
+		{"a rejection", c.said(consensus.KindReject, c.hash, nil), true},
+		{"an endorsement of a round", as(c.said(consensus.KindEndorse, c.hash, nil), func(s *stashed) { s.item.Round = 1 }), false},
+		{"an endorsement of a height", as(c.said(consensus.KindEndorse, c.hash, nil), func(s *stashed) { s.item.Height, s.item.Previous = 1, &c.hash }), false},
+		{"an endorsement from somebody without a seat", as(c.said(consensus.KindEndorse, c.hash, nil), func(s *stashed) { s.from = c.stranger() }), false},
+		{"shown with the report", shown(good, c.verdict(3, false)), true},
+		{"shown as the opposite", shown(*change(&good, func(v *consensus.SignedVerdict) { v.Endorses = false })), false},
+		{"shown of another value", shown(*change(&good, func(v *consensus.SignedVerdict) { v.Value[0] ^= 1 })), false},
+		{"shown of another seat", shown(*change(&good, func(v *consensus.SignedVerdict) { v.Seat = 1 })), false},
+		{"shown of no seat", shown(*change(&good, func(v *consensus.SignedVerdict) { v.Seat = 9 })), false},
+		{"as many as prove a value", shown(many(8)...), true},
+		{"more than prove a value", shown(many(9)...), false},
+		{"with a proposal", c.said(consensus.KindPropose, c.hash, &consensus.Payload{Value: &c.value, Verdicts: many(2)}), true},
+		{"forged, with a proposal", c.said(consensus.KindPropose, c.hash, &consensus.Payload{Value: &c.value,
+			Verdicts: []consensus.SignedVerdict{*change(&good, func(v *consensus.SignedVerdict) { v.Proof.Signature[0] ^= 1 })}}), false},
+	} {
+		if _, err := c.r.checker.check(c.info, rule.message); (err == nil) != rule.ok {
+			t.Errorf("%s: %v", rule.name, err)
+		}
+	}
+	for name, message := range map[string]stashed{
+		"an endorsement": plain.said(consensus.KindEndorse, plain.hash, nil), "a rejection": plain.said(consensus.KindReject, plain.hash, nil),
+		"shown": plain.told(consensus.NoteEvidence, &consensus.Payload{Reports: []consensus.SignedReport{plain.report(0)}, Verdicts: []consensus.SignedVerdict{plain.verdict(2, true)}}),
+	} {
+		if _, err := plain.r.checker.check(plain.info, message); err == nil {
+			t.Errorf("%s, where nothing is checked, is taken", name)
+		}
+	}
+}
+
 func TestACheckedMessageSaysWhoseSeatItIs(t *testing.T) {
 	c := newCourt(t)
 	in, err := c.r.checker.check(c.info, c.said(consensus.KindPrepare, c.hash, nil))

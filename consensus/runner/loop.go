@@ -287,6 +287,8 @@ func (l *loop) do(d Do) {
 			from = append(from, d.Charter.Party(party).Peer)
 		}
 		host.Fetch(d.Job, e.Value, e.Hash, e.Normals, from)
+	case bft.Check:
+		host.Check(d.Job, e.Value, e.Hash)
 	case bft.StartedJob:
 		host.Started(d.Job)
 	case bft.Decided:
@@ -360,7 +362,7 @@ func (r *Runner) Open(ctx context.Context, o Open) error {
 	}
 }
 
-// Input hands a local input to a job's machine: Ran, RunState, Held, CancelWish.
+// Input hands a local input to a job's machine: Ran, RunState, Checked, Held, CancelWish.
 func (r *Runner) Input(ctx context.Context, job consensus.JobID, in bft.Input) error {
 	return r.post(ctx, event{job: job, input: in})
 }

@@ -43,6 +43,9 @@ type Host interface {
 	// Fetch makes the blocks of value durable, then Held must be told: with
 	// normals, only if the value comes to one of these forms.
 	Fetch(job consensus.JobID, value consensus.Value, hash consensus.Hash, normals []consensus.Hash, from []admission.Key)
+	// Check runs the job's check on a value whose blocks are durable here, then
+	// Checked must be told.
+	Check(job consensus.JobID, value consensus.Value, hash consensus.Hash)
 	Started(job consensus.JobID)
 	// Reached tells that members were replaced, and who they are now.
 	Reached(job consensus.JobID, height consensus.Height)

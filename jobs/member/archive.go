@@ -78,6 +78,14 @@ type Seat struct {
 	Disagrees bool
 	Prepared  bool
 	Use       map[string]uint64
+	Checked   *Verdicts `cbor:",omitempty"` // of a job with a check
+}
+
+// Verdicts count the other members that found what a seat reported good, or bad.
+type Verdicts struct {
+	_        struct{} `cbor:",toarray"`
+	Endorsed uint64
+	Rejected uint64
 }
 
 // Line is a job in a list.

@@ -97,7 +97,7 @@ func arrayMember(t *testing.T, cores uint64, count uint64, e exec.Executor) (*Me
 	var now atomic.Int64
 	m := &Member{cfg: Config{Network: admission.Network{1}, Policy: admission.DefaultPolicy(), Agreement: a, Executor: e,
 		Store: &storetest.Memory{}, Clock: func() int64 { return now.Add(100) }, Log: slog.New(slog.NewTextHandler(io.Discard, nil))},
-		queue: sched.NewQueue(sched.DefaultLimits()), waiting: map[consensus.JobID]waiting{},
+		queue: sched.NewQueue(sched.DefaultLimits()), waiting: map[place]waiting{},
 		pool: sched.New(jobs.Resources{CPU: 1000 * cores, Memory: 1 << 30, Disk: 1 << 30})}
 	j := &job{charter: &consensus.Charter{Limits: consensus.Limits{Output: 64 << 20, Input: 1 << 20}}, logs: newLogs(1 << 10),
 		spec: &jobs.Spec{Resources: jobs.Resources{CPU: 100, Memory: 1 << 20}}, task: &jobs.Task{Array: &jobs.Array{Count: count}}}

@@ -32,11 +32,18 @@ func (m *Member) Execute(id consensus.JobID, run uint64) {
 	})
 }
 
-// waiting is a run in the queue.
+// place is where a run stands in the queue: a job's own, or the check of a value.
+type place struct {
+	job   consensus.JobID
+	check consensus.Hash
+}
+
+// waiting is a run in the queue, or a check.
 type waiting struct {
 	job   *job
 	run   uint64
 	token string
+	check *checked
 }
 
 // token is the fencing token of a run that acts on the world, by the height at
@@ -56,7 +63,7 @@ func (m *Member) enqueue(j *job, run uint64, token string) error {
 	defer m.mutex.Unlock()
 	err := m.queue.Push(sched.Item{ID: j.id, Need: j.spec.Resources, Priority: j.spec.Priority, Since: m.cfg.Clock()})
 	if err == nil {
-		m.waiting[j.id] = waiting{j, run, token}
+		m.waiting[place{job: j.id}] = waiting{job: j, run: run, token: token}
 	}
 	return err
 }
@@ -64,7 +71,7 @@ func (m *Member) enqueue(j *job, run uint64, token string) error {
 func (m *Member) isWaiting(j *job, run uint64) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	w, ok := m.waiting[j.id]
+	w, ok := m.waiting[place{job: j.id}]
 	return ok && w.run == run
 }
 
@@ -77,14 +84,22 @@ func (m *Member) startRuns() {
 		if !ok {
 			return
 		}
-		w := m.waiting[item.ID]
-		delete(m.waiting, item.ID)
+		at := place{item.ID, item.Check}
+		w := m.waiting[at]
+		delete(m.waiting, at)
+		if w.check != nil {
+			w.job.checks[w.check.hash] = func() {} // it is on its way: see check
+		}
 		if !m.pool.Reserve(item.Need) {
 			panic("sched: a run was handed out that does not fit") // its contract
 		}
 		m.running++
 		m.tasks.add(func(ctx context.Context) {
 			defer m.release(item.Need)
+			if w.check != nil {
+				m.check(ctx, w.job, *w.check)
+				return
+			}
 			m.run(ctx, w.job, w.run, w.token)
 		})
 	}
@@ -110,9 +125,13 @@ func (m *Member) stopRuns(j *job) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	j.done = true
-	m.queue.Remove(j.id)
-	delete(m.waiting, j.id)
+	for _, item := range m.queue.Remove(j.id) {
+		delete(m.waiting, place{item.ID, item.Check})
+	}
 	for _, cancel := range j.cancel {
+		cancel()
+	}
+	for _, cancel := range j.checks {
 		cancel()
 	}
 }

@@ -61,8 +61,12 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, ended consensus
 	closed := &Closed{Certificate: certificate, Finished: m.cfg.Clock(), Name: j.spec.Name, Labels: j.spec.Labels,
 		Tasks: uint64(j.task.Tasks()), Seats: []Seat{}}
 	for _, seat := range standing.Seats {
-		closed.Seats = append(closed.Seats, Seat{Role: seat.Role, Activated: seat.Activated, Accepted: seat.Accepted,
-			Started: seat.Started, Report: seat.Report, Disagrees: seat.Disagrees, Prepared: seat.Prepared, Use: seat.Use})
+		s := Seat{Role: seat.Role, Activated: seat.Activated, Accepted: seat.Accepted,
+			Started: seat.Started, Report: seat.Report, Disagrees: seat.Disagrees, Prepared: seat.Prepared, Use: seat.Use}
+		if seat.Endorsed+seat.Rejected > 0 {
+			s.Checked = &Verdicts{Endorsed: uint64(seat.Endorsed), Rejected: uint64(seat.Rejected)}
+		}
+		closed.Seats = append(closed.Seats, s)
 	}
 	value := ended.Outcome.Value
 	state := StateOf(value)

@@ -191,7 +191,8 @@ func (m *Member) newJob(at consensus.Height, offer consensus.Offer) *job {
 	c := at.Charter
 	self := c.PartyOf(m.cfg.Self)
 	return &job{id: at.Job, charter: c, offer: offer, self: self, at: at, idle: at.SeatOf(self) < 0, logs: newLogs(int(c.Limits.Stream)),
-		inline: map[cid.Cid][]byte{}, fetching: map[consensus.Hash]bool{}, cancel: map[uint64]context.CancelFunc{}}
+		inline: map[cid.Cid][]byte{}, fetching: map[consensus.Hash]bool{}, cancel: map[uint64]context.CancelFunc{},
+		checks: map[consensus.Hash]context.CancelFunc{}}
 }
 
 func (m *Member) openJob(ctx context.Context, j *job, drawn election.Drawn, o offered) error {
@@ -206,7 +207,7 @@ func (m *Member) openJob(ctx context.Context, j *job, drawn election.Drawn, o of
 	kept, settled := m.cfg.Events.Keep(Event{Type: "accepted", Job: j.id, Data: map[string]any{"name": j.spec.Name}})
 	err = m.cfg.Agreement.Open(ctx, Opening{
 		Job: j.id, Charter: j.charter, Offer: j.offer, Self: j.self, Runners: drawn.Runners, Spares: drawn.Spares,
-		Witness: witness, Accepts: o.accepts, Chain: o.chain,
+		Witness: witness, Accepts: o.accepts, Chain: o.chain, Check: j.checkTimeout(),
 		Entries: append(kept,
 			journal.Entry{Key: keyOf(prefixOpen, j.id), Value: record},
 			journal.Entry{Key: requestKey(j.charter, j.id), Value: []byte{}}),
@@ -218,6 +219,15 @@ func (m *Member) openJob(ctx context.Context, j *job, drawn election.Drawn, o of
 		return err
 	}
 	return nil
+}
+
+// checkTimeout is the longest that the job's check may take, in milliseconds; 0
+// without one.
+func (j *job) checkTimeout() int64 {
+	if j.spec.Check == nil {
+		return 0
+	}
+	return j.spec.Check.Timeout
 }
 
 // patience bounds how long blocks are waited for. A job that a witness brings
@@ -294,8 +304,12 @@ func (m *Member) loadJob(ctx context.Context, j *job, from admission.Key) error 
 	if err != nil {
 		return err
 	}
-	if consensus.Class(module.class) != c.Class {
-		return refuse(RefuseInvalid, "the module is of class %s, the charter says %s", module.class, c.Class)
+	checked, err := m.loadCheck(ctx, j, from)
+	if err != nil {
+		return err
+	}
+	if class := jobs.Stricter(consensus.Class(module.class), checked); class != c.Class {
+		return refuse(RefuseInvalid, "what it runs is of class %s, the charter says %s", class, c.Class)
 	}
 	return m.loadInputs(ctx, j, from, int64(c.Limits.Input)-int64(len(module.data)))
 }

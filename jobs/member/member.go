@@ -4,9 +4,10 @@
 // (protocol, sections 4, 5, 12 and 15).
 //
 // The walk: intake.go (offer to accept), execute.go (queue, run, report),
-// blocks.go (what must be held before a vote), finish.go (outcome to archive),
-// misconduct.go (what others did wrong), recover.go and checkpoint.go (after a
-// restart), archive.go (what is on disk). Agreement itself is elsewhere, behind the
+// endorse.go (the check of what another left), blocks.go (what must be held before
+// a vote), finish.go (outcome to archive), misconduct.go (what others did wrong),
+// recover.go and checkpoint.go (after a restart), archive.go (what is on disk).
+// Agreement itself is elsewhere, behind the
 // Agreement interface.
 package member
 
@@ -38,6 +39,8 @@ type Agreement interface {
 	Ran(ctx context.Context, job consensus.JobID, run uint64, value consensus.Value, normal *consensus.Hash, use map[string]uint64) error
 	// State says where an own run stands.
 	State(ctx context.Context, job consensus.JobID, s RunState) error
+	// Checked says what the job's check found of a value.
+	Checked(ctx context.Context, job consensus.JobID, value consensus.Hash, endorses bool) error
 	// Held says that the blocks of a value are durable.
 	Held(ctx context.Context, job consensus.JobID, value consensus.Hash) error
 }
@@ -106,6 +109,7 @@ type Opening struct {
 	Witness bool                 // not accepted, but shown q accepts
 	Accepts []consensus.Vote     // those, checked
 	Chain   []consensus.Decision // and the handovers so far, likewise
+	Check   int64                // longest run of the job's check, milliseconds; 0: it has none
 	Entries []journal.Entry      // durable together with the first records
 }
 
@@ -141,7 +145,7 @@ type Config struct {
 // Events hears what happens to jobs on this node.
 type Events interface {
 	// Tell is for how jobs get on: refused, started,
-	// replaced, abandoned, running, reported.
+	// replaced, abandoned, running, reported, checked.
 	Tell(Event)
 	// Keep is for what becomes of jobs: accepted, expired, and the terminal
 	// states. The entries, which only add to the journal when a job is accepted, go into the append of what the event tells of, and
@@ -179,7 +183,7 @@ type Member struct {
 	intake  map[consensus.JobID]bool // being looked at
 	queue   *sched.Queue
 	pool    *sched.Pool
-	waiting map[consensus.JobID]waiting
+	waiting map[place]waiting
 	running int
 	waiters map[consensus.JobID][]chan struct{}
 	rolls   *rollCache
@@ -198,9 +202,9 @@ func New(cfg Config) (*Member, error) {
 		tasks:   newBacklog(),
 		open:    map[consensus.JobID]*job{},
 		intake:  map[consensus.JobID]bool{},
-		queue:   sched.NewQueue(sched.Limits{Jobs: int(cfg.Policy.MaxJobs), Bytes: 1 << 40, Age: 1_000, Patience: 10_000}),
+		queue:   sched.NewQueue(sched.Limits{Jobs: 2 * int(cfg.Policy.MaxJobs), Bytes: 1 << 40, Age: 1_000, Patience: 10_000}), // runs, and as many checks
 		pool:    sched.New(cfg.Total),
-		waiting: map[consensus.JobID]waiting{},
+		waiting: map[place]waiting{},
 		waiters: map[consensus.JobID][]chan struct{}{},
 		rolls:   newRollCache(),
 		modules: newModuleCache(),
@@ -249,6 +253,7 @@ type job struct {
 	offer   consensus.Offer
 	spec    *jobs.Spec
 	task    *jobs.Task
+	check   *jobs.Task         // what others' results are checked by; nil: nothing
 	self    int                // own party
 	at      consensus.Height   // who the members are
 	inline  map[cid.Cid][]byte // small blocks that came with reports
@@ -258,8 +263,9 @@ type job struct {
 	checkpoints checkpoints
 
 	fetching  map[consensus.Hash]bool
-	cancel    map[uint64]context.CancelFunc // of own runs
-	disagreed []consensus.SignedReport      // reports that the outcome contradicts
+	cancel    map[uint64]context.CancelFunc         // of own runs
+	checks    map[consensus.Hash]context.CancelFunc // of checks that run, by what they are of
+	disagreed []consensus.SignedReport              // reports that the outcome contradicts
 	done      bool
 	leaving   bool // it is being put away (see leave)
 	idle      bool // it has no place here: it did not start in time (see Abandoned), or this node has no seat

@@ -60,5 +60,5 @@ func (m *Member) resume(ctx context.Context, id consensus.JobID, record openReco
 	m.open[id] = j
 	m.mutex.Unlock()
 	return m.cfg.Agreement.Open(ctx, Opening{Job: id, Charter: charter, Offer: record.Offer, Self: self, Runners: drawn.Runners,
-		Spares: drawn.Spares, Resume: true, Witness: record.Witness})
+		Spares: drawn.Spares, Resume: true, Witness: record.Witness, Check: j.checkTimeout()})
 }

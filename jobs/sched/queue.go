@@ -12,7 +12,7 @@ import (
 // Errors of Push.
 var (
 	ErrFull   = errors.New("sched: the queue is full")
-	ErrQueued = errors.New("sched: the job is queued already")
+	ErrQueued = errors.New("sched: the run is queued already")
 )
 
 // Limits bound a queue and set its pace. Times are milliseconds.
@@ -29,10 +29,11 @@ func DefaultLimits() Limits {
 	return Limits{Jobs: 4096, Bytes: 1 << 30, Age: 1_000, Patience: 10_000}
 }
 
-// Item is a run that waits.
+// Item is a run that waits: a job's own, or its check of what another left.
 type Item struct {
 	ID       consensus.JobID
-	Priority uint64 // 0 to 100
+	Check    consensus.Hash // of what is checked; zero for a job's own run
+	Priority uint64         // 0 to 100
 	Need     jobs.Resources
 	Bytes    uint64 // what is held for it while it waits
 	Since    int64  // when it came, Unix milliseconds
@@ -59,9 +60,9 @@ type entry struct {
 func NewQueue(limits Limits) *Queue { return &Queue{limits: limits} }
 
 // Push adds a run. It returns ErrFull when the queue's count or bytes would go
-// over their limit, ErrQueued for a job that waits already.
+// over their limit, ErrQueued for one that waits already.
 func (q *Queue) Push(item Item) error {
-	if q.find(item.ID) >= 0 {
+	if slices.ContainsFunc(q.waiting, func(e entry) bool { return e.ID == item.ID && e.Check == item.Check }) {
 		return ErrQueued
 	}
 	if len(q.waiting) >= q.limits.Jobs || item.Bytes > q.limits.Bytes-q.bytes {
@@ -93,13 +94,15 @@ func (q *Queue) Next(now int64, free jobs.Resources) (Item, bool) {
 	return Item{}, false
 }
 
-// Remove takes a run out, and reports whether it was waiting.
-func (q *Queue) Remove(id consensus.JobID) bool {
-	i := q.find(id)
-	if i >= 0 {
-		q.remove(i)
+// Remove takes out all that waits of a job, and returns it.
+func (q *Queue) Remove(id consensus.JobID) (removed []Item) {
+	for i := len(q.waiting) - 1; i >= 0; i-- {
+		if e := q.waiting[i]; e.ID == id {
+			removed = append(removed, e.Item)
+			q.remove(i)
+		}
 	}
-	return i >= 0
+	return removed
 }
 
 // Len returns how many runs wait.
@@ -117,10 +120,6 @@ func (q *Queue) Oldest() (since int64, ok bool) {
 		}
 	}
 	return since, len(q.waiting) > 0
-}
-
-func (q *Queue) find(id consensus.JobID) int {
-	return slices.IndexFunc(q.waiting, func(e entry) bool { return e.ID == id })
 }
 
 func (q *Queue) remove(i int) {

@@ -143,7 +143,7 @@ func TestTheQueueIsBoundedByCountAndBytes(t *testing.T) {
 	if since, ok := q.Oldest(); !ok || since != 1 || q.Len() != 2 || q.Bytes() != 10 {
 		t.Errorf("oldest %d %v, %d runs, %d bytes", since, ok, q.Len(), q.Bytes())
 	}
-	if !q.Remove(id(1)) || q.Remove(id(1)) {
+	if len(q.Remove(id(1))) != 1 || len(q.Remove(id(1))) != 0 {
 		t.Error("a run is removed once")
 	}
 	if err := push(3, 6); err != nil {
