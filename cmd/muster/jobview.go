@@ -136,11 +136,15 @@ func members(job jobs.Job, wide bool) table {
 		switch {
 		case m.Lied:
 			note = "EQUIVOCATED"
+		case m.Disagrees && m.Rejected > 0:
+			note = fmt.Sprintf("REJECTED by the check of %d", m.Rejected)
 		case m.Disagrees:
 			note = "DISAGREES"
 			if len(m.Differs) > 0 {
 				note += " at " + differsWords(m.Differs)
 			}
+		case m.Endorsed > 0:
+			note = fmt.Sprintf("endorsed by the check of %d", m.Endorsed)
 		case m.Activated != "":
 			note = "(called in: " + m.Activated + ")"
 		}
@@ -165,8 +169,18 @@ func assuranceWords(job jobs.Job) string {
 	switch {
 	case job.Effects != "":
 		return " (" + job.Assurance + ", effects " + job.Effects + ")"
+	case job.Assurance == string(consensus.Endorsed):
+		return endorsedWords(resultOf(job) != "", job.Faults)
 	case job.Assurance == string(consensus.Replicated) || job.Assurance == "" || job.Size == 1:
 		return ""
 	}
 	return " (" + job.Assurance + ")"
+}
+
+// endorsedWords say who checked what one member left, where something was left.
+func endorsedWords(left bool, f int) string {
+	if !left {
+		return " (endorsed)"
+	}
+	return fmt.Sprintf(" (endorsed by the check of %d, not replicated)", f+1)
 }

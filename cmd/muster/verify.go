@@ -129,6 +129,8 @@ func limits(a consensus.Assurance, effects consensus.Effects, replaced bool) []s
 		}
 	case consensus.MajorityEqual:
 		list = append(list, "that runs left the same bytes")
+	case consensus.Endorsed:
+		list = append(list, "that the result is right, but for what the check finds")
 	}
 	return list
 }
@@ -296,7 +298,7 @@ func (v *verification) view(a *app) view {
 		if v.Offline {
 			words[0] = a.style(w).good("VALID") + ", checked offline"
 		}
-		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, tolerance(v.Assurance, v.Fault, v.Faults)+effectsWords(v.Effects), v.matchWords()))
+		words = append(words, fmt.Sprintf("%d of %d signatures, %s, %s", v.Signed, v.Size, v.tolerance()+effectsWords(v.Effects), v.matchWords()))
 		fmt.Fprintln(w, fold(columns(w), "   ", words...))
 		failedTasks(w, a.style(w), v.Array)
 		if v.Task != nil {
@@ -321,19 +323,21 @@ func (v *verification) view(a *app) view {
 
 // tolerance says how many faulty members the agreement stands, and what it is
 // about where results are not replicated.
-func tolerance(assurance, fault string, f int) string {
-	if f == 0 {
+func (v *verification) tolerance() string {
+	if v.Faults == 0 {
 		return "nobody checked it"
 	}
-	words := "tolerates " + plural(f, "liar")
-	if fault == consensus.Crash.String() {
-		words = "tolerates " + plural(f, "crash") + ", no liar"
+	words := "tolerates " + plural(v.Faults, "liar")
+	if v.Fault == consensus.Crash.String() {
+		words = "tolerates " + plural(v.Faults, "crash") + ", no liar"
 	}
-	switch consensus.Assurance(assurance) {
+	switch consensus.Assurance(v.Assurance) {
 	case consensus.Single:
 		return "agreed on what one member reported (single: nobody checked the run)"
 	case consensus.MajorityEqual:
 		return words + " (majority-equal: results compared, not byte for byte)"
+	case consensus.Endorsed:
+		return words + endorsedWords(v.Result != "", v.Faults)
 	}
 	return words
 }
