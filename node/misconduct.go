@@ -33,6 +33,8 @@ type misconduct struct {
 	held   map[misdeed]foundEvidence
 	jobs   map[consensus.JobID][]misdeed
 	barred map[admission.Key]bool // they equivocated, and are not drawn again
+
+	unwritten sync.Map // by misdeed: the evidence that the journal has not taken yet
 }
 
 // evidenceJournal is what the evidence is kept in.
@@ -135,7 +137,8 @@ func (m *misconduct) add(e *consensus.Evidence) (consensus.Finding, bool, error)
 		entries = append(entries, journal.Entry{Key: oldest.key(), Delete: true})
 	}
 	m.index(d, found)
-	m.journal.AppendAsync(entries, func(error) {}) // a journal that fails stops the node
+	m.unwritten.Store(d, data)
+	m.journal.AppendAsync(entries, func(error) { m.unwritten.Delete(d) }) // a journal that fails stops the node
 	return f, true, nil
 }
 
@@ -236,6 +239,9 @@ func (m *misconduct) list(wanted func(misdeed) bool) []heldEvidence {
 
 // read returns held evidence in its encoded form.
 func (m *misconduct) read(d misdeed) ([]byte, error) {
+	if data, ok := m.unwritten.Load(d); ok {
+		return data.([]byte), nil
+	}
 	value, err := m.journal.Get(d.key())
 	if err != nil {
 		return nil, fmt.Errorf("journal: evidence: %w", err)

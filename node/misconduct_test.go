@@ -100,6 +100,22 @@ func (b *book) disputes(job consensustest.Job) *consensus.Evidence {
 
 func all(misdeed) bool { return true }
 
+// slow is a journal that has not come to it yet.
+type slow struct{ *journal.Journal }
+
+func (slow) AppendAsync([]journal.Entry, func(error)) {}
+
+func TestEvidenceIsReadAsSoonAsItIsKnown(t *testing.T) {
+	b := openBook(t)
+	b.journal = slow{b.j}
+	if !b.take(b.twice(b.job(1), 2)) {
+		t.Fatal("no news")
+	}
+	if data, err := b.read(b.list(all)[0].misdeed); err != nil || len(data) == 0 {
+		t.Errorf("reads %d bytes, %v", len(data), err)
+	}
+}
+
 func TestEvidenceIsKeptOnceAndOutlivesARestart(t *testing.T) {
 	b := openBook(t)
 	job := b.job(1)
