@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -43,7 +42,7 @@ type bench struct {
 	class            exec.Class
 
 	mutex   sync.Mutex
-	records map[string][]byte
+	records storetest.Records
 	done    []string
 	opened  []Opening
 	refused []string
@@ -63,7 +62,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, n: consensustest.New(6), begun: time.Now(), class: exec.Portable, records: map[string][]byte{},
+	b := &bench{t: t, n: consensustest.New(6), begun: time.Now(), class: exec.Portable,
 		total: jobs.Resources{CPU: 4_000, Memory: 8 << 30}, run: hello}
 	b.me = b.n.Nodes[1]
 	b.start()
@@ -238,45 +237,18 @@ func (b *bench) Keep(e Event) ([]journal.Entry, func(error)) {
 // tape is the bench's journal.
 type tape struct{ *bench }
 
-func (b tape) Append(_ context.Context, entries ...journal.Entry) error {
+func (b tape) Append(ctx context.Context, entries ...journal.Entry) error {
 	if b.fail != nil {
 		return b.fail
 	}
 	b.did("append")
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	for _, e := range entries {
-		if e.Delete {
-			delete(b.records, string(e.Key))
-		} else {
-			b.records[string(e.Key)] = e.Value
-		}
-	}
-	return nil
+	return b.records.Append(ctx, entries...)
 }
 
-func (b tape) Get(key []byte) ([]byte, error) {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	if value, ok := b.records[string(key)]; ok {
-		return value, nil
-	}
-	return nil, journal.ErrNotFound
-}
+func (b tape) Get(key []byte) ([]byte, error) { return b.records.Get(key) }
 
 func (b tape) Scan(prefix, after []byte, fn func(key, value []byte) (bool, error)) error {
-	b.mutex.Lock()
-	records := maps.Clone(b.records)
-	b.mutex.Unlock()
-	for _, key := range slices.Sorted(maps.Keys(records)) {
-		if !strings.HasPrefix(key, string(prefix)) || after != nil && key <= string(after) {
-			continue
-		}
-		if more, err := fn([]byte(key), records[key]); !more || err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.records.Scan(prefix, after, fn)
 }
 
 // executor runs single tasks; no test here asks for an array.

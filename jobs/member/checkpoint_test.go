@@ -303,7 +303,7 @@ func TestAnOutcomeTakesThePlaceOfItsCheckpoints(t *testing.T) {
 		k = keeper{m: b.m, job: open}
 		made := open.checkpoints.list()
 		for i, c := range made {
-			if has, _ := b.Has(t.Context(), c); !has || !bytes.Equal(b.records[string(checkpointKey(j.ID, i))], c.Bytes()) {
+			if has, _ := b.Has(t.Context(), c); !has || !bytes.Equal(b.records.Held[string(checkpointKey(j.ID, i))], c.Bytes()) {
 				t.Errorf("checkpoint %d is not there", i)
 			}
 		}
@@ -311,11 +311,11 @@ func TestAnOutcomeTakesThePlaceOfItsCheckpoints(t *testing.T) {
 		pass(0)
 		results() // of a run that has not stopped yet
 		for i, c := range made {
-			if has, _ := b.Has(t.Context(), c); has || b.records[string(checkpointKey(j.ID, i))] != nil {
+			if has, _ := b.Has(t.Context(), c); has || b.records.Held[string(checkpointKey(j.ID, i))] != nil {
 				t.Errorf("checkpoint %d is left", i)
 			}
 		}
-		if len(made) != 2 || b.records[string(checkpointKey(j.ID, 2))] != nil {
+		if len(made) != 2 || b.records.Held[string(checkpointKey(j.ID, 2))] != nil {
 			t.Errorf("%d checkpoints before, or one after the outcome", len(made))
 		}
 	})

@@ -29,7 +29,7 @@ func TestAnOfferIsAcceptedWhenItsBlocksAreOnDiskAndNotBefore(t *testing.T) {
 				t.Errorf("%s is not here: %v", link, err)
 			}
 		}
-		if _, ok := b.records[string(keyOf(prefixOpen, j.ID))]; !ok || !slices.Equal(b.told, []string{"accepted"}) {
+		if _, ok := b.records.Held[string(keyOf(prefixOpen, j.ID))]; !ok || !slices.Equal(b.told, []string{"accepted"}) {
 			t.Errorf("its charter is on disk: %t, told %q", ok, b.told)
 		}
 		b.offer(j, nil)
@@ -77,8 +77,8 @@ func TestAnOfferIsRefusedWithItsReason(t *testing.T) {
 				rule.before(b)
 			}
 			b.offer(j, rule.offer)
-			if len(b.refused) != 1 || !strings.HasPrefix(b.refused[0], rule.code+": ") || len(b.opened) != 0 || len(b.records) != 0 {
-				t.Errorf("%s: refused with %q, opened %d, %d records", name, b.refused, len(b.opened), len(b.records))
+			if len(b.refused) != 1 || !strings.HasPrefix(b.refused[0], rule.code+": ") || len(b.opened) != 0 || len(b.records.Held) != 0 {
+				t.Errorf("%s: refused with %q, opened %d, %d records", name, b.refused, len(b.opened), len(b.records.Held))
 			}
 		})
 	}
@@ -157,7 +157,7 @@ func TestAnOutcomeTakesThePlaceOfAllThatWasKeptInOneAppend(t *testing.T) {
 		j := b.job(as, as)
 		b.offer(j, nil)
 		record := []byte("r/one")
-		b.records[string(record)] = []byte{1}
+		b.records.Held[string(record)] = []byte{1}
 		b.done = nil
 		ended, _ := b.m.Await(j.ID)
 		d := b.n.Decide(j, consensus.Value{Kind: consensus.Cancelled})
@@ -171,7 +171,7 @@ func TestAnOutcomeTakesThePlaceOfAllThatWasKeptInOneAppend(t *testing.T) {
 			t.Errorf("open: %t, told %q", open, b.told)
 		}
 		for _, key := range []string{string(keyOf(prefixOpen, j.ID)), string(record)} {
-			if _, ok := b.records[key]; ok {
+			if _, ok := b.records.Held[key]; ok {
 				t.Errorf("%q is left", key)
 			}
 		}

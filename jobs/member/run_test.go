@@ -137,10 +137,10 @@ func TestNothingIsKeptOfAJobThatNeverStartedOnceItsDeadlineHasPassed(t *testing.
 	play(t, func(t *testing.T, b *bench) {
 		j := b.accepted("job")
 		record := []byte("r/one")
-		b.records[string(record)] = []byte{1}
+		b.records.Held[string(record)] = []byte{1}
 		b.m.Abandoned(j.ID)
 		b.wantLoad(t, 0, 0, 0) // its place is given up
-		if _, shown := b.m.Job(j.ID); shown || len(b.records[string(keyOf(prefixOpen, j.ID))]) == 0 {
+		if _, shown := b.m.Job(j.ID); shown || len(b.records.Held[string(keyOf(prefixOpen, j.ID))]) == 0 {
 			t.Fatalf("shown: %t, or a late witness could not start it any more", shown)
 		}
 		pass(time.Duration(b.n.Genesis.Policy.Deadline+1) * time.Millisecond)
@@ -157,7 +157,7 @@ func TestNothingIsKeptOfAJobThatNeverStartedOnceItsDeadlineHasPassed(t *testing.
 		if _, open := b.m.job(j.ID); open || !slices.Equal(b.told, []string{"expired"}) || !slices.Equal(b.done, []string{"append"}) {
 			t.Errorf("open: %t, told %q, did %q", open, b.told, b.done)
 		}
-		for key := range b.records {
+		for key := range b.records.Held {
 			if !strings.HasPrefix(key, "n/") {
 				t.Errorf("%q is left", key)
 			}

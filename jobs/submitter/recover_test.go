@@ -9,11 +9,13 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/store/dagcbor"
 	"github.com/muster-network/muster/store/journal"
+	"github.com/muster-network/muster/store/storetest"
 )
 
-// records is a journal in memory. With a gate, an append waits until it opens.
+// records is a journal in which an append waits for a gate, if there is one, until
+// it opens.
 type records struct {
-	held map[string][]byte
+	storetest.Records
 	gate chan struct{}
 }
 
@@ -25,50 +27,33 @@ func (r *records) Append(ctx context.Context, entries ...journal.Entry) error {
 			return ctx.Err()
 		}
 	}
-	for _, e := range entries {
-		if e.Delete {
-			delete(r.held, string(e.Key))
-		} else {
-			r.held[string(e.Key)] = e.Value
-		}
-	}
-	return nil
-}
-
-func (r *records) Get(key []byte) ([]byte, error) {
-	value, ok := r.held[string(key)]
-	if !ok {
-		return nil, journal.ErrNotFound
-	}
-	return value, nil
-}
-
-func (r *records) Scan([]byte, []byte, func(key, value []byte) (bool, error)) error {
-	return errors.New("not asked for here")
+	return r.Records.Append(ctx, entries...)
 }
 
 func remembering(t *testing.T, request consensus.RequestID, charter string) (*Submitter, *records, consensus.JobID) {
 	t.Helper()
-	j := &records{held: map[string][]byte{}}
+	j := &records{}
 	s := &Submitter{cfg: Config{Journal: j}, pending: map[consensus.RequestID]*submission{}, forgets: map[consensus.RequestID]chan struct{}{}}
 	r := record{Offer: consensus.Offer{Charter: consensus.SignedCharter{Bytes: []byte(charter)}}, Acknowledged: true, Started: []consensus.Vote{}}
 	entry, err := r.entry(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.held[string(entry.Key)] = entry.Value
+	if err := j.Append(t.Context(), entry); err != nil {
+		t.Fatal(err)
+	}
 	return s, j, consensus.JobID(dagcbor.Sum([]byte(charter)))
 }
 
 func TestOnlyTheRecordOfTheJobThatEndedIsForgotten(t *testing.T) {
 	request := consensus.RequestID{1}
 	s, j, job := remembering(t, request, "a charter")
-	if err := s.Forget(t.Context(), request, consensus.JobID{9}); err != nil || len(j.held) != 1 {
-		t.Errorf("the job that this one superseded ended: %d records, %v", len(j.held), err)
+	if err := s.Forget(t.Context(), request, consensus.JobID{9}); err != nil || len(j.Held) != 1 {
+		t.Errorf("the job that this one superseded ended: %d records, %v", len(j.Held), err)
 	}
 	for range 2 {
-		if err := s.Forget(t.Context(), request, job); err != nil || len(j.held) != 0 {
-			t.Errorf("the job ended: %d records, %v", len(j.held), err)
+		if err := s.Forget(t.Context(), request, job); err != nil || len(j.Held) != 0 {
+			t.Errorf("the job ended: %d records, %v", len(j.Held), err)
 		}
 	}
 	if len(s.forgets) != 0 {
@@ -97,8 +82,8 @@ func TestASubmissionAndTheEndOfARecordExcludeEachOther(t *testing.T) {
 		}
 		close(j.gate)
 		synctest.Wait()
-		if err := errors.Join(<-forgotten, <-entered); err != nil || s.pending[request] != sub || len(j.held) != 0 {
-			t.Fatalf("%d records, %v", len(j.held), err)
+		if err := errors.Join(<-forgotten, <-entered); err != nil || s.pending[request] != sub || len(j.Held) != 0 {
+			t.Fatalf("%d records, %v", len(j.Held), err)
 		}
 
 		go func() { forgotten <- s.Forget(t.Context(), request, job) }()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ type stage struct {
 
 	storetest.Memory
 	mutex    sync.Mutex
-	records  map[string][]byte
+	records  storetest.Records
 	done     []string
 	watched  map[consensus.JobID]func(Heard)
 	charters map[consensus.JobID]*consensus.Charter
@@ -58,7 +57,7 @@ type offer struct {
 }
 
 func newStage(t *testing.T) *stage {
-	st := &stage{t: t, n: consensustest.New(6), begun: time.Now(), records: map[string][]byte{}, known: map[consensus.RequestID]Acknowledged{},
+	st := &stage{t: t, n: consensustest.New(6), begun: time.Now(), known: map[consensus.RequestID]Acknowledged{},
 		answers: func(string, int) *Heard { return nil }}
 	st.start()
 	return st
@@ -146,11 +145,9 @@ func (st tape) Append(ctx context.Context, entries ...journal.Entry) error {
 	}
 	for _, e := range entries {
 		if e.Delete {
-			delete(st.records, string(e.Key))
 			st.did("delete")
 			continue
 		}
-		st.records[string(e.Key)] = e.Value
 		var r record
 		if err := dagcbor.Unmarshal(e.Value, &r); err != nil {
 			st.t.Error(err)
@@ -164,33 +161,15 @@ func (st tape) Append(ctx context.Context, entries ...journal.Entry) error {
 			st.did("record charter")
 		}
 	}
-	return nil
+	return st.records.Append(ctx, entries...)
 }
 
 // Get implements Journal.
-func (st tape) Get(key []byte) ([]byte, error) {
-	st.mutex.Lock()
-	defer st.mutex.Unlock()
-	if value, ok := st.records[string(key)]; ok {
-		return value, nil
-	}
-	return nil, journal.ErrNotFound
-}
+func (st tape) Get(key []byte) ([]byte, error) { return st.records.Get(key) }
 
 // Scan implements Journal.
-func (st tape) Scan(prefix, _ []byte, fn func(key, value []byte) (bool, error)) error {
-	st.mutex.Lock()
-	records := maps.Clone(st.records)
-	st.mutex.Unlock()
-	for _, key := range slices.Sorted(maps.Keys(records)) {
-		if !strings.HasPrefix(key, string(prefix)) {
-			continue
-		}
-		if more, err := fn([]byte(key), records[key]); !more || err != nil {
-			return err
-		}
-	}
-	return nil
+func (st tape) Scan(prefix, after []byte, fn func(key, value []byte) (bool, error)) error {
+	return st.records.Scan(prefix, after, fn)
 }
 
 // Watch implements Quorum.
