@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 
 	"github.com/ipfs/go-cid"
 
@@ -85,6 +86,21 @@ func (n *Node) OpenRecords() (count int, err error) {
 		}
 	}
 	return count, nil
+}
+
+// Keeps returns the job that this node itself has the outcome of under a request id,
+// and whether its submission is forgotten.
+func (n *Node) Keeps(request string) (id string, forgotten bool, err error) {
+	r, ok := parseRequest(request)
+	if !ok {
+		return "", false, errors.New("no request id")
+	}
+	job, ok, err := n.archive.Request(r)
+	if err != nil || !ok {
+		return "", false, err
+	}
+	_, outstanding, err := n.submitter.Outstanding(r)
+	return job.String(), !outstanding, err
 }
 
 // DoubleVote is evidence that the node prepared two values.

@@ -3,6 +3,7 @@ package node_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -246,5 +247,36 @@ func TestRoundsDoNotRunAwayWhileAMemberFetchesTheResult(t *testing.T) {
 	// Whatever lay between them, all four are in step within a few rounds.
 	if end.Round > reached+5 {
 		t.Errorf("decided in round %d, %d rounds after the result could be fetched", end.Round, end.Round-reached)
+	}
+}
+
+// A submitter that is drawn, and whose own member could not accept, has a seat and
+// no machine for the job: it keeps the outcome as one that was not drawn would.
+func TestASubmitterWithAnEmptySeatKeepsTheOutcome(t *testing.T) {
+	l := newLab(t, 4, testPolicy(), func(i int) node.Faults {
+		if i > 0 {
+			return node.Faults{}
+		}
+		return node.Faults{Fetch: func(context.Context, []admission.Key) error { return errors.New("nothing comes") }}
+	})
+	j, err := l.nodes[0].Submit(l.ctx, large(t, l.nodes[0]), server.SubmitOptions{})
+	l.must(err)
+	if end := l.ended(l.nodes[0], j.ID); end.State != jobs.Succeeded {
+		t.Fatalf("%+v", end)
+	}
+	l.await("the outcome is kept, and the submission forgotten", func() bool {
+		id, forgotten, err := l.nodes[0].Keeps(j.Request)
+		l.must(err)
+		return id == j.ID && forgotten
+	})
+	told, err := l.nodes[0].Job(l.ctx, j.Request)
+	l.must(err)
+	for _, m := range told.Members {
+		if self := m.Peer == l.nodes[0].Key().String(); self == (m.Started || m.Prepared) {
+			t.Errorf("%s: %+v", m.Name, m)
+		}
+	}
+	if told.ID != j.ID || len(told.Members) != 4 {
+		t.Errorf("its request id names %+v", told)
 	}
 }
