@@ -34,8 +34,8 @@ func (m *Member) places() int {
 	return n
 }
 
-// Expired is told when the deadline of a job passed that never started: nothing
-// of it is kept. records are the keys under which agreement kept it.
+// Expired is told when the deadline of a job passed that never started, or the end
+// of one that went on without this node: nothing of it is kept. records are the keys under which agreement kept it.
 func (m *Member) Expired(id consensus.JobID, records [][]byte) {
 	m.work.add(func(ctx context.Context) {
 		if err := m.forget(ctx, id, records); err != nil && ctx.Err() == nil {
@@ -54,6 +54,7 @@ func (m *Member) forget(ctx context.Context, id consensus.JobID, records [][]byt
 	for _, key := range records {
 		entries = append(entries, journal.Entry{Key: key, Delete: true})
 	}
+	entries = append(entries, j.checkpoints.close(id)...)
 	kept, settled := m.cfg.Events.Keep(Event{Type: "expired", Job: id})
 	err := m.cfg.Journal.Append(ctx, append(entries, kept...)...)
 	if settled(err); err != nil {
@@ -63,6 +64,7 @@ func (m *Member) forget(ctx context.Context, id consensus.JobID, records [][]byt
 	delete(m.open, id)
 	m.mutex.Unlock()
 	j.logs.Close()
+	m.dropCheckpoints(ctx, j)
 	return nil
 }
 

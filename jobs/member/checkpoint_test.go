@@ -15,6 +15,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/consensustest"
 	"github.com/muster-network/muster/jobs/exec"
 	"github.com/muster-network/muster/store"
 	"github.com/muster-network/muster/store/disk"
@@ -280,7 +281,18 @@ func TestResultsThatCannotBeTakenUpYetAreBounded(t *testing.T) {
 	}
 }
 
-func TestAnOutcomeTakesThePlaceOfItsCheckpoints(t *testing.T) {
+func TestCheckpointsGoWithTheirJob(t *testing.T) {
+	for name, put := range map[string]func(b *bench, j consensustest.Job){
+		"it has an outcome": func(b *bench, j consensustest.Job) {
+			b.m.Decided(j.ID, consensus.Conclusion{Outcome: b.n.Decide(j, consensus.Value{Kind: consensus.Cancelled})}, Standing{}, nil)
+		},
+		"it went on without this node": func(b *bench, j consensustest.Job) { b.m.Expired(j.ID, nil) },
+	} {
+		t.Run(name, func(t *testing.T) { checkpointsGo(t, put) })
+	}
+}
+
+func checkpointsGo(t *testing.T, put func(b *bench, j consensustest.Job)) {
 	play(t, func(t *testing.T, b *bench) {
 		j := b.job(as, as)
 		b.offer(j, nil)
@@ -307,7 +319,7 @@ func TestAnOutcomeTakesThePlaceOfItsCheckpoints(t *testing.T) {
 				t.Errorf("checkpoint %d is not there", i)
 			}
 		}
-		b.m.Decided(j.ID, consensus.Conclusion{Outcome: b.n.Decide(j, consensus.Value{Kind: consensus.Cancelled})}, Standing{}, nil)
+		put(b, j)
 		pass(0)
 		results() // of a run that has not stopped yet
 		for i, c := range made {
