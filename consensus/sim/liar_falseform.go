@@ -2,19 +2,23 @@ package sim
 
 import "github.com/muster-network/muster/consensus"
 
-// claimForm reports results that nobody came to with the form that honest runs
-// come to, and proposes one with just the reports that prove it. Nothing in them
-// shows that it is false: who has the blocks finds out.
+// claimForm reports results that nobody came to, or honest ones, with a form that
+// other honest runs come to, and proposes one with just the reports that prove it.
+// Nothing in them shows that it is false: who has the blocks finds out.
 func (l *liar) claimForm() {
 	form := l.honestForm()
 	if form == nil {
 		return
 	}
 	if l.src.chance(50) {
-		l.tellSome(50, l.reportAs([]*stock{&anotherLie, &truth}[l.src.below(2)], form))
+		l.tellSome(50, l.reportAs([]*stock{&anotherLie, &truth, l.w.plan.endOf(l.src.below(l.w.t.N))}[l.src.below(3)], form))
 	}
-	p := &consensus.Payload{Value: &lie.value}
-	for _, r := range l.w.checks.reports() {
+	s, reports := &lie, l.w.checks.reports()
+	if len(reports) > 0 && l.src.chance(30) {
+		s = l.w.plan.endOf(int(reports[l.src.below(len(reports))].Seat))
+	}
+	p := &consensus.Payload{Value: &s.value}
+	for _, r := range reports {
 		if r.Report.Normal != nil && *r.Report.Normal == *form && len(p.Reports) < l.w.t.Match-1 {
 			p.Reports = append(p.Reports, r)
 		}
@@ -22,12 +26,12 @@ func (l *liar) claimForm() {
 	if len(p.Reports) < l.w.t.Match-1 {
 		return
 	}
-	own := l.reportAs(&lie, form)
+	own := l.reportAs(s, form)
 	p.Reports = append(p.Reports, consensus.SignedReport{Seat: uint64(l.n.id), Report: *own.claim.Payload.Report, Proof: own.claim.Proof})
 	first := max(l.top(), 1)
 	for round := first; round <= first+1; round++ {
 		// Its prepare says that it has the blocks: from there they are fetched.
-		l.tellSome(70, l.signAt(l.w.last(), consensus.KindPrepare, round, lie.hash, nil), l.signAt(l.w.last(), consensus.KindPropose, round, lie.hash, p))
+		l.tellSome(70, l.signAt(l.w.last(), consensus.KindPrepare, round, s.hash, nil), l.signAt(l.w.last(), consensus.KindPropose, round, s.hash, p))
 	}
 }
 

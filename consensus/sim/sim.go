@@ -14,9 +14,10 @@
 // network.go, disk.go, node.go (a party's process), hearing.go (what it makes of
 // messages), host.go (its runs and blocks), submitter.go, ledger.go (who signed
 // what), invariants.go, votes.go, heights.go, endings.go and validity.go (one
-// function for each invariant), coverage.go (what was seen, counted), liar.go and
-// liar_*.go (one file for each kind of lie), twins.go (two processes with one
-// key), shrink.go, trace.go.
+// function for each invariant), equal.go (ends that are compared by their normal
+// forms), effects.go (runs that act on the world), coverage.go (what was seen,
+// counted), liar.go and liar_*.go (one file for each kind of lie), twins.go (two
+// processes with one key), shrink.go, trace.go.
 //
 // It stands for no time, no randomness and no input but the schedule's, and
 // starts no goroutine.
