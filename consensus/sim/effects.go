@@ -13,6 +13,7 @@ type acting struct {
 	grants []granting
 	begun  uint64 // the last own run
 	height uint64 // likewise: at which it was granted
+	life   int    // likewise: of the process that began it
 	over   uint64 // own runs up to this one are
 	closed bool   // it grants nothing more at this height
 }
@@ -96,6 +97,7 @@ func (c *checks) recordedTurn(n *node, r bft.Record) {
 		a.grants = append(a.grants, g)
 	case bft.RecordBegun:
 		_, rest := item(r.Data)
+		a.life = n.life
 		a.begun, rest = item(rest)
 		a.height, rest = item(rest)
 		if grants, _ := item(rest); int(grants) != c.w.t.Quorum {
@@ -178,7 +180,11 @@ func (c *checks) topRun() uint64 {
 // isOver reports whether a grant can be followed by another under once: its
 // executor said so, or has no seat where the member is.
 func (c *checks) isOver(n *node, g granting) bool {
-	return g.run == 0 || c.saidOver(g) || c.w.heights[c.members[n.id].height].SeatOf(g.to) < 0
+	height := c.members[n.id].height
+	if g.run == 0 || c.saidOver(g) || height == uint64(len(c.w.heights)) { // who holds its seats is told in a moment
+		return true
+	}
+	return c.w.heights[height].SeatOf(g.to) < 0
 }
 
 // saidOver reports whether an executor signed that a run is over.
@@ -301,5 +307,5 @@ func (c *checks) standsStill() bool {
 // isLost reports whether a party may leave a run open for ever.
 func (c *checks) isLost(party int) bool {
 	n, a := c.w.nodes[party], &c.acting[party]
-	return n.faulty() || a.begun > a.over && c.members[party].kinds>>bft.RecordReport&1 == 0
+	return n.faulty() || a.begun > a.over && a.life != n.life && c.members[party].kinds>>bft.RecordReport&1 == 0
 }

@@ -43,7 +43,7 @@ func (c *checks) vote(n *node, m *mailed) {
 	case consensus.KindPrepare:
 		if s, ok := stockOf(value); !ok || s.value.Tree != nil && !n.disk.holds(value) {
 			c.w.fail("blocks", "node %d prepares %s, whose blocks it does not hold", n.id, nameOf(value))
-		} else if c.w.plan.formOf(s) != nil && !c.certified(height, value, 0, round+1) && !c.isValid(s, c.w.heights[height]) {
+		} else if c.w.plan.formOf(s) != nil && s != c.w.plan.endOf(n.id) && !c.certified(height, value, 0, round+1) && !c.isValid(s, c.w.heights[height]) {
 			c.w.fail("I3", "node %d prepares %s, and no honest member came to its form", n.id, s.name)
 		}
 		if k.lock != 0 && height == k.height && k.lock <= round && k.locked != value && !c.certified(height, value, k.lock-1, round) {
