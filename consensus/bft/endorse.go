@@ -140,14 +140,27 @@ type duty struct {
 	party int
 }
 
+// mayOwe reports whether this member has something to check, perhaps. One that gave
+// the job up takes no result, but others may need its word for one; so they may
+// when what is valid here was not agreed on in the first round, for it may be valid
+// here only (decision 006).
+func (m *Machine) mayOwe() bool {
+	return m.isEndorsed() && m.acts() && (m.entry.voided || !m.hasOutcome() || m.rounds.round > 0)
+}
+
 // duties returns what this member is to check: of each executor that was called
-// the first that it reported, unless one of that executor's was checked.
+// the first that it reported, unless one of that executor's was checked. Who gave
+// the job up calls nobody, and checks them all.
 func (m *Machine) duties() []duty {
-	if !m.isEndorsed() || !m.acts() || m.hasOutcome() {
+	if !m.mayOwe() {
 		return nil
 	}
+	called := m.cfg.Runners
+	if !m.entry.voided {
+		called = called[:m.runs.active]
+	}
 	var list []duty
-	for _, seat := range m.cfg.Runners[:m.runs.active] {
+	for _, seat := range called {
 		reports, party := m.reportsOf(seat), m.at.Members[seat]
 		if !m.isJudged(seat) || party == m.cfg.Self {
 			continue
@@ -237,7 +250,7 @@ func (m *Machine) checkUntil(seat int) (int64, string) {
 }
 
 func (m *Machine) checkAlarms() {
-	if !m.isEndorsed() || m.hasOutcome() {
+	if !m.mayOwe() {
 		return
 	}
 	for _, k := range m.evidence.checks {

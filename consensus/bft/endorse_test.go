@@ -324,6 +324,55 @@ func TestWhoHasNoSeatChecksNothing(t *testing.T) {
 	}
 }
 
+// Who gave the job up before it started takes no result of it. Others may need its
+// word for one all the same, whichever executor they called.
+func TestWhoGaveTheJobUpChecksForTheOthers(t *testing.T) {
+	charter := testCharter(consensus.Byzantine, 1, 1_000)
+	charter.Assurance = consensus.Endorsed
+	m := New(testConfig(charter, 0))
+	m.Step(1_000, AcceptJob{})
+	m.Step(1_000, SubmitterVoid{})
+	for seat := range m.t.Quorum {
+		m.Step(1_000, Message{From: seat, Kind: consensus.KindAccept})
+	}
+	if !m.entry.voided || !m.acts() || m.isActive(2) {
+		t.Fatalf("%+v", m.View())
+	}
+	told(m, "2 a")
+	if r := m.Step(m.now, Held{Value: mustHash(named("a"))}); len(checksOf(r.Do)) != 1 {
+		t.Errorf("does %+v", r.Do)
+	}
+	if r := m.Step(m.now, Checked{Value: mustHash(named("a")), Endorses: true}); len(r.Say) != 1 {
+		t.Errorf("says %+v", r.Say)
+	}
+}
+
+// A liar can make a value valid for one member only. It gives its word for others
+// as long as that is not agreed on, and calls executors when it is alone with it.
+func TestWhoIsAloneWithAValidValueChecksAndCallsForTheOthers(t *testing.T) {
+	m := startedUnder(t, consensus.Endorsed)
+	m.cfg.Runners, m.runs.active = []int{1, 2, 3, 0}, 1
+	told(m, "1 a", "2+a", "3+a", "2 b")
+	m.Step(m.now, Held{Value: mustHash(named("a"))})
+	if names(m) != "a" || m.isActive(2) {
+		t.Fatalf("valid: %q", names(m))
+	}
+	for range 20 {
+		r := m.Step(m.now+500, Tick{})
+		for _, out := range r.Say {
+			if out.Kind == consensus.KindRoundChange {
+				m.Step(m.now, message(0, out))
+			}
+		}
+	}
+	if m.rounds.round == 0 || !m.isActive(2) {
+		t.Fatalf("%+v", m.View())
+	}
+	if r := m.Step(m.now, Held{Value: mustHash(named("b"))}); len(checksOf(r.Do)) != 1 {
+		t.Errorf("does %+v", r.Do)
+	}
+}
+
 func TestARemovedMembersVerdictCountsNoMore(t *testing.T) {
 	q := newReplaceable(consensus.Byzantine, 1, 1)
 	q.charter.Assurance = consensus.Endorsed

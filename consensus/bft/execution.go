@@ -152,7 +152,7 @@ func (m *Machine) isDisputed() bool {
 // isAlone reports whether this member is ahead of so many that its round cannot
 // come to an end.
 func (m *Machine) isAlone() bool {
-	return m.blind() && m.rounds.round > 0 && m.reached(m.rounds.round) < m.t.Quorum
+	return (m.blind() || m.isEndorsed()) && m.rounds.round > 0 && m.reached(m.rounds.round) < m.t.Quorum
 }
 
 func (m *Machine) aloneUntil() int64 {
