@@ -63,6 +63,10 @@ const (
 	SawEquals
 	SawMajority
 
+	SawFoundGood
+	SawFoundBad
+	SawNoVerdict
+
 	SawGrant
 	SawGrantAgain
 	SawActs
@@ -83,6 +87,7 @@ const (
 	SawDisagreement
 	SawDeadline
 	SawCancelled
+	SawRejected
 
 	SawLoss
 	SawTwice
@@ -123,12 +128,13 @@ var sightNames = [sights]string{
 	"rule: members are replaced", "rule: members are replaced a second time",
 	"rule: two members are replaced at once", "rule: a vote for an older height is heard", "rule: a removed member learns the outcome",
 	"rule: a report contradicts the outcome", "rule: a value that comes to another form is not held", "rule: equal ends of different bytes are decided", "rule: a form is decided that others did not come to",
+	"rule: a value is found good", "rule: a value is judged", "rule: a machine cannot run the check",
 	"rule: a run is granted", "rule: another run is granted", "rule: a run that acts begins", "rule: one begins after another",
 	"rule: a number is given up", "rule: a run that came to nothing is over", "rule: at-least-once a run that was cut off is over",
 	"rule: who prepared a handover grants nothing more", "rule: members are replaced after a run", "rule: at-least-once members are replaced in a run",
 	"rule: once stands still, for a reason that is known", "rule: likewise, and no run has begun",
 	"outcome: result", "outcome: failed run", "outcome: failed timeout", "outcome: failed host", "outcome: failed disagreement",
-	"outcome: failed deadline", "outcome: cancelled",
+	"outcome: failed deadline", "outcome: cancelled", "outcome: failed rejected",
 	"fault: a frame is lost", "fault: a frame comes twice", "fault: partition", "fault: a clock steps", "fault: restart with an intact disk",
 	"fault: a sync is cut short", "fault: a disk is lost",
 	"race: cancel and result are both prepared", "race: deadline and result are both prepared", "race: one member starts, another gives up",
@@ -142,7 +148,7 @@ var sightNames = [sights]string{
 func (s Sight) String() string { return sightNames[s] }
 
 var recordNames = [...]string{"", "accept", "witness", "started", "void", "cancel", "run", "report", "held", "lock", "slot", "decided", "handover", "suspect",
-	"grant", "begun", "ended", "closed"}
+	"grant", "begun", "ended", "closed", "found"}
 
 // Coverage counts runs, what they showed, and what came of lies. The zero value
 // is empty.
@@ -245,6 +251,8 @@ func (c *Coverage) outcome(v consensus.Value) {
 		c.hit(SawCancelled)
 	case v.Class.Deterministic():
 		c.hit(SawFailedRun)
+	case v.Class == consensus.FailedRejected:
+		c.hit(SawRejected)
 	default:
 		c.hit(SawTimeout + map[consensus.Failure]Sight{consensus.FailedTimeout: 0, consensus.FailedHost: 1,
 			consensus.FailedDisagreement: 2, consensus.FailedDeadline: 3}[v.Class])

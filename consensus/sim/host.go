@@ -22,6 +22,8 @@ func (n *node) do(d runner.Do) {
 		n.plan(wait+n.host.until(n.w.plan.Work)+n.slowRuns, event{kind: evRan, run: e.Run})
 	case bft.Fetch:
 		n.fetch(e)
+	case bft.Check:
+		n.check(e)
 	case bft.Decided:
 		n.decide(e.Conclusion)
 	case bft.Abandon:

@@ -36,6 +36,7 @@ type member struct {
 	forgot   bool              // at the deadline, what it had not started
 	report   *consensus.Report // as it was shown
 	proof    consensus.Proof
+	found    []found // durable
 	decided  bool
 	entered  slot // the height and round it was in when the network calmed down
 	revealed bool
@@ -210,6 +211,10 @@ func (c *checks) durableFirst(n *node, m *mailed) {
 		}
 	case consensus.KindReportCommit, consensus.KindReport:
 		need = bft.RecordReport
+	case consensus.KindEndorse, consensus.KindReject:
+		if need = bft.RecordFound; !c.recordsFound(n, m) {
+			c.w.fail("I6", "node %d says %s, and it is not on its disk", n.id, describe(m))
+		}
 	case 0:
 		switch m.claim.Note {
 		case consensus.NoteDecided:
@@ -268,6 +273,8 @@ func (c *checks) recorded(n *node, e runner.Entry) {
 		if c.acting != nil {
 			c.acting[n.id].closed = false
 		}
+	case bft.RecordFound:
+		c.recordedFound(n, e.Record.Data)
 	case bft.RecordGrant, bft.RecordBegun, bft.RecordEnded, bft.RecordClosed:
 		c.recordedTurn(n, e.Record)
 	}

@@ -27,6 +27,7 @@ const (
 	LieFalseForm // liar_falseform.go
 	LieGrants    // liar_grants.go
 	LieFarRuns   // liar_farruns.go
+	LieVerdicts  // liar_verdicts.go
 	lies
 )
 
@@ -37,7 +38,7 @@ var lieNames = [lies]string{"silence at the worst moment", "an equivocating lead
 	"a result withheld", "a report to one member only", "a false result", "a copied report", "accepts to some, and none that are real",
 	"words from another job, height, network or incarnation", "anything to anybody", "forged handovers",
 	"another result with the form of honest ones",
-	"one run granted to many", "runs far ahead"}
+	"one run granted to many", "runs far ahead", "a value found good before some, and bad before others"}
 
 // String names the lie.
 func (l Lie) String() string { return lieNames[l] }
@@ -99,6 +100,8 @@ func (l *liar) act() {
 			l.grantToMany()
 		case LieFarRuns:
 			l.askFarAhead()
+		case LieVerdicts:
+			l.judgeBoth()
 		}
 	}
 	l.w.after(20+l.src.until(250), l.act)

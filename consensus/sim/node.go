@@ -177,7 +177,8 @@ func (n *node) open(o runner.Open) {
 
 func (n *node) config() bft.Config {
 	return bft.Config{Network: network, Job: n.w.job, Charter: n.w.charter, Self: n.id, Runners: n.w.runners, Spares: n.w.spares, Salt: [16]byte{byte(n.id)},
-		Timing: bft.Timing{Beat: 1_000, Round: n.w.plan.Round, RoundMax: 60_000, Timeout: n.w.charter.Timeout, Patience: n.w.plan.Patience}}
+		Timing: bft.Timing{Beat: 1_000, Round: n.w.plan.Round, RoundMax: 60_000, Timeout: n.w.charter.Timeout, Check: 1_500,
+			Patience: n.w.plan.Patience}}
 }
 
 // wish brings the owner's wish that the job end.

@@ -37,6 +37,7 @@ type Schedule struct {
 	Submitter int     // the seat that submits, or -1: somebody without one
 	Equal     equals  // what runs come to, where ends are compared by that
 	Effects   consensus.Effects
+	Checked   checked // what the check finds, where there is one
 }
 
 // Kind is the job's assurance, or, where runs act on the world, how often they may.
@@ -53,6 +54,8 @@ func (s *Schedule) assurance() consensus.Assurance {
 		return consensus.MajorityEqual
 	case s.Effects != "":
 		return consensus.Single
+	case s.Checked.On:
+		return consensus.Endorsed
 	}
 	return consensus.Replicated
 }
@@ -160,6 +163,9 @@ func (s *Schedule) String() string {
 	if s.Equal.On {
 		fmt.Fprintf(&b, "\n      ends are compared by their forms; runs end in %v, of the forms %v", s.Equal.Runs, s.Equal.Forms)
 	}
+	if s.Checked.On {
+		fmt.Fprintf(&b, "\n      results are checked; they differ %v, those of %b are bad", s.Checked.Differ, s.Checked.Bad)
+	}
 	for _, l := range s.Liars {
 		fmt.Fprintf(&b, "\n      node %d lies: %s", l.Node, l.Kind)
 	}
@@ -216,6 +222,7 @@ func Settle(sc Scenario, seed uint64) *Schedule {
 	s.settleEqual()
 	s.settleRevoked()
 	s.settleEffects()
+	s.settleChecked()
 	return s
 }
 

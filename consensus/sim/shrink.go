@@ -53,6 +53,9 @@ func smallerThan(s Schedule) []Schedule {
 	if s.Effects != "" {
 		add(func(t *Schedule) { t.Effects = "" })
 	}
+	if s.Checked.On {
+		add(func(t *Schedule) { t.Checked = checked{} })
+	}
 	if s.Truth != endsWell {
 		add(func(t *Schedule) { t.Truth = endsWell })
 	}

@@ -18,7 +18,11 @@ func (c *checks) isValid(s *stock, at consensus.Height) bool {
 	case s.value.Class == consensus.FailedHost:
 		return c.couldDiffer(true, at)
 	case s.value.Class == consensus.FailedDisagreement:
-		return c.couldDiffer(false, at)
+		return !w.plan.Checked.On && c.couldDiffer(false, at)
+	case s.value.Class == consensus.FailedRejected:
+		return w.plan.Checked.On && c.isRejected(at)
+	case w.plan.Checked.On && s.value.Matched():
+		return c.isEndorsed(s, at)
 	case w.charter.Assurance == consensus.Single && s.value.Matched() && c.hasLiar(at):
 		return true // one report is enough, whoever's
 	}
@@ -61,6 +65,10 @@ func (c *checks) couldDiffer(failed bool, at consensus.Height) bool {
 		case !r.Value.Matched():
 			if failed {
 				count, soft = count+1, true
+			}
+		case c.w.plan.Checked.On:
+			if c.isBad(r) {
+				count++
 			}
 		case c.before(party, at) < c.w.t.Match-1:
 			count++

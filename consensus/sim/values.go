@@ -30,6 +30,7 @@ var (
 	hostFails    = newStock("host", failed(consensus.FailedHost))
 	disagreement = newStock("disagreement", failed(consensus.FailedDisagreement))
 	deadline     = newStock("deadline", failed(consensus.FailedDeadline))
+	rejected     = newStock("rejected", failed(consensus.FailedRejected))
 	cancelled    = newStock("cancelled", consensus.Value{Kind: consensus.Cancelled})
 	differs      = newDiffering("differs", consensus.Value{Kind: consensus.Result})
 	exitsDiffer  = newDiffering("exit 3 differs", consensus.Value{Kind: consensus.Failed, Class: consensus.FailedExit, Code: 3})
@@ -104,6 +105,9 @@ func stockOf(hash consensus.Hash) (*stock, bool) {
 			}
 		}
 	}
+	if hash == rejected.hash {
+		return &rejected, true
+	}
 	s, ok := handovers[hash]
 	return s, ok
 }
@@ -133,7 +137,7 @@ func (s *Schedule) endOf(node int) *stock {
 		}
 		return s.differing(node)
 	}
-	if s.Equal.On {
+	if s.Equal.On || s.Checked.Differ {
 		return s.differing(node)
 	}
 	return &truth
