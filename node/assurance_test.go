@@ -9,7 +9,7 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/exec"
-	"github.com/muster-network/muster/jobs/exec/exectest"
+	"github.com/muster-network/muster/jobs/exec/exectest/asm"
 	"github.com/muster-network/muster/node"
 )
 
@@ -106,6 +106,27 @@ func TestUnderAssuranceSingleMembersAgreeOnWhatOneReported(t *testing.T) {
 	}
 }
 
+// checkThird is a check that finds a result good when the third byte that it printed
+// is c.
+func checkThird(c byte) []byte {
+	const path, fd, iovec, read, text = 0, 32, 40, 48, 64
+	name := "in/result/stdout"
+	open := asm.WASI("path_open", 9)
+	open.Params[5], open.Params[6] = asm.I64, asm.I64 // rights
+	exit := asm.WASI("proc_exit", 1)
+	exit.Results = nil
+	return asm.Program{
+		Imports: []asm.Import{open, asm.WASI("fd_read", 4), exit}, Pages: 1, Data: map[uint32]string{path: name},
+		Code: asm.Join(
+			asm.Const(3), asm.Const(0), asm.Const(path), asm.Const(int32(len(name))), asm.Const(0), // 3 is the root
+			0x42, asm.S(2), 0x42, asm.S(0), asm.Const(0), asm.Const(fd), asm.Call(0), asm.Drop,
+			asm.Const(iovec), asm.Const(text), asm.Store(0), asm.Const(iovec), asm.Const(3), asm.Store(4),
+			asm.Const(fd), asm.Load(0), asm.Const(iovec), asm.Const(1), asm.Const(read), asm.Call(1), asm.Drop,
+			asm.Const(text+2), asm.Load8(), asm.Const(int32(c)), 0x47, asm.Call(2), // exit by whether it differs
+		),
+	}.Module()
+}
+
 // Every node's run leaves something else. What one left is certified when others
 // find by the check that it will do; what one of them leaves will not.
 func TestUnderAssuranceEndorsedOthersCheckWhatOneLeft(t *testing.T) {
@@ -117,10 +138,10 @@ func TestUnderAssuranceEndorsedOthersCheckWhatOneLeft(t *testing.T) {
 			}
 		}}
 	})
-	blob, err := l.nodes[0].PutFile(l.ctx, bytes.NewReader(exectest.Guest(t)))
+	blob, err := l.nodes[0].PutFile(l.ctx, bytes.NewReader(checkThird('d')))
 	l.must(err)
 	file := hello("Ada", 4)
-	file.Run.Quorum.Check = &jobs.RunCheck{WASM: jobs.Reference("cid:" + blob.CID), Args: []string{"check", "node "}}
+	file.Run.Quorum.Check = &jobs.RunCheck{WASM: jobs.Reference("cid:" + blob.CID)}
 	alone, rejected := false, false
 	for try := range 60 {
 		file.Run.Args = []string{fmt.Sprint("Ada ", try)}
