@@ -120,6 +120,9 @@ func (m *Machine) isOver(g grant) bool {
 		return false
 	}
 	if reports := m.reportsOf(seat); len(reports) > 0 {
+		if !reports[0].Report.Value.Matched() {
+			return true // it came to nothing, and a liar need not say more of it
+		}
 		f := m.fetching(reports[0].hash)
 		return f != nil && !m.holds(f.choice) && m.isStalled(f)
 	}

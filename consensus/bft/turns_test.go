@@ -101,3 +101,26 @@ func TestAJobThatActsAndWasWithdrawnGoesOnWhereARunWasGranted(t *testing.T) {
 		}
 	}
 }
+
+// An executor that reports a failure and never says that its run is over holds
+// nobody up at-least-once. Under once only that word lets another run begin.
+func TestAFailureThatWasReportedIsFollowedByARunAtLeastOnce(t *testing.T) {
+	for effects, want := range map[consensus.Effects]int{consensus.Once: 1, consensus.AtLeastOnce: 2} {
+		w := newWorld(t, effects, consensus.Byzantine, 1, 0)
+		liar := w.machines[0].cfg.Runners[0]
+		w.value = func(seat int) consensus.Value {
+			if seat == liar {
+				return failed(consensus.FailedHost)
+			}
+			return result("truth")
+		}
+		w.lost = func(from, to int, out Outgoing) bool {
+			return from == liar && to != liar && out.Kind == consensus.KindEnded
+		}
+		w.start()
+		w.passOn(60_000)
+		if len(w.runs) != want || w.machines[1].Done() != (effects == consensus.AtLeastOnce) {
+			t.Errorf("%s: runs %v; %+v", effects, w.runs, w.machines[1].View())
+		}
+	}
+}
