@@ -46,11 +46,13 @@ type prepared struct {
 	at    int64
 }
 
-// heard is a grant that a member of this height gave.
+// heard is the last grant that a member of this height gave, and the last that it
+// gave to this one: at-least-once others may follow that while it still counts.
 type heard struct {
 	run   uint32
 	party int
-	proof consensus.Proof
+	own   uint32
+	proof consensus.Proof // of the latter
 }
 
 // begun is the body of a record: an own run, and the q grants for it.
@@ -198,8 +200,12 @@ func (m *Machine) endRuns(run uint64) {
 func (m *Machine) hearGrant(seat int, msg Message) {
 	m.nameOf(0)
 	party := slices.Index(m.watch.names, msg.Value)
-	if h := &m.turns.heard[seat]; party >= 0 && msg.Round > h.run {
-		*h = heard{msg.Round, party, msg.Proof}
+	h := &m.turns.heard[seat]
+	if party == m.cfg.Self && msg.Round > h.own {
+		h.own, h.proof = msg.Round, msg.Proof
+	}
+	if party >= 0 && msg.Round > h.run {
+		h.run, h.party = msg.Round, party
 	}
 }
 
@@ -231,11 +237,11 @@ func (m *Machine) seekRun() {
 	}
 	var grants []consensus.Vote
 	for seat, h := range t.heard {
-		if h.party == m.cfg.Self && uint64(h.run) == r.run && len(grants) < m.t.Quorum {
+		if uint64(h.own) == r.run && len(grants) < m.t.Quorum {
 			grants = append(grants, consensus.Vote{Seat: uint64(seat), Proof: h.proof})
 		}
 	}
-	if len(grants) == m.t.Quorum {
+	if len(grants) == m.t.Quorum && r.run > t.over {
 		t.begun = r.run
 		m.record(RecordBegun, &begun{Run: uint32(r.run), Height: m.at.Number, Grants: grants})
 		m.do(Execute{Run: r.run})

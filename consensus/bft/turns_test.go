@@ -124,3 +124,26 @@ func TestAFailureThatWasReportedIsFollowedByARunAtLeastOnce(t *testing.T) {
 		}
 	}
 }
+
+// Members that are out of step grant the same runs at different times: what one
+// granted first counts when the others come to it.
+func TestAGrantCountsThoughItsMemberHasGrantedAnotherSince(t *testing.T) {
+	w := newWorld(t, consensus.AtLeastOnce, consensus.Byzantine, 1, 0)
+	w.value = func(int) consensus.Value { return consensus.Value{} }
+	w.start()
+	m := w.machines[1]
+	m.runs.active, m.runs.run, m.turns.since = 4, 2, m.now
+	for _, g := range []struct {
+		from  int
+		run   uint32
+		party int
+	}{{3, 2, 1}, {3, 3, 2}, {2, 2, 1}, {1, 2, 1}} {
+		if m.turns.begun != 0 {
+			t.Fatalf("it begins run %d with too few grants", m.turns.begun)
+		}
+		m.Step(m.now, Message{From: g.from, Kind: consensus.KindGrant, Round: g.run, Value: m.nameOf(g.party)})
+	}
+	if m.turns.begun != 2 {
+		t.Errorf("q members granted run 2, and it does not begin: %+v", m.turns)
+	}
+}
