@@ -99,8 +99,8 @@ func (a *agreement) Checked(ctx context.Context, job consensus.JobID, value cons
 }
 
 // Held implements member.Agreement.
-func (a *agreement) Held(ctx context.Context, job consensus.JobID, value consensus.Hash) error {
-	return a.runner.Input(ctx, job, bft.Held{Value: value})
+func (a *agreement) Held(ctx context.Context, job consensus.JobID, value consensus.Hash, normals []consensus.Hash) error {
+	return a.runner.Input(ctx, job, bft.Held{Value: value, Normals: normals})
 }
 
 // Refuse implements member.Quorum.

@@ -112,8 +112,12 @@ type Checked struct {
 	Endorses bool
 }
 
-// Held says that all blocks of a value are durable here.
-type Held struct{ Value consensus.Hash }
+// Held says that all blocks of a value are durable here, and that it comes to one of
+// the forms of the Fetch that it answers, where that had some.
+type Held struct {
+	Value   consensus.Hash
+	Normals []consensus.Hash
+}
 
 // Revoked says that the credential of a party was revoked, verified: its place may
 // be taken at once. What it says counts on until then (protocol, section 10).

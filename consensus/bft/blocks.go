@@ -11,6 +11,8 @@ type fetch struct {
 	choice choice
 	since  int64
 	from   []int
+
+	normals []consensus.Hash // what it was asked to come to
 }
 
 // stalled is the number of beats after which a fetch counts as stalled.
@@ -50,16 +52,16 @@ func (m *Machine) want(c *choice) {
 	if f != nil && !m.isStalled(f) {
 		return
 	}
-	from := m.claimers(c.hash)
+	from, normals := m.claimers(c.hash), m.normals(c.hash)
 	switch {
 	case f == nil:
-		m.evidence.fetches = append(m.evidence.fetches, fetch{*c, m.now, from})
+		m.evidence.fetches = append(m.evidence.fetches, fetch{*c, m.now, from, normals})
 	case len(from) > len(f.from):
-		f.since, f.from = m.now, from
+		f.since, f.from, f.normals = m.now, from, normals
 	default:
 		return
 	}
-	m.do(Fetch{Value: c.value, Hash: c.hash, Normals: m.normals(c.hash), From: from})
+	m.do(Fetch{Value: c.value, Hash: c.hash, Normals: normals, From: from})
 }
 
 func (m *Machine) isStalled(f *fetch) bool { return m.now >= f.since+stalled*m.cfg.Timing.Beat }
@@ -99,11 +101,13 @@ func (m *Machine) claims(seat int, hash consensus.Hash) bool {
 		slices.ContainsFunc(h.set.Votes, func(v consensus.Vote) bool { return v.Seat == uint64(seat) })
 }
 
-// holdsNow notes that the blocks of a value that was fetched are durable.
-func (m *Machine) holdsNow(hash consensus.Hash) {
-	if m.fetching(hash) == nil || slices.Contains(m.evidence.held, hash) {
+// holdsNow notes that the blocks of a value that was fetched are durable. An answer
+// to what was asked before, at another height, perhaps, may be about other forms.
+func (m *Machine) holdsNow(in Held) {
+	f := m.fetching(in.Value)
+	if f == nil || !slices.Equal(f.normals, in.Normals) || slices.Contains(m.evidence.held, in.Value) {
 		return
 	}
-	m.evidence.held = append(m.evidence.held, hash)
-	m.record(RecordHeld, &hash)
+	m.evidence.held = append(m.evidence.held, in.Value)
+	m.record(RecordHeld, &in.Value)
 }

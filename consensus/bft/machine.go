@@ -97,7 +97,7 @@ func (m *Machine) take(in Input) {
 	case Checked:
 		m.checked(in)
 	case Held:
-		m.holdsNow(in.Value)
+		m.holdsNow(in)
 	case Revoked:
 		m.lose(in.Party)
 	case Message:

@@ -238,7 +238,8 @@ func TestWhatWasHeldForARemovedMembersFormIsAskedForAgain(t *testing.T) {
 	m.Step(m.now, comes(3, "a", 7))
 	m.Step(m.now, comes(2, "b", 7))
 	v, a := named("a"), mustHash(named("a"))
-	if m.Step(m.now, Held{Value: a}); !m.holds(choice{v, a}) {
+	old := Held{Value: a, Normals: []consensus.Hash{{7}}}
+	if m.Step(m.now, old); !m.holds(choice{v, a}) {
 		t.Fatal("it does not hold what it was to fetch")
 	}
 	move := consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 3, Reserve: 0}}}
@@ -265,7 +266,10 @@ func TestWhatWasHeldForARemovedMembersFormIsAskedForAgain(t *testing.T) {
 	}) {
 		t.Errorf("it does not ask for it again: %+v", r.Do)
 	}
-	m.Step(m.now, Held{Value: a})
+	if m.Step(m.now, old); m.holds(choice{v, a}) || m.rounds.said(consensus.KindPrepare) {
+		t.Error("an answer to what was asked before counts for another form")
+	}
+	m.Step(m.now, Held{Value: a, Normals: []consensus.Hash{{8}}})
 	if !m.rounds.said(consensus.KindPrepare) {
 		t.Error("it comes to that form, too, and is not prepared")
 	}

@@ -83,7 +83,7 @@ func (q *quorum) take(seat int, r Ready) {
 			if q.blocked || e.Hash == q.withheld {
 				continue
 			}
-			q.queue = append(q.queue, delivery{seat, Held{Value: e.Hash}})
+			q.queue = append(q.queue, delivery{seat, Held{Value: e.Hash, Normals: e.Normals}})
 		case Check:
 			q.checks[seat]++
 			if good, says := q.finds(seat, e.Hash); says {

@@ -180,7 +180,7 @@ func (f *fleet) do(m *memberCore, d Do) {
 		}
 		m.queue = append(m.queue, func() { m.core.Input(f.now, f.job.ID, bft.Ran{Run: e.Run, Value: m.value}) })
 	case bft.Fetch:
-		m.queue = append(m.queue, func() { m.core.Input(f.now, f.job.ID, bft.Held{Value: e.Hash}) })
+		m.queue = append(m.queue, func() { m.core.Input(f.now, f.job.ID, bft.Held{Value: e.Hash, Normals: e.Normals}) })
 	case bft.StartedJob:
 		record, m.started = bft.RecordStarted, true
 	case bft.Decided:

@@ -184,8 +184,8 @@ func (n *wired) Execute(job consensus.JobID, run uint64) {
 	n.input(job, bft.Ran{Run: run, Value: n.outcome()})
 }
 
-func (n *wired) Fetch(job consensus.JobID, _ consensus.Value, hash consensus.Hash, _ []consensus.Hash, _ []admission.Key) {
-	n.input(job, bft.Held{Value: hash})
+func (n *wired) Fetch(job consensus.JobID, _ consensus.Value, hash consensus.Hash, normals []consensus.Hash, _ []admission.Key) {
+	n.input(job, bft.Held{Value: hash, Normals: normals})
 }
 
 func (n *wired) Started(consensus.JobID) {}

@@ -338,7 +338,7 @@ func decideAlone(t *testing.T) (*fleet, *Core) {
 	for range 10 { // what the machine does about it
 		for _, do := range c.Flush().Dos {
 			if e, ok := do.Effect.(bft.Fetch); ok {
-				c.Input(f.now, f.job.ID, bft.Held{Value: e.Hash})
+				c.Input(f.now, f.job.ID, bft.Held{Value: e.Hash, Normals: e.Normals})
 			}
 		}
 	}

@@ -102,5 +102,5 @@ func (n *node) hold(e bft.Fetch) {
 		n.w.logf("%d does not hold %s, which comes to another form", n.id, s.name)
 		return
 	}
-	n.input(bft.Held{Value: e.Hash})
+	n.input(bft.Held{Value: e.Hash, Normals: e.Normals})
 }

@@ -202,7 +202,7 @@ func (p *pair) do(c *process, e bft.Effect) {
 	case bft.Execute:
 		c.core.Input(p.now, p.w.job, bft.Ran{Run: e.Run, Value: truth.value})
 	case bft.Fetch:
-		c.core.Input(p.now, p.w.job, bft.Held{Value: e.Hash})
+		c.core.Input(p.now, p.w.job, bft.Held{Value: e.Hash, Normals: e.Normals})
 	case bft.Equivocation:
 		if p.honest(e.Seat) {
 			p.err = fmt.Errorf("process %d accuses seat %d, which is honest", c.index, e.Seat)

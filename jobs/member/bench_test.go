@@ -138,7 +138,7 @@ func (b *bench) Checked(_ context.Context, _ consensus.JobID, _ consensus.Hash, 
 	return nil
 }
 
-func (b *bench) Held(context.Context, consensus.JobID, consensus.Hash) error {
+func (b *bench) Held(context.Context, consensus.JobID, consensus.Hash, []consensus.Hash) error {
 	b.did("held")
 	return nil
 }

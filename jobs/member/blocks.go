@@ -66,8 +66,8 @@ func (m *Member) Fetch(id consensus.JobID, v consensus.Value, hash consensus.Has
 			m.held(ctx, id, v, hash, normals)
 			return
 		}
-		if m.claimFetch(id, hash) {
-			m.tasks.add(func(ctx context.Context) { m.fetchTree(ctx, id, v, hash, normals, from) })
+		if m.claimFetch(id, hash, normals) {
+			m.tasks.add(func(ctx context.Context) { m.fetchTree(ctx, id, v, hash, from) })
 		}
 	})
 }
@@ -81,7 +81,7 @@ func (m *Member) held(ctx context.Context, id consensus.JobID, v consensus.Value
 		m.cfg.Log.Error("blocks not synced", "error", err)
 		return
 	}
-	if err := m.cfg.Agreement.Held(ctx, id, hash); err != nil && ctx.Err() == nil {
+	if err := m.cfg.Agreement.Held(ctx, id, hash, normals); err != nil && ctx.Err() == nil {
 		m.cfg.Log.Error("agreement not told", "job", id, "error", err)
 	}
 }
@@ -152,24 +152,28 @@ func (o overlay) Get(ctx context.Context, c cid.Cid) ([]byte, error) {
 	return o.below.Get(ctx, c)
 }
 
-func (m *Member) claimFetch(id consensus.JobID, hash consensus.Hash) bool {
+// claimFetch reports whether a fetch is to begin. One that is under way answers the
+// forms that were asked for last.
+func (m *Member) claimFetch(id consensus.JobID, hash consensus.Hash, normals []consensus.Hash) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	j, ok := m.open[id]
-	if !ok || j.fetching[hash] {
+	if !ok {
 		return false
 	}
-	j.fetching[hash] = true
-	return true
+	_, under := j.fetching[hash]
+	j.fetching[hash] = normals
+	return !under
 }
 
-func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.Value, hash consensus.Hash, normals []consensus.Hash, from []admission.Key) {
+func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.Value, hash consensus.Hash, from []admission.Key) {
 	j, ok := m.job(id)
 	if !ok {
 		return
 	}
 	err := m.cfg.Fetcher.Fetch(ctx, v.Tree.Cid, from, int64(j.charter.Limits.Output))
 	m.mutex.Lock()
+	normals := j.fetching[hash]
 	delete(j.fetching, hash)
 	m.mutex.Unlock()
 	if err == nil {

@@ -42,7 +42,7 @@ type Agreement interface {
 	// Checked says what the job's check found of a value.
 	Checked(ctx context.Context, job consensus.JobID, value consensus.Hash, endorses bool) error
 	// Held says that the blocks of a value are durable.
-	Held(ctx context.Context, job consensus.JobID, value consensus.Hash) error
+	Held(ctx context.Context, job consensus.JobID, value consensus.Hash, normals []consensus.Hash) error
 }
 
 // RunState says where a run stands.
@@ -262,7 +262,7 @@ type job struct {
 
 	checkpoints checkpoints
 
-	fetching  map[consensus.Hash]bool
+	fetching  map[consensus.Hash][]consensus.Hash   // under way: the forms asked for last
 	cancel    map[uint64]context.CancelFunc         // of own runs
 	checks    map[consensus.Hash]context.CancelFunc // of checks that run, by what they are of
 	disagreed []consensus.SignedReport              // reports that the outcome contradicts

@@ -265,6 +265,22 @@ func TestAValueIsFetchedOnceAtATimeAndAgainWhenThatFailed(t *testing.T) {
 	})
 }
 
+func TestAFetchThatIsUnderWayAnswersTheFormsThatWereAskedForLast(t *testing.T) {
+	from := []admission.Key{{}}
+	play(t, func(t *testing.T, b *bench) {
+		j := b.accepted("job")
+		v, _ := b.value("late", &b.others)
+		b.slow, b.fetches, b.done = time.Second, 0, nil
+		b.m.Fetch(j.ID, v, consensus.Hash{1}, []consensus.Hash{{9}}, from) // which it does not come to
+		pass(100 * time.Millisecond)
+		b.m.Fetch(j.ID, v, consensus.Hash{1}, nil, from) // certified meanwhile
+		pass(2 * time.Second)
+		if b.fetches != 1 || b.done[len(b.done)-1] != "held" {
+			t.Errorf("%d fetches, did %q", b.fetches, b.done)
+		}
+	})
+}
+
 func TestAValueWhoseTreeIsNoResultIsNotHeld(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		j := b.accepted("job")
