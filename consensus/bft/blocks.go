@@ -20,7 +20,7 @@ const stalled = 10
 
 // fetch asks for the blocks of every value that is valid, certified, to be
 // checked, or proposed with what makes it valid, and not held; again, when a fetch
-// stalls and more seats claim to hold them.
+// stalls and other members claim to hold them than were asked.
 func (m *Machine) fetch() {
 	for i := range m.valid {
 		m.want(&m.valid[i])
@@ -56,7 +56,7 @@ func (m *Machine) want(c *choice) {
 	switch {
 	case f == nil:
 		m.evidence.fetches = append(m.evidence.fetches, fetch{*c, m.now, from, normals})
-	case len(from) > len(f.from):
+	case slices.ContainsFunc(from, func(party int) bool { return !slices.Contains(f.from, party) }):
 		f.since, f.from, f.normals = m.now, from, normals
 	default:
 		return

@@ -298,3 +298,33 @@ func TestWhoComesBackWaitsAPatienceBeforeItMissesAnybody(t *testing.T) {
 		t.Error("it never misses the member that died")
 	}
 }
+
+// Who held the blocks has lost its seat, and its successor holds them: as many as
+// before, and others.
+func TestBlocksThatDoNotComeAreAskedForWhereAnotherMemberHoldsThem(t *testing.T) {
+	m := lostSeat(t, 3)
+	m.Step(m.now, comes(3, "a", 0))
+	asked := func(r Ready) [][]int {
+		var from [][]int
+		for _, e := range r.Do {
+			if f, ok := e.(Fetch); ok && f.Hash == mustHash(named("a")) {
+				from = append(from, f.From)
+			}
+		}
+		return from
+	}
+	if got := asked(m.Step(m.now, comes(2, "a", 0))); len(got) != 1 || !slices.Equal(got[0], []int{2, 3}) {
+		t.Fatalf("asked %v", got)
+	}
+	move := consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: 3, Reserve: 0}}}
+	m.conclude(consensus.Decision{Value: move, Commits: consensus.VoteSet{Value: mustHash(move)}})
+	if got := asked(m.Step(m.now, comes(4, "a", 0))); len(got) != 0 {
+		t.Errorf("asked %v while it is under way", got)
+	}
+	if got := asked(m.Step(m.now+stalled*m.cfg.Timing.Beat, Tick{})); len(got) != 1 || !slices.Equal(got[0], []int{2, 4}) {
+		t.Errorf("asked %v", got)
+	}
+	if got := asked(m.Step(m.now+stalled*m.cfg.Timing.Beat, Tick{})); len(got) != 0 {
+		t.Errorf("the same are asked again: %v", got)
+	}
+}
