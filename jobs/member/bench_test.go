@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,7 +54,7 @@ type bench struct {
 
 	total   jobs.Resources
 	slow    time.Duration // how long a fetch takes
-	fetches int
+	fetches atomic.Int32
 	run     func(context.Context) (exec.Result, error)
 
 	check    string           // the module that results are checked by; empty: nothing is checked
@@ -167,9 +168,7 @@ func (b *bench) Gone(context.Context, admission.Key, consensus.JobID, consensus.
 }
 
 func (b *bench) Fetch(ctx context.Context, root cid.Cid, _ []admission.Key, _ int64) error {
-	b.mutex.Lock()
-	b.fetches++
-	b.mutex.Unlock()
+	b.fetches.Add(1)
 	if err := b.wait(ctx); err != nil {
 		return err
 	}

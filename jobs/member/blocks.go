@@ -66,7 +66,7 @@ func (m *Member) Fetch(id consensus.JobID, v consensus.Value, hash consensus.Has
 			m.held(ctx, id, v, hash, normals)
 			return
 		}
-		if m.claimFetch(id, hash, normals) {
+		if m.claimFetch(id, hash, fetching{normals: normals, from: from}) {
 			m.tasks.add(func(ctx context.Context) { m.fetchTree(ctx, id, v, hash, from) })
 		}
 	})
@@ -152,18 +152,25 @@ func (o overlay) Get(ctx context.Context, c cid.Cid) ([]byte, error) {
 	return o.below.Get(ctx, c)
 }
 
+// fetching is what was asked for last of a value that is being fetched.
+type fetching struct {
+	normals []consensus.Hash
+	from    []admission.Key
+	renewed bool // after the fetch that is under way had begun
+}
+
 // claimFetch reports whether a fetch is to begin. One that is under way answers the
-// forms that were asked for last.
-func (m *Member) claimFetch(id consensus.JobID, hash consensus.Hash, normals []consensus.Hash) bool {
+// forms that were asked for last, and if it fails those are asked whom it did not.
+func (m *Member) claimFetch(id consensus.JobID, hash consensus.Hash, f fetching) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	j, ok := m.open[id]
 	if !ok {
 		return false
 	}
-	_, under := j.fetching[hash]
-	j.fetching[hash] = normals
-	return !under
+	_, f.renewed = j.fetching[hash]
+	j.fetching[hash] = f
+	return !f.renewed
 }
 
 func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.Value, hash consensus.Hash, from []admission.Key) {
@@ -171,11 +178,19 @@ func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.
 	if !ok {
 		return
 	}
-	err := m.cfg.Fetcher.Fetch(ctx, v.Tree.Cid, from, int64(j.charter.Limits.Output))
-	m.mutex.Lock()
-	normals := j.fetching[hash]
-	delete(j.fetching, hash)
-	m.mutex.Unlock()
+	var f fetching
+	var err error
+	for again := true; again; from = f.from {
+		err = m.cfg.Fetcher.Fetch(ctx, v.Tree.Cid, from, int64(j.charter.Limits.Output))
+		m.mutex.Lock()
+		f = j.fetching[hash]
+		if again = err != nil && f.renewed && ctx.Err() == nil; again {
+			j.fetching[hash] = fetching{normals: f.normals, from: f.from}
+		} else {
+			delete(j.fetching, hash)
+		}
+		m.mutex.Unlock()
+	}
 	if err == nil {
 		err = m.checkTree(ctx, m.cfg.Store, j, v)
 	}
@@ -183,5 +198,5 @@ func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.
 		m.cfg.Log.Debug("result not fetched", "job", id, "error", fmt.Errorf("fetch %s: %w", v, err))
 		return
 	}
-	m.held(ctx, id, v, hash, normals)
+	m.held(ctx, id, v, hash, f.normals)
 }

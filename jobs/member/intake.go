@@ -191,7 +191,7 @@ func (m *Member) newJob(at consensus.Height, offer consensus.Offer) *job {
 	c := at.Charter
 	self := c.PartyOf(m.cfg.Self)
 	return &job{id: at.Job, charter: c, offer: offer, self: self, at: at, idle: at.SeatOf(self) < 0, logs: newLogs(int(c.Limits.Stream)),
-		inline: map[cid.Cid][]byte{}, fetching: map[consensus.Hash][]consensus.Hash{}, cancel: map[uint64]context.CancelFunc{},
+		inline: map[cid.Cid][]byte{}, fetching: map[consensus.Hash]fetching{}, cancel: map[uint64]context.CancelFunc{},
 		checks: map[consensus.Hash]context.CancelFunc{}}
 }
 

@@ -262,7 +262,7 @@ type job struct {
 
 	checkpoints checkpoints
 
-	fetching  map[consensus.Hash][]consensus.Hash   // under way: the forms asked for last
+	fetching  map[consensus.Hash]fetching           // those under way
 	cancel    map[uint64]context.CancelFunc         // of own runs
 	checks    map[consensus.Hash]context.CancelFunc // of checks that run, by what they are of
 	disagreed []consensus.SignedReport              // reports that the outcome contradicts

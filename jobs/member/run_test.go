@@ -247,20 +247,24 @@ func TestAValueIsFetchedOnceAtATimeAndAgainWhenThatFailed(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		j := b.accepted("job")
 		v, _ := b.value("late", new(storetest.Memory))
-		b.slow, b.fetches, b.done = time.Second, 0, nil
+		b.slow, b.done = time.Second, nil
+		b.fetches.Store(0)
 		for range 3 { // more members say that they hold it
 			b.m.Fetch(j.ID, v, consensus.Hash{1}, nil, from)
 			pass(100 * time.Millisecond)
 		}
-		pass(time.Second)
-		if b.fetches != 1 || slices.Contains(b.done, "held") {
-			t.Errorf("%d fetches at a time, did %q", b.fetches, b.done)
+		if b.fetches.Load() != 1 {
+			t.Errorf("%d fetches at a time", b.fetches.Load())
+		}
+		pass(2 * time.Second)
+		if b.fetches.Load() != 2 || slices.Contains(b.done, "held") { // those are asked whom the first did not
+			t.Errorf("%d fetches, did %q", b.fetches.Load(), b.done)
 		}
 		b.value("late", &b.others) // now somebody has it
 		b.m.Fetch(j.ID, v, consensus.Hash{1}, nil, from)
 		pass(2 * time.Second)
-		if b.fetches != 2 || b.done[len(b.done)-1] != "held" {
-			t.Errorf("%d fetches, did %q", b.fetches, b.done)
+		if b.fetches.Load() != 3 || b.done[len(b.done)-1] != "held" {
+			t.Errorf("%d fetches, did %q", b.fetches.Load(), b.done)
 		}
 	})
 }
@@ -270,13 +274,14 @@ func TestAFetchThatIsUnderWayAnswersTheFormsThatWereAskedForLast(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		j := b.accepted("job")
 		v, _ := b.value("late", &b.others)
-		b.slow, b.fetches, b.done = time.Second, 0, nil
+		b.slow, b.done = time.Second, nil
+		b.fetches.Store(0)
 		b.m.Fetch(j.ID, v, consensus.Hash{1}, []consensus.Hash{{9}}, from) // which it does not come to
 		pass(100 * time.Millisecond)
 		b.m.Fetch(j.ID, v, consensus.Hash{1}, nil, from) // certified meanwhile
 		pass(2 * time.Second)
-		if b.fetches != 1 || b.done[len(b.done)-1] != "held" {
-			t.Errorf("%d fetches, did %q", b.fetches, b.done)
+		if b.fetches.Load() != 1 || b.done[len(b.done)-1] != "held" {
+			t.Errorf("%d fetches, did %q", b.fetches.Load(), b.done)
 		}
 	})
 }
