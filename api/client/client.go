@@ -92,21 +92,13 @@ func (c *Client) Members(ctx context.Context) (m api.Members, err error) {
 // returns when the revocation is durable there.
 func (c *Client) Revoke(ctx context.Context, r api.RevokeRequest) (m api.Member, err error) {
 	r.Schema = api.SchemaRevoke
-	body, err := json.Marshal(r)
-	if err != nil {
-		return m, err
-	}
-	return m, c.call(ctx, request{method: http.MethodPost, path: api.PathRevocations, body: bytes.NewReader(body), mediaType: api.TypeJSON}, &m)
+	return m, c.post(ctx, api.PathRevocations, r, &m)
 }
 
 // Invite asks the node, an authority, to sign a ticket.
 func (c *Client) Invite(ctx context.Context, r api.InviteRequest) (t api.Ticket, err error) {
 	r.Schema = api.SchemaInvite
-	body, err := json.Marshal(r)
-	if err != nil {
-		return t, err
-	}
-	return t, c.call(ctx, request{method: http.MethodPost, path: api.PathInvites, body: bytes.NewReader(body), mediaType: api.TypeJSON}, &t)
+	return t, c.post(ctx, api.PathInvites, r, &t)
 }
 
 // Stop asks the node to end in order. It returns when the node has agreed to.
@@ -126,6 +118,15 @@ type request struct {
 
 func (c *Client) get(ctx context.Context, path string, out any) error {
 	return c.call(ctx, request{method: http.MethodGet, path: path}, out)
+}
+
+// post sends in as JSON and decodes the JSON answer into out.
+func (c *Client) post(ctx context.Context, path string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, request{method: http.MethodPost, path: path, body: bytes.NewReader(body), mediaType: api.TypeJSON}, out)
 }
 
 // call sends a request and decodes the JSON answer into out.
