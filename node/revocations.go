@@ -77,11 +77,17 @@ func (r *revocations) add(ctx context.Context, s admission.SignedRevocation) (bo
 	return true, nil
 }
 
-// has reports whether the credential of a key was revoked.
-func (r *revocations) has(key admission.Key) bool {
+// of returns the revocation of a key, if there is one: the first stands.
+func (r *revocations) of(key admission.Key) (admission.SignedRevocation, bool) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	_, ok := r.held[key]
+	s, ok := r.held[key]
+	return s, ok
+}
+
+// has reports whether the credential of a key was revoked.
+func (r *revocations) has(key admission.Key) bool {
+	_, ok := r.of(key)
 	return ok
 }
 

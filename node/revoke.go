@@ -53,12 +53,8 @@ func (n *Node) Revoke(ctx context.Context, r api.RevokeRequest) (api.Member, err
 	if err := n.publish(ctx, topicRevocations, data); err != nil {
 		n.cfg.Log.Warn("revocation not spread yet: whoever connects is told", "error", err)
 	}
-	for _, held := range n.revocations.list() { // an earlier one stands
-		if held.Body.Subject == subject {
-			return revokedMember(held), nil
-		}
-	}
-	return none, fmt.Errorf("the revocation of %s is lost", subject.Name())
+	held, _ := n.revocations.of(subject) // this one, or an earlier one
+	return revokedMember(held), nil
 }
 
 // whoIs finds a key by its peer id, also of one that no member is known by, or a
