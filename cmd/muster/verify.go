@@ -27,9 +27,10 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Check a certificate, bundle, proof of a task or evidence, offline",
 		Long: "Verify checks a certificate, a bundle, the proof of one task of an array job, or\n" +
 			"evidence of misconduct with nothing but the network's genesis: no network, no\n" +
-			"clock. The genesis is FILE of --network, else that of the network\n" +
-			"this machine is in. A result beside the certificate is checked against it; a\n" +
-			"bundle holds its result, and says how each task ended. A job id fetches the certificate from the node first.",
+			"clock. The genesis is FILE of --network, else that of the network this machine\n" +
+			"is in. A result beside the certificate is checked against it; a bundle holds its\n" +
+			"result, and says how each task ended. A job id fetches the certificate from the\n" +
+			"node first.",
 		Example:           "  muster verify result/job.cert --network lab.genesis",
 		Args:              exactArgs("a file with a certificate, bundle or evidence, or a job id"),
 		ValidArgsFunction: a.completeJobs,
@@ -141,7 +142,7 @@ func (a *app) certificate(ctx context.Context, name string) (data []byte, offlin
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return data, true, err
 	}
-	if strings.ContainsRune(name, filepath.Separator) || filepath.Ext(name) == ".cert" {
+	if isPath(name) {
 		return nil, true, &jobs.Problem{Code: jobs.CodeNotFound, What: name + " is not there", Try: "muster result JOB -o result/"}
 	}
 	c, err := a.client()
@@ -151,6 +152,12 @@ func (a *app) certificate(ctx context.Context, name string) (data []byte, offlin
 	defer c.Close()
 	cert, err := c.Certificate(ctx, name)
 	return cert.Bytes, false, err
+}
+
+// isPath reports whether a name can be no job's: no id has a slash, or a dot but
+// the two of a short one.
+func isPath(name string) bool {
+	return strings.ContainsRune(name, filepath.Separator) || strings.ContainsRune(name, '.') && !strings.Contains(name, "..")
 }
 
 // genesis reads what a certificate is judged by: the file that was given, or
