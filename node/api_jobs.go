@@ -30,6 +30,9 @@ func (n *Node) Submit(ctx context.Context, file *jobs.File, o server.SubmitOptio
 	if err != nil {
 		return jobs.Job{}, err
 	}
+	if err := n.standing(); err != nil {
+		return jobs.Job{}, err
+	}
 	if file, err = n.resolved(ctx, file); err != nil {
 		return jobs.Job{}, err
 	}

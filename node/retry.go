@@ -32,6 +32,9 @@ func (n *Node) Retry(ctx context.Context, id string) (jobs.Job, error) {
 	if next, ok, err := n.successor(ctx, c.Request, job); ok || err != nil {
 		return next, err
 	}
+	if err := n.standing(); err != nil {
+		return f.job, err
+	}
 	request, err := n.requestOf(ctx, c)
 	if err != nil {
 		return f.job, err

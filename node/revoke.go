@@ -57,6 +57,21 @@ func (n *Node) Revoke(ctx context.Context, r api.RevokeRequest) (api.Member, err
 	return revokedMember(held), nil
 }
 
+// standing refuses, where this node's own credential was revoked, what only a
+// member can have done.
+func (n *Node) standing() error {
+	s, revoked := n.revocations.of(n.home.identity.Signer.Key())
+	if !revoked {
+		return nil
+	}
+	why := "no member takes a job from it any more"
+	if s.Body.Reason != "" {
+		why = fmt.Sprintf("%q; %s", s.Body.Reason, why)
+	}
+	return &jobs.Problem{Code: jobs.CodeDenied, What: "this node's credential was revoked", Why: why,
+		Try: "muster network join with another --home and a new ticket"}
+}
+
 // whoIs finds a key by its peer id, also of one that no member is known by, or a
 // member's name.
 func whoIs(text string, members []api.Member) (admission.Key, error) {

@@ -62,6 +62,9 @@ func TestARevokedMemberIsReplacedAndLetInAndDrawnNoMore(t *testing.T) {
 		})
 	}
 	n.await("those revoked are alone", func() bool { return n.alone(victim) && n.alone(second) })
+	n.await("one of them knows why", func() bool { return n.revoked(victim, n.node(victim).Peer, "stolen") })
+	call{args: []string{"--socket", n.node(victim).Socket, "run", "builtin:hello"}, exit: 5, code: jobs.CodeDenied,
+		says: []string{"credential was revoked", "stolen", "new ticket"}}.check(t)
 
 	n.must(n.node(1).Kill())
 	n.must(n.node(1).Start(n.ctx))
