@@ -28,7 +28,7 @@ type route struct {
 type param struct{ name, about string }
 
 var (
-	waitParam = param{"wait", "How long to wait for the job's end, as 30s; at most 10m."}
+	waitParam = param{"wait", "How long to wait for the job's end, as 30s; at most 10m. What each member did, in a job that this node had no part in, is asked for only without it."}
 	streamed  = []string{api.TypeNDJSON, api.TypeEvents}
 )
 
