@@ -208,6 +208,39 @@ func TestAnArrayOutlivesAnExecutorThatDiesInTheMiddle(t *testing.T) {
 	}
 }
 
+// An executor keeps results when they took seconds. How many tasks that are depends
+// on the machine, so it is killed later and later, until it had kept some.
+func TestAnExecutorThatIsKilledGoesOnWithTheTasksThatItKept(t *testing.T) {
+	n := up(t, testnet.Options{Nodes: 4})
+	job := n.submit(1, counted(spin(t, 1<<22), 10_000), "")
+	seat := -1
+	members, _ := n.numbers(n.until(1, job.ID, "an executor is in the middle", func(j api.Job) bool {
+		members, _ := n.numbers(j)
+		for at, m := range j.Members {
+			if m.Done > 0 && members[at] != 1 {
+				seat = at
+			}
+		}
+		return seat >= 0
+	}))
+	victim := n.node(members[seat])
+	runs := func(number int, tasks uint64) {
+		n.until(number, job.ID, fmt.Sprint(tasks, " tasks are done"), func(j api.Job) bool { return j.Members[seat].Done >= tasks })
+	}
+	for tasks := uint64(64); !strings.Contains(n.log(victim), "array goes on"); tasks *= 2 {
+		runs(1, tasks)
+		n.must(victim.Kill())
+		n.must(victim.Start(n.ctx))
+		runs(victim.Number, 1)
+	}
+	if _, err := n.client(1).Cancel(n.ctx, job.ID); err != nil {
+		t.Fatal(err)
+	}
+	if ended, _ := n.ended(victim.Number, job.ID); ended.State != jobs.Cancelled {
+		t.Fatal(states(ended))
+	}
+}
+
 func TestEachTaskSeesItsOwnInput(t *testing.T) {
 	n := up(t, testnet.Options{Nodes: 5})
 	pages := t.TempDir()

@@ -100,6 +100,9 @@ func (r *arrayRun) resume(ctx context.Context) error {
 			}
 		}
 	}
+	if r.written > 0 {
+		r.m.cfg.Log.Info("array goes on", "job", r.job.id, "tasks kept", r.written)
+	}
 	return ctx.Err()
 }
 
