@@ -56,8 +56,22 @@ func (t *tally) answered(seat int) bool {
 
 func (t *tally) refusals() int {
 	n := 0
-	for seat, reason := range t.refused {
-		if reason != "" && !t.accepted[seat] {
+	for seat := range t.refused {
+		if t.refuses(seat) {
+			n++
+		}
+	}
+	return n
+}
+
+func (t *tally) refuses(seat int) bool { return t.refused[seat] != "" && !t.accepted[seat] }
+
+// gone counts the members that gave the charter up: that voided it, or refused it
+// where a refusal is as good. One that says both is one.
+func (t *tally) gone(orRefused bool) int {
+	n := 0
+	for seat, voided := range t.voided {
+		if voided || orRefused && t.refuses(seat) {
 			n++
 		}
 	}
@@ -73,16 +87,6 @@ func (t *tally) reasons(c *consensus.Charter) []string {
 		}
 	}
 	return out
-}
-
-func count(flags []bool) int {
-	n := 0
-	for _, f := range flags {
-		if f {
-			n++
-		}
-	}
-	return n
 }
 
 // fate is what became of one charter.
@@ -219,11 +223,7 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 				wait.Stop()
 				return fate{acknowledged: true}, s.acknowledge(ctx, sub, a, starts)
 			}
-			gone := count(t.voided)
-			if a.charter.Effects == "" {
-				gone += t.refusals()
-			}
-			if gone >= thresholds.Quorum {
+			if t.gone(a.charter.Effects == "") >= thresholds.Quorum {
 				wait.Stop()
 				s.cfg.Quorum.Forget(a.job)
 				return fate{reasons: t.reasons(a.charter)}, nil

@@ -155,6 +155,34 @@ func TestAJobThatIsRefusedIsWithdrawnOnDiskBeforeTheNextDraw(t *testing.T) {
 	})
 }
 
+// A liar that refuses and voids gives up one seat, not two: with one more the
+// charter may still be accepted by the other two, who have not answered.
+func TestAMemberThatRefusesAndVoidsGivesUpOneSeat(t *testing.T) {
+	play(t, func(t *testing.T, st *stage) {
+		refused := map[consensus.JobID]bool{}
+		st.answers = func(word string, seat int) *Heard {
+			switch {
+			case word == "void" && seat == 3: // the liar
+				return says(consensus.KindVoided)
+			case word == "void":
+				for job := range st.charters {
+					if heard := st.watched[job]; heard != nil && !refused[job] {
+						refused[job] = true
+						time.AfterFunc(2*time.Millisecond, func() { heard(Heard{Kind: consensus.KindRefuse, Seat: 3, Reason: "busy"}) })
+					}
+				}
+				return nil
+			case seat == 0: // honest
+				return &Heard{Kind: consensus.KindRefuse, Reason: "busy"}
+			}
+			return nil
+		}
+		if _, err := st.s.Submit(t.Context(), st.request("key", "Ada")); code(err) != jobs.CodePlaceUnknown {
+			t.Errorf("answered %v: two of four have not said that it does not live", err)
+		}
+	})
+}
+
 func TestAMemberThatHadStartedKeepsAWithdrawnJobAlive(t *testing.T) {
 	play(t, func(t *testing.T, st *stage) {
 		st.answers = func(word string, seat int) *Heard {
