@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -288,7 +289,7 @@ func (n *Node) askJob(ctx context.Context, key admission.Key, q question, ref re
 		if err := json.Unmarshal(t.Open, &j); err != nil {
 			return nil, err
 		}
-		if j.State.Terminal() || ref.isJob && j.ID != ref.job.String() {
+		if j.State.Terminal() || !slices.Contains(jobs.States(), j.State) || ref.isJob && j.ID != ref.job.String() {
 			return nil, errors.New("an answer that cannot be")
 		}
 		j.Source = key.Name()

@@ -99,7 +99,7 @@ func taskWords(t jobs.TaskEnd) string {
 	case t.Class == "exit":
 		return fmt.Sprintf("%s failed exit %d", words, t.Code)
 	}
-	return words + " failed " + t.Class
+	return words + " failed " + plain(t.Class)
 }
 
 // arrayWords count the tasks of an array job, and those that have ended.

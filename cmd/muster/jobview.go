@@ -26,7 +26,7 @@ func jobView(a *app, job api.Job) view {
 			for _, part := range [][2]string{{"job", job.ID}, {"request", job.Request}, {"supersedes", job.Supersedes}, {"task", job.Task}, {"result", resultOf(job.Job)},
 				{"class", job.Class}, {"owner", job.Owner}, {"submitter", job.Submitter}} {
 				if part[1] != "" {
-					fmt.Fprintf(w, "%-10s %s\n", part[0], part[1])
+					fmt.Fprintf(w, "%-10s %s\n", part[0], plain(part[1]))
 				}
 			}
 		}
@@ -92,7 +92,7 @@ func progressWords(job jobs.Job) string {
 
 // replacedWords say who took whose seat.
 func replacedWords(r jobs.Replaced) string {
-	return fmt.Sprintf("replaced: %s by %s (seat %d, decided at height %d)", r.Name, r.ByName, r.Seat, r.Height)
+	return plain(fmt.Sprintf("replaced: %s by %s (seat %d, decided at height %d)", r.Name, r.ByName, r.Seat, r.Height))
 }
 
 func stalledWords(job jobs.Job) string {

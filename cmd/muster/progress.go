@@ -22,7 +22,7 @@ func (r *running) count(ctx context.Context) {
 			return
 		}
 		if err == nil && !job.State.Terminal() {
-			if words := string(job.State) + "   " + arrayWords(job.Job); words != shown {
+			if words := plain(string(job.State)) + "   " + arrayWords(job.Job); words != shown {
 				shown = words
 				fmt.Fprintf(r.err, "\r%s\x1b[K", words)
 			}

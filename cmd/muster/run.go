@@ -302,7 +302,7 @@ func signedWords(signed, of int) string { return fmt.Sprintf("%d of %d signed", 
 func failureWords(job jobs.Job) string {
 	o := job.Outcome
 	if job.State != jobs.Failed || o == nil {
-		return string(job.State)
+		return plain(string(job.State))
 	}
 	if o.Class == "exit" {
 		return fmt.Sprintf("failed exit %d", o.Code)
@@ -310,12 +310,12 @@ func failureWords(job jobs.Job) string {
 	if job.Array != nil && o.Class == "tasks" {
 		return "failed"
 	}
-	return strings.TrimSpace("failed " + o.Class)
+	return strings.TrimSpace("failed " + plain(o.Class))
 }
 
 func resultWords(result string) string {
 	if result == "" {
 		return "no result"
 	}
-	return "result " + brief(result)
+	return "result " + plain(brief(result))
 }

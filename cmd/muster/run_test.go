@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -173,6 +174,21 @@ func TestWhatOthersChoseCannotSteerATerminal(t *testing.T) {
 		"error: no file " + `\a\x1b]0;x\a` + "\n  why: two\n       " + `lines\r` + "\n  code: C\n"
 	if out.String() != want {
 		t.Errorf("written\n%s\nwant\n%s", out.String(), want)
+	}
+	out.Reset()
+	const evil = "\x1b]52;c;x\a"
+	job := jobs.Job{ID: evil, Name: evil, State: evil, Request: evil, Class: evil, Owner: evil, Stalled: &jobs.Stalled{Reason: evil, Waiting: []string{evil}},
+		Replaced: []jobs.Replaced{{Name: evil, ByName: evil}}, Members: []jobs.Member{{Name: evil, Role: evil, Report: evil, Peer: evil}},
+		Array: &jobs.ArrayState{Tasks: 1, Failures: []jobs.TaskEnd{{Name: evil, Kind: "failed", Class: evil}}}}
+	ended := job
+	ended.State, ended.Outcome = jobs.Failed, &jobs.Outcome{Class: evil, Result: evil}
+	a := newApp(nil, &out, &out, os.LookupEnv)
+	for _, j := range []jobs.Job{job, ended} {
+		jobView(a, api.JobOf(j)).table(&out, true)
+		fmt.Fprintln(&out, failureWords(j), resultWords(evil))
+	}
+	if said := out.String(); strings.ContainsAny(said, "\x1b\a") || strings.Count(said, `\x1b]52`) < 15 {
+		t.Errorf("written\n%q", said)
 	}
 }
 

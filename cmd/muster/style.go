@@ -40,5 +40,5 @@ func (s style) state(text string) string {
 	case "cancelled", "silent", "away":
 		return s.faint(text)
 	}
-	return text
+	return plain(text)
 }
