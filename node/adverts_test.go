@@ -2,11 +2,14 @@ package node
 
 import (
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/consensustest"
+	"github.com/muster-network/muster/consensus/election"
 	"github.com/muster-network/muster/store/dagcbor"
 )
 
@@ -18,13 +21,7 @@ func TestTheViewOfAdvertsFollowsWhatIsHeardAndTheTime(t *testing.T) {
 	a := newAdverts(home{network: network.ID, founded: network.Genesis}, func() int64 { return now }, func(admission.Key) bool { return false }, func(consensus.Advert) {})
 	hear := func(n consensustest.Node, sequence, queued uint64) {
 		t.Helper()
-		ad := consensus.Advert{Peer: n.Key(), Incarnation: n.Incarnation, Sequence: sequence, Issued: now, Queued: queued,
-			Addresses: []string{"/ip4/8.8.8.8/tcp/7421"}, Classes: []consensus.Class{consensus.Portable}}
-		data, err := dagcbor.Seal(consensus.TagAdvert, network.ID[:], ad)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := a.hear(consensus.SignedAdvert{Advert: ad, Credential: n.Credential, Signature: n.Sign(data)}); err != nil && !errors.Is(err, errStale) {
+		if err := a.hear(signedAdvert(t, network, n, sequence, queued, now)); err != nil && !errors.Is(err, errStale) {
 			t.Fatal(err)
 		}
 	}
@@ -55,5 +52,45 @@ func TestTheViewOfAdvertsFollowsWhatIsHeardAndTheTime(t *testing.T) {
 	expect(map[admission.Key]uint64{one.Key(): 7})
 	if a.state() == before {
 		t.Error("a node that is gone is no news")
+	}
+}
+
+func signedAdvert(t *testing.T, network *consensustest.Network, n consensustest.Node, sequence, queued uint64, now int64) consensus.SignedAdvert {
+	t.Helper()
+	ad := consensus.Advert{Peer: n.Key(), Incarnation: n.Incarnation, Sequence: sequence, Issued: now, Queued: queued,
+		Addresses: []string{"/ip4/8.8.8.8/tcp/7421"}, Classes: []consensus.Class{consensus.Portable}}
+	data, err := dagcbor.Seal(consensus.TagAdvert, network.ID[:], ad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return consensus.SignedAdvert{Advert: ad, Credential: n.Credential, Signature: n.Sign(data)}
+}
+
+// The view without those who equivocated is asked for with each offer, by several
+// at once, and is the same each time.
+func TestWhoIsBarredIsLeftOutOfTheViewAndNobodyElseIsChanged(t *testing.T) {
+	network := consensustest.New(5)
+	node := listener(network)
+	for _, n := range network.Nodes {
+		if err := node.adverts.hear(signedAdvert(t, network, n, 1, 0, consensustest.Now)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	barred := node.adverts.seen()[0].Peer
+	node.misconduct.barred = map[admission.Key]bool{barred: true}
+	want := slices.Clone(node.adverts.seen()[1:])
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			for range 3 {
+				if got := node.seen(); !slices.EqualFunc(got, want, func(a, b election.Seen) bool { return a.Peer == b.Peer }) {
+					t.Errorf("seen: %v, want %v", got, want)
+				}
+			}
+		})
+	}
+	asking.Wait()
+	if all := node.adverts.seen(); len(all) != 5 || all[0].Peer != barred {
+		t.Errorf("the shared view became %v", all)
 	}
 }

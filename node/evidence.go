@@ -129,14 +129,11 @@ func (n *Node) answerEvidence(digest []byte) ([]byte, error) {
 // seen is the view that members hold a submitter's roll against. A roll may
 // leave out whoever equivocated.
 func (n *Node) seen() []election.Seen {
-	all := n.adverts.seen()
-	out := all[:0]
-	for _, s := range all {
-		if !n.misconduct.bars(s.Peer) {
-			out = append(out, s)
-		}
+	all := n.adverts.seen() // shared
+	if n.misconduct.state() == 0 {
+		return all
 	}
-	return out
+	return slices.DeleteFunc(slices.Clone(all), func(s election.Seen) bool { return n.misconduct.bars(s.Peer) })
 }
 
 // withBarred says, where a quorum could not be drawn, that some are not drawn any
