@@ -106,6 +106,9 @@ func (r *Roll) validate() error {
 	if r.V != Version {
 		return fmt.Errorf("roll: version %d: %w", r.V, ErrUnsupported)
 	}
+	if r.Made <= 0 {
+		return errors.New("roll: it was made at no time")
+	}
 	if len(r.Entries) > MaxRoll {
 		return fmt.Errorf("roll: %d entries, at most %d", len(r.Entries), MaxRoll)
 	}

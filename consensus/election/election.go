@@ -224,7 +224,7 @@ func Check(roll *consensus.Roll, link dagcbor.Link, c *consensus.Charter, networ
 		return Drawn{}, errors.New("draw: the charter names another policy")
 	case roll.Maker != c.Submitter:
 		return Drawn{}, errors.New("draw: the roll is another submitter's")
-	case roll.Made > c.Issued || c.Issued-roll.Made > policy.RollAge:
+	case roll.Made > c.Issued || roll.Made < c.Issued-policy.RollAge: // issued is bounded, made is whatever its maker wrote
 		return Drawn{}, fmt.Errorf("draw: the roll is not of the %d ms before the charter", policy.RollAge)
 	}
 	drawn, err := Draw(roll, AskOf(c, network, policy))

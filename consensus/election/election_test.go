@@ -3,6 +3,7 @@ package election_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -314,11 +315,12 @@ func TestCheckAcceptsTheDrawAndNothingElse(t *testing.T) {
 		"link": func(c *consensus.Charter, _ *consensus.Roll, _ *admission.Policy) {
 			c.Roll = consensustest.Link("other")
 		},
-		"policy":       func(_ *consensus.Charter, _ *consensus.Roll, p *admission.Policy) { p.Size = 7 },
-		"stale":        func(_ *consensus.Charter, r *consensus.Roll, p *admission.Policy) { r.Made -= p.RollAge + 1 },
-		"early":        func(_ *consensus.Charter, r *consensus.Roll, _ *admission.Policy) { r.Made++ },
-		"maker":        func(_ *consensus.Charter, r *consensus.Roll, _ *admission.Policy) { r.Maker[0] ^= 1 },
-		"an entry out": func(c *consensus.Charter, r *consensus.Roll, _ *admission.Policy) { remove(r, c.Roster[2].Peer) },
+		"policy":                   func(_ *consensus.Charter, _ *consensus.Roll, p *admission.Policy) { p.Size = 7 },
+		"stale":                    func(_ *consensus.Charter, r *consensus.Roll, p *admission.Policy) { r.Made -= p.RollAge + 1 },
+		"an age that wraps around": func(c *consensus.Charter, r *consensus.Roll, _ *admission.Policy) { r.Made = c.Issued + math.MinInt64 },
+		"early":                    func(_ *consensus.Charter, r *consensus.Roll, _ *admission.Policy) { r.Made++ },
+		"maker":                    func(_ *consensus.Charter, r *consensus.Roll, _ *admission.Policy) { r.Maker[0] ^= 1 },
+		"an entry out":             func(c *consensus.Charter, r *consensus.Roll, _ *admission.Policy) { remove(r, c.Roster[2].Peer) },
 	} {
 		c, r, p := *job.Charter, *n.RollMade, policy
 		c.Roster, c.Reserves, r.Entries = slices.Clone(c.Roster), slices.Clone(c.Reserves), slices.Clone(r.Entries)
