@@ -37,8 +37,13 @@ func (n *Node) ended(ctx context.Context, id string) (found, error) {
 		return found{}, err
 	}
 	if f.certificate == nil && f.job.Source == n.name {
-		// Another member may have it before this one.
-		if at, err := n.findAtPeers(ctx, ref); err == nil && at.certificate != nil {
+		// Another member may have it before this one: of this job, whatever else
+		// names its request.
+		id, err := consensus.ParseJobID(f.job.ID)
+		if err != nil {
+			return found{}, err
+		}
+		if at, err := n.findAtPeers(ctx, reference{text: ref.text, isJob: true, job: id}, nil); err == nil && at.certificate != nil {
 			f = at
 		}
 	}

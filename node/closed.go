@@ -250,11 +250,11 @@ func (n *Node) holds(id consensus.JobID) (bool, error) {
 	return ended, err
 }
 
-// submitted returns the job that this node knows under a request id, open or
-// ended.
+// submitted returns the job of this node's own that it knows under a request id,
+// open or ended. A job of another owner is none, whatever request it names.
 func (n *Node) submitted(request consensus.RequestID) (submitter.Acknowledged, bool, error) {
 	a := submitter.Acknowledged{Request: request}
-	id, ok, err := n.archive.Request(request)
+	id, ok, err := n.archive.Own(request, n.home.identity.Signer.Key())
 	if err != nil || !ok {
 		return a, false, err
 	}

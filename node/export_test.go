@@ -9,8 +9,10 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/runner"
+	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/exec"
 	"github.com/muster-network/muster/jobs/member"
+	"github.com/muster-network/muster/store/dagcbor"
 )
 
 // Faults are what a test puts in the way of a node. Nil: nothing.
@@ -95,7 +97,7 @@ func (n *Node) Keeps(request string) (id string, forgotten bool, err error) {
 	if !ok {
 		return "", false, errors.New("no request id")
 	}
-	job, ok, err := n.archive.Request(r)
+	job, ok, err := n.archive.Own(r, n.Key())
 	if err != nil || !ok {
 		return "", false, err
 	}
@@ -132,3 +134,96 @@ func (n *Node) Accuse(e *consensus.Evidence) { n.accuse(e) }
 
 // Bars reports whether a node is not drawn by this one any more.
 func (n *Node) Bars(key admission.Key) bool { return n.misconduct.bars(key) }
+
+// Claim has the node end a job alone, at once, under any request id, like the job of
+// a certificate in the rest. It keeps the certificate, which verifies, and returns it.
+func (n *Node) Claim(ctx context.Context, like []byte, request consensus.RequestID, change func(*consensus.Charter)) (*member.Closed, error) {
+	opened, err := consensus.OpenCertificate(like)
+	if err != nil {
+		return nil, err
+	}
+	verdict, err := opened.Verify(n.home.genesis)
+	if err != nil {
+		return nil, err
+	}
+	c := *verdict.Charter
+	c.Request, c.Owner, c.Submitter, c.Issued = request, n.Key(), n.Key(), c.Issued+1
+	c.Fault, c.F, c.Runners, c.Replace, c.Assurance = consensus.Byzantine, 0, 1, 0, consensus.Single
+	c.Roster, c.Reserves = []consensus.Seat{{Peer: n.Key(), Incarnation: n.incarnation}}, nil
+	change(&c)
+	signed, id, err := consensus.SignCharter(n.home.network, &c, n.home.identity.Signer)
+	if err != nil {
+		return nil, err
+	}
+	at := consensus.FirstHeight(n.home.network, id, &c)
+	hash, err := verdict.Value.Hash(n.home.network)
+	if err != nil {
+		return nil, err
+	}
+	commit, err := n.proofs(at.Statement(consensus.KindCommit, 0, 0, hash))
+	if err != nil {
+		return nil, err
+	}
+	outcome := consensus.Decision{Value: verdict.Value, Commits: consensus.VoteSet{Value: hash, Votes: []consensus.Vote{{Proof: commit[0]}}}}
+	known := func(admission.Key) (admission.SignedCredential, bool) { return n.home.credential, true }
+	certificate, err := consensus.Assemble(signed, &c, known, nil, outcome)
+	if err != nil {
+		return nil, err
+	}
+	data, err := certificate.Encode()
+	if err != nil {
+		return nil, err
+	}
+	closed := &member.Closed{Certificate: data, Finished: n.clock(), Name: "claimed", Labels: map[string]string{}, Seats: []member.Seat{{}}}
+	f, err := n.foundClosed(closed, "")
+	if err != nil {
+		return nil, err
+	}
+	return closed, n.member.Keep(ctx, *f.verdict, *closed)
+}
+
+// Bring asks another node to keep what this one tells of a job that ended.
+func (n *Node) Bring(ctx context.Context, to *Node, closed *member.Closed) error {
+	data, err := dagcbor.Marshal(closed)
+	if err != nil {
+		return err
+	}
+	_, err = n.ask(ctx, to.home.identity.Peer, question{Op: opKeep, Data: data})
+	return err
+}
+
+// Named returns the job that the node names to another one under a request id.
+func (n *Node) Named(ctx context.Context, to *Node, request string) (jobs.Job, error) {
+	id, _ := parseRequest(request)
+	ref := reference{text: request, request: id}
+	f, err := to.askJob(ctx, n.Key(), question{Op: opRequest, ID: id[:]}, ref)
+	if err != nil || f == nil {
+		return jobs.Job{}, errors.Join(err, errors.New("nothing is named"))
+	}
+	return f.job, nil
+}
+
+func (n *Node) proofs(statements ...consensus.Statement) ([]consensus.Proof, error) {
+	leaves := make([][]byte, len(statements))
+	for i, s := range statements {
+		leaf, err := s.Leaf()
+		if err != nil {
+			return nil, err
+		}
+		leaves[i] = leaf
+	}
+	batch, err := consensus.NewBatch(leaves)
+	if err != nil {
+		return nil, err
+	}
+	header, err := consensus.BatchHeader(n.home.network, n.incarnation, uint64(len(leaves)), batch.Root())
+	if err != nil {
+		return nil, err
+	}
+	signature := n.home.identity.Signer.Sign(header)
+	proofs := make([]consensus.Proof, len(leaves))
+	for i := range proofs {
+		proofs[i] = consensus.Proof{Count: uint64(len(leaves)), Index: uint64(i), Path: batch.Path(i), Signature: signature}
+	}
+	return proofs, nil
+}

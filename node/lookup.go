@@ -5,15 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/muster-network/muster/consensus"
-	"github.com/muster-network/muster/consensus/admission"
-	"github.com/muster-network/muster/consensus/election"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/member"
 	"github.com/muster-network/muster/jobs/submitter"
@@ -78,7 +75,7 @@ func (n *Node) answer(ctx context.Context, from peer.ID, request []byte) ([]byte
 		if q.Op == opRequest {
 			var ok bool
 			var err error
-			if id, ok, err = n.archive.Request(consensus.RequestID(q.ID)); err != nil || !ok {
+			if id, ok, err = n.archive.Request(consensus.RequestID(q.ID), keyOf(from)); err != nil || !ok {
 				return dagcbor.Marshal(told{})
 			}
 		}
@@ -101,9 +98,10 @@ func (n *Node) answer(ctx context.Context, from peer.ID, request []byte) ([]byte
 
 // told is what a peer knows of a job: its certificate, or how it stands.
 type told struct {
-	_      struct{} `cbor:",toarray"`
-	Closed *member.Closed
-	Open   []byte // jobs.Job as JSON
+	_       struct{} `cbor:",toarray"`
+	Closed  *member.Closed
+	Open    []byte                   // jobs.Job as JSON
+	Charter *consensus.SignedCharter // of an open job: whose it is
 }
 
 func (n *Node) answerJob(ctx context.Context, id consensus.JobID) ([]byte, error) {
@@ -119,7 +117,11 @@ func (n *Node) answerJob(ctx context.Context, id consensus.JobID) ([]byte, error
 		if err != nil {
 			return nil, err
 		}
-		return dagcbor.Marshal(told{Open: data})
+		t := told{Open: data}
+		if open, ok := n.member.Job(id); ok {
+			t.Charter = &open.Signed
+		}
+		return dagcbor.Marshal(t)
 	}
 	return dagcbor.Marshal(told{})
 }
@@ -188,143 +190,33 @@ func (n *Node) findAnywhere(ctx context.Context, ref reference) (found, error) {
 		if f, ok, err := n.local(ctx, ref.job); ok || err != nil {
 			return f, err
 		}
-	} else if id, ok, err := n.archive.Request(ref.request); err != nil {
+		return n.findAtPeers(ctx, ref, nil)
+	}
+	if id, ok, err := n.archive.Own(ref.request, n.home.identity.Signer.Key()); err != nil {
 		return found{}, err
 	} else if ok {
 		if f, ok, err := n.local(ctx, id); ok || err != nil {
 			return f, err
 		}
 	}
-	if !ref.isJob {
-		if p, ok, err := n.submitter.Pending(ref.request); err != nil {
+	if p, ok, err := n.submitter.Pending(ref.request); err != nil {
+		return found{}, err
+	} else if ok {
+		j := describe(consensus.FirstHeight(n.home.network, p.Job, p.Charter))
+		j.State, j.Source = jobs.Pending, n.name
+		return found{job: j}, nil
+	}
+	var others *found
+	if id, ok, err := n.archive.Request(ref.request, n.home.identity.Signer.Key()); err != nil {
+		return found{}, err
+	} else if ok {
+		if f, ok, err := n.local(ctx, id); err != nil {
 			return found{}, err
 		} else if ok {
-			j := describe(consensus.FirstHeight(n.home.network, p.Job, p.Charter))
-			j.State, j.Source = jobs.Pending, n.name
-			return found{job: j}, nil
+			others = &f
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, findTimeout)
-	defer cancel()
-	return n.findAtPeers(ctx, ref)
-}
-
-// findTimeout bounds a look-up among peers.
-const findTimeout = 8 * time.Second
-
-// findWidth is how many peers are asked at once.
-const findWidth = 4
-
-func (n *Node) findAtPeers(ctx context.Context, ref reference) (found, error) {
-	q := question{Op: opRequest, ID: ref.request[:]}
-	if ref.isJob {
-		q = question{Op: opJob, ID: ref.job[:]}
-	}
-	peers := n.whomToAsk(ref)
-	answers := make(chan *found, len(peers))
-	slots := make(chan struct{}, findWidth)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for _, key := range peers {
-		go func() {
-			select {
-			case slots <- struct{}{}:
-				defer func() { <-slots }()
-			case <-ctx.Done():
-			}
-			f, err := n.askJob(ctx, key, q, ref)
-			if err != nil {
-				n.cfg.Log.Debug("look-up", "peer", key.Name(), "error", err)
-			}
-			answers <- f
-		}()
-	}
-	var open *found
-	for range peers {
-		select {
-		case f := <-answers:
-			switch {
-			case f == nil:
-			case f.certificate != nil:
-				return *f, nil
-			case open == nil || better(f.job, open.job):
-				open = f
-			}
-		case <-ctx.Done():
-			if open != nil {
-				return *open, nil
-			}
-			return found{}, notFound(ref.text)
-		}
-	}
-	if open != nil {
-		return *open, nil
-	}
-	return n.findInDHT(ctx, ref)
-}
-
-func better(a, b jobs.Job) bool { return len(a.Members) > len(b.Members) }
-
-func (n *Node) askJob(ctx context.Context, key admission.Key, q question, ref reference) (*found, error) {
-	data, err := n.ask(ctx, key.Peer(), q)
-	if err != nil {
-		return nil, err
-	}
-	var t told
-	if err := dagcbor.Unmarshal(data, &t); err != nil {
-		return nil, err
-	}
-	switch {
-	case t.Closed != nil:
-		f, err := n.foundClosed(t.Closed, key.Name())
-		if err != nil {
-			return nil, err
-		}
-		if !ref.matches(f.verdict) {
-			return nil, errors.New("a certificate of another job")
-		}
-		return &f, nil
-	case len(t.Open) > 0:
-		var j jobs.Job
-		if err := json.Unmarshal(t.Open, &j); err != nil {
-			return nil, err
-		}
-		if j.State.Terminal() || !slices.Contains(jobs.States(), j.State) || ref.isJob && j.ID != ref.job.String() {
-			return nil, errors.New("an answer that cannot be")
-		}
-		j.Source = key.Name()
-		return &found{job: j}, nil
-	}
-	return nil, nil
-}
-
-// whomToAsk orders the peers by how likely they are to know.
-func (n *Node) whomToAsk(ref reference) []admission.Key {
-	self := n.home.identity.Signer.Key()
-	var all []admission.Key
-	for _, h := range n.adverts.fresh() {
-		if h.signed.Advert.Peer != self {
-			all = append(all, h.signed.Advert.Peer)
-		}
-	}
-	var out []admission.Key
-	seen := map[admission.Key]bool{self: true}
-	add := func(keys []admission.Key) {
-		for _, k := range keys {
-			if !seen[k] {
-				seen[k] = true
-				out = append(out, k)
-			}
-		}
-	}
-	if ref.isJob {
-		add(n.announced.roster(ref.job))
-		add(election.RankFor(ref.job, all, keepers))
-	} else {
-		add(election.RankFor(ref.request, all, keepers))
-	}
-	add(all[:min(len(all), 64)])
-	return out
+	return n.findAtPeers(ctx, ref, others)
 }
 
 // keepers is how many peers keep a certificate they had no part in, for the
@@ -339,11 +231,11 @@ type reference struct {
 	request consensus.RequestID
 }
 
-func (r reference) matches(v *consensus.Verdict) bool {
+func (r reference) matches(id consensus.JobID, c *consensus.Charter) bool {
 	if r.isJob {
-		return v.Job == r.job
+		return id == r.job
 	}
-	return v.Charter.Request == r.request
+	return c.Request == r.request
 }
 
 func notFound(text string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/store/dagcbor"
 	"github.com/muster-network/muster/store/journal"
@@ -15,8 +16,11 @@ import (
 //
 //	c/<job>         an open job's charter, as it was offered
 //	d/<job>         a job that ended: its certificate and what the seats did
-//	q/<request><time><job>
-//	                a job under a request id, that issued last first: it lives
+//	q/<request><owner><time><job>
+//	                a job under a request id, by owner, that issued last first: it
+//	                lives. A request id is made of its owner's key and of words that
+//	                nobody else knows, so a charter of another's with the same id
+//	                may be anybody's: it never stands before the owner's
 //	t/<time><job>   jobs that ended, newest first, with a line for lists
 //	k/<job><number> a checkpoint of an open array job: the block that it is
 //
@@ -37,10 +41,14 @@ func keyOf(prefix []byte, id [32]byte) []byte {
 
 func timeKey(at int64, id consensus.JobID) []byte { return newestFirst(prefixTime, at, id) }
 
-// requestKey orders the jobs of a request: a retry's comes before that which it
-// supersedes, whichever is archived last.
+// requestKey orders an owner's jobs of a request: a retry's comes before that which
+// it supersedes, whichever is archived last.
 func requestKey(c *consensus.Charter, id consensus.JobID) []byte {
-	return newestFirst(keyOf(prefixRequest, c.Request), c.Issued, id)
+	return newestFirst(ownerKey(c.Request, c.Owner), c.Issued, id)
+}
+
+func ownerKey(request consensus.RequestID, owner admission.Key) []byte {
+	return append(keyOf(prefixRequest, request), owner[:]...)
 }
 
 func newestFirst(prefix []byte, at int64, id consensus.JobID) []byte {
@@ -116,15 +124,30 @@ func (a Archive) Closed(id consensus.JobID) (*Closed, bool, error) {
 	return c, true, nil
 }
 
-// Request returns the job that lives under a request id: of several, which one
-// superseded or was drawn after another, the one issued last.
-func (a Archive) Request(id consensus.RequestID) (job consensus.JobID, ok bool, err error) {
-	prefix := keyOf(prefixRequest, id)
+// Own returns an owner's job that lives under a request id: of several, which one
+// superseded or was drawn after another, the one issued last. The owner signed its
+// charter, so nobody else can put a job there.
+func (a Archive) Own(id consensus.RequestID, owner admission.Key) (job consensus.JobID, ok bool, err error) {
+	return a.first(id, ownerKey(id, owner))
+}
+
+// Request returns the job that lives under a request id: that of the owner given,
+// or of any other where that one has none. Of several others none has the better
+// claim that could be seen here; who asks is told the owner.
+func (a Archive) Request(id consensus.RequestID, owner admission.Key) (job consensus.JobID, ok bool, err error) {
+	if job, ok, err = a.Own(id, owner); ok || err != nil {
+		return job, ok, err
+	}
+	return a.first(id, keyOf(prefixRequest, id))
+}
+
+func (a Archive) first(id consensus.RequestID, prefix []byte) (job consensus.JobID, ok bool, err error) {
+	size := len(requestKey(&consensus.Charter{}, job))
 	err = a.Journal.Scan(prefix, nil, func(key, _ []byte) (bool, error) {
-		if len(key) != len(prefix)+8+len(job) {
+		if len(key) != size {
 			return false, fmt.Errorf("archive of request %s: a key of %d bytes", id, len(key))
 		}
-		job, ok = consensus.JobID(key[len(prefix)+8:]), true
+		job, ok = consensus.JobID(key[size-len(job):]), true
 		return false, nil
 	})
 	return job, ok, err

@@ -237,6 +237,7 @@ func (m *Member) Open() []OpenJob {
 type OpenJob struct {
 	ID      consensus.JobID
 	Charter *consensus.Charter
+	Signed  consensus.SignedCharter
 	Height  consensus.Height // who the members are
 	Spec    *jobs.Spec
 	Task    *jobs.Task
@@ -244,7 +245,7 @@ type OpenJob struct {
 }
 
 func (j *job) show() OpenJob {
-	return OpenJob{ID: j.id, Charter: j.charter, Height: j.at, Spec: j.spec, Task: j.task, Logs: j.logs}
+	return OpenJob{ID: j.id, Charter: j.charter, Signed: j.offer.Charter, Height: j.at, Spec: j.spec, Task: j.task, Logs: j.logs}
 }
 
 // Job returns one open job that has its place.

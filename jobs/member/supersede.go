@@ -24,7 +24,7 @@ func (m *Member) checkSuperseded(c *consensus.Charter) error {
 		return nil
 	}
 	if old, ok := m.Job(*c.Supersedes); ok {
-		if old.Charter.Request != c.Request {
+		if !sameRequest(old.Charter, c) {
 			return refuse(RefuseInvalid, "it supersedes a job of another request")
 		}
 		return &refusal{RefuseLive, &liveError{*c.Supersedes, c.AcceptBy}}
@@ -41,12 +41,18 @@ func (m *Member) checkSuperseded(c *consensus.Charter) error {
 	switch {
 	case err != nil:
 		return err
-	case verdict.Charter.Request != c.Request:
+	case !sameRequest(verdict.Charter, c):
 		return refuse(RefuseInvalid, "it supersedes a job of another request")
 	case verdict.Value.Kind == consensus.Result:
 		return refuse(RefuseInvalid, "it supersedes a job that has its result")
 	}
 	return nil
+}
+
+// sameRequest reports whether two charters are of one request: the id alone does
+// not say so, for whoever has read it can write it into a charter of its own.
+func sameRequest(a, b *consensus.Charter) bool {
+	return a.Request == b.Request && a.Owner == b.Owner
 }
 
 // maxWaiting bounds the offers that wait for the end of another job.

@@ -56,6 +56,8 @@ func TestOnlyAJobThatEndedWithoutAResultIsSuperseded(t *testing.T) {
 	next.Supersedes = &old.ID
 	stranger := next
 	stranger.Request[0]++
+	thief := next
+	thief.Owner = n.Nodes[1].Key()
 	failed := consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTimeout}
 
 	m := memberAt(t, n)
@@ -73,9 +75,15 @@ func TestOnlyAJobThatEndedWithoutAResultIsSuperseded(t *testing.T) {
 	if err := m.checkSuperseded(&stranger); codeOf(err) != RefuseInvalid {
 		t.Errorf("an open job of another request: %v", err)
 	}
+	if err := m.checkSuperseded(&thief); codeOf(err) != RefuseInvalid {
+		t.Errorf("an open job of another owner: %v", err)
+	}
 	m.ends(t, n, old, failed)
 	if err := m.checkSuperseded(&next); err != nil {
 		t.Errorf("a job that failed: %v", err)
+	}
+	if err := m.checkSuperseded(&thief); codeOf(err) != RefuseInvalid {
+		t.Errorf("another owner's job that failed: %v", err)
 	}
 	if err := m.checkSuperseded(&stranger); codeOf(err) != RefuseInvalid {
 		t.Errorf("an ended job of another request: %v", err)
