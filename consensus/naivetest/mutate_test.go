@@ -100,6 +100,10 @@ func partMutators() []mutator {
 			c.Ext = map[string]dagcbor.Raw{pick(d.r, []string{"", "later", "v"}): standIn}
 			d.extension = d.oddExtension()
 		}),
+		on("nesting", func(d *draft, c *consensus.Charter) {
+			c.Ext = map[string]dagcbor.Raw{"deep": standIn}
+			d.extension = d.nested(28 + d.r.IntN(3)) // inside the seal, the charter and ext
+		}),
 		on("8 KiB", func(d *draft, c *consensus.Charter) {
 			c.Ext = map[string]dagcbor.Raw{"pad": must(dagcbor.Marshal(""))}
 			now := len(must(dagcbor.Seal(consensus.TagCharter, d.ID[:], c)))
@@ -190,14 +194,21 @@ func (d *draft) oddNeeds(n *consensus.Needs) {
 
 // oddExtension is canonical as often as not.
 func (d *draft) oddExtension() []byte {
-	deep := 26 + d.r.IntN(8)
 	return pick(d.r, [][]byte{
 		{0xf6}, {0x82, 0x01, 0x61, 'a'}, {0x20}, {0x1b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
 		{0x3b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, {0xa2, 0x61, 'a', 0xf4, 0x61, 'b', 0xf5}, {0x60}, {0x40}, {0x80}, {0xa0},
 		{0x18, 0x01}, {0x9f, 0xff}, {0xfb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0}, {0xf7}, {0x61, 0xff}, {0xa2, 0x61, 'b', 0xf4, 0x61, 'a', 0xf5},
 		{0xa2, 0x61, 'a', 0xf4, 0x61, 'a', 0xf5}, {0xa1, 0x01, 0x01}, {0xc1, 0x01}, {0x3b, 0x80, 0, 0, 0, 0, 0, 0, 0},
-		[]byte(strings.Repeat("\x81", deep) + "\x01"), []byte(strings.Repeat("\xa1\x61k", deep) + "\x01"),
+		d.nested(26 + d.r.IntN(8)),
 	})
+}
+
+// nested has so many arrays or maps inside one another, and in the innermost what
+// is one more of them, or a number.
+func (d *draft) nested(deep int) []byte {
+	around := pick(d.r, []string{"\x81", "\xa1\x61k"})
+	innermost := pick(d.r, []string{"\x01", "\x80", "\xa0", string(encode(consensustest.Link("deep").Cid))})
+	return []byte(strings.Repeat(around, deep) + innermost)
 }
 
 func (d *draft) outsider() consensus.Seat {

@@ -19,20 +19,23 @@ type codec struct {
 	read func(data []byte, v reflect.Value, depth int) ([]byte, error)
 	// empty is what omitempty leaves out; nil for a type that is never empty.
 	empty func(v reflect.Value) bool
+	// nests says that the value is an array, a map or a link, which may be only
+	// so deep inside others, be it empty or not.
+	nests bool
 	// least is the length of the shortest encoding, so that a length read can
 	// be held against the bytes that are there before memory is taken for it.
 	least int
 }
 
 func (c *codec) encode(out []byte, v reflect.Value, depth int) ([]byte, error) {
-	if depth > maxNested {
+	if c.nests && depth >= maxNested {
 		return nil, errNested
 	}
 	return c.write(out, v, depth)
 }
 
 func (c *codec) decode(data []byte, v reflect.Value, depth int) ([]byte, error) {
-	if depth > maxNested {
+	if c.nests && depth >= maxNested {
 		return nil, errNested
 	}
 	return c.read(data, v, depth)
@@ -111,7 +114,7 @@ func (m maker) sliceCodec(c *codec, t reflect.Type) error {
 		*c = bytesCodec()
 		return nil
 	}
-	c.least, c.empty = 1, noLength
+	c.least, c.nests, c.empty = 1, true, noLength
 	elem, err := m.codec(t.Elem())
 	if err != nil {
 		return err
@@ -153,7 +156,7 @@ func (m maker) mapCodec(c *codec, t reflect.Type) error {
 	if t.Key().Kind() != reflect.String {
 		return fmt.Errorf("%s has keys that are not text", t)
 	}
-	c.least, c.empty = 1, noLength
+	c.least, c.nests, c.empty = 1, true, noLength
 	elem, err := m.codec(t.Elem())
 	if err != nil {
 		return err

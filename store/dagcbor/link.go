@@ -21,6 +21,7 @@ func LinkTo(c cid.Cid) Link { return Link{c} }
 func linkCodec() codec {
 	return codec{
 		least: 4, // tag, head, prefix, and at least a byte
+		nests: true,
 		write: func(out []byte, v reflect.Value, _ int) ([]byte, error) {
 			l := v.Addr().Interface().(*Link)
 			if !l.Defined() {

@@ -18,7 +18,8 @@ const (
 	argUint8, argUint16, argUint32, argUint64       byte = 24, 25, 26, 27
 )
 
-// maxNested bounds arrays, maps and links inside one another.
+// maxNested bounds arrays, maps and links inside one another: how many there are
+// from the outermost to the innermost, empty ones too.
 const maxNested = 32
 
 // Links returns the CIDs in an encoded value of any shape, in the order of the
@@ -43,14 +44,15 @@ func Links(data []byte) ([]cid.Cid, error) {
 // what a decoder copies unread, such as extensions.
 type scanner struct{ links []cid.Cid }
 
-// item checks the value at the start of data and returns what follows it.
+// item checks the value at the start of data, which is inside depth others, and
+// returns what follows it.
 func (s *scanner) item(data []byte, depth int) (rest []byte, err error) {
-	if depth > maxNested {
-		return nil, errNested
-	}
 	major, arg, rest, err := head(data)
 	if err != nil {
 		return nil, err
+	}
+	if depth >= maxNested && major >= majorArray && major <= majorTag {
+		return nil, errNested
 	}
 	switch major {
 	case majorUint:

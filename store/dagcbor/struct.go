@@ -21,6 +21,7 @@ func (m maker) structCodec(c *codec, t reflect.Type) error {
 	if err != nil {
 		return err
 	}
+	c.nests = true
 	if list {
 		return listCodec(c, fields)
 	}
