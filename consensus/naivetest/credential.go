@@ -49,7 +49,8 @@ func checkCredential(net network, signed any) map[string]any {
 	features := anyList(body["features"])
 	require(len(features) <= 16, "at most 16 features")
 	for i, f := range features {
-		require(i == 0 || text(features[i-1]) < text(f), "features are sorted, none twice")
+		feature := text(f)
+		require(i == 0 || text(features[i-1]) < feature, "features are sorted, none twice")
 	}
 	notSmall(octets(body["subject"], 32))
 	notSmall(octets(body["owner"], 32))

@@ -7,6 +7,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
 )
 
 func certificateMutators() []mutator {
@@ -88,7 +89,26 @@ func treeMutators() []mutator {
 				d.data = encode(file)
 			}
 		}},
+		{"a feature of another type, signed", onTree, func(d *draft) {
+			root, _ := tryDecode(d.data)
+			file, _ := root.(map[string]any)
+			credentials, _ := file["credentials"].([]any)
+			if len(credentials) == 0 {
+				return
+			}
+			credential := pick(d.r, credentials).([]any)
+			body := credential[0].(map[string]any)
+			body["features"], body["issuer"] = []any{d.odd()}, keyOf(d.Authority)
+			signature := d.Authority.Sign(network{id: d.signing[:]}.seal("muster/credential/1", body))
+			credential[1] = signature[:]
+			d.data = encode(file)
+		}},
 	}
+}
+
+func keyOf(s admission.Signer) []byte {
+	key := s.Key()
+	return key[:]
 }
 
 // replace changes one part of the file, each as likely as any other. What does
