@@ -27,7 +27,7 @@ func (c *court) badDecisions() {
 	odd("exit with code 0", consensus.Value{Kind: consensus.Failed, Class: consensus.FailedExit, Tree: &tree})
 	odd("a trap without a tree", consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTrap})
 	odd("a timeout with a tree", consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTimeout, Tree: &tree})
-	odd("a failure of no class", consensus.Value{Kind: consensus.Failed, Class: 9})
+	odd("a failure of no known class", consensus.Value{Kind: consensus.Failed, Class: 10})
 	odd("failed tasks, and a directory", consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTasks, Code: 1, Tree: c.directory()})
 	odd("a value of no kind", consensus.Value{Kind: 7})
 	weak := c.weak()
