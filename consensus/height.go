@@ -207,7 +207,7 @@ func (d Decision) Check(at Height, proof func(Proof, Statement) error) error {
 	if hash != d.Commits.Value {
 		return errors.New("certificate: the commits are for another value")
 	}
-	if !d.Value.fits(at.Charter) {
+	if !d.Value.Fits(at.Charter) {
 		return fmt.Errorf("certificate: %s, in a quorum where one report counts", d.Value)
 	}
 	return d.Commits.Check(at, KindCommit, proof)

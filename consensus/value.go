@@ -139,10 +139,10 @@ func validatePairs(pairs []Pair) error {
 	return nil
 }
 
-// fits reports whether a job of this charter can end so: where one report makes a
+// Fits reports whether a job of this charter can end so: where one report makes a
 // value valid, no two can disagree, and only what is checked is rejected (protocol,
 // section 5).
-func (v Value) fits(c *Charter) bool {
+func (v Value) Fits(c *Charter) bool {
 	switch {
 	case v.Kind != Failed:
 		return true

@@ -341,6 +341,25 @@ func TestOnlyTheLeadersProposalIsPrepared(t *testing.T) {
 	}
 }
 
+// A leader may propose what no job of this charter can end in: nobody prepares it,
+// and nobody falls over it.
+func TestAProposalOfWhatTheJobCannotEndInIsNotPrepared(t *testing.T) {
+	for name, m := range map[string]*Machine{"rejected": started(t, consensus.Byzantine, 1), "disagreement": startedUnder(t, consensus.Single)} {
+		m.Step(1_000, reportMessage(0, result("a")))
+		m.Step(1_000, reportMessage(3, result("b")))
+		m.Step(1_000, change1(1, 1))
+		m.Step(1_000, change1(2, 1))
+		v := named(name)
+		for range 2 {
+			r := m.Step(1_000, Message{From: m.leader(1), Kind: consensus.KindPropose, Round: 1, Value: mustHash(v), Payload: &consensus.Payload{Value: &v}})
+			if slices.ContainsFunc(r.Say, func(o Outgoing) bool { return o.Kind == consensus.KindPrepare }) {
+				t.Errorf("%s is prepared", name)
+			}
+		}
+		m.Step(2_000, Tick{})
+	}
+}
+
 // Timers wait for q members, and members without a valid value enter no round:
 // one that a liar alone has convinced would wait for the others, and they for it.
 func TestWhoIsAloneWithAValidValueRunsForTheOthers(t *testing.T) {

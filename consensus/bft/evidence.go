@@ -249,6 +249,8 @@ const never = 1 << 30
 func (m *Machine) support(c choice) (list []*shown, need int) {
 	list = m.evidence.support[:0]
 	switch {
+	case !c.value.Fits(m.cfg.Charter):
+		need = never
 	case c.value.Kind == consensus.Handover: // see mayHandOver
 	case c.value.Kind == consensus.Cancelled:
 		if m.evidence.cancel == nil && m.entry.void == nil {

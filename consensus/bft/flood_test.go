@@ -46,8 +46,11 @@ func anything(rng *rand.Rand, m *Machine, from int) Message {
 	var name [8]byte
 	binary.BigEndian.PutUint64(name[:], rng.Uint64())
 	v := result(string(name[:]))
-	if rng.IntN(3) == 0 {
+	switch rng.IntN(3) {
+	case 0:
 		v = consensus.Value{Kind: consensus.Handover, Pairs: []consensus.Pair{{Seat: rng.Uint64N(4), Reserve: rng.Uint64N(2)}}}
+	case 1:
+		v = named([]string{"exit", "timeout", "host", "disagreement", "deadline", "rejected", "cancelled"}[rng.IntN(7)])
 	}
 	kinds := []consensus.Kind{consensus.KindAccept, consensus.KindRefuse, consensus.KindStarted, consensus.KindVoided, consensus.KindReportCommit,
 		consensus.KindReport, consensus.KindPropose, consensus.KindPrepare, consensus.KindCommit, consensus.KindRoundChange, consensus.KindSuspect, consensus.KindEndorse, consensus.KindReject, 0}

@@ -310,6 +310,9 @@ func (c *checker) checkValue(at consensus.Height, v consensus.Value, hash consen
 	if want != hash {
 		return errors.New("a value that does not have the hash voted for")
 	}
+	if !v.Fits(at.Charter) {
+		return fmt.Errorf("%s, as no job of this assurance ends", v)
+	}
 	if v.Kind == consensus.Handover {
 		_, err = at.Next(v)
 	}

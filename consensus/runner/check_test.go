@@ -149,6 +149,7 @@ func TestOnlyWhatAMachineMayBelieveReachesIt(t *testing.T) {
 	other, cancelled := consensustest.Result("another"), consensus.Value{Kind: consensus.Cancelled}
 	forged := consensustest.Key("stranger")
 	report, hash := c.report(1), c.reportHash()
+	rejected := consensus.Value{Kind: consensus.Failed, Class: consensus.FailedRejected}
 	propose := func(p consensus.Payload) stashed { return c.said(consensus.KindPropose, c.hash, &p) }
 	change0 := func(p *consensus.Payload) stashed { return c.said(consensus.KindRoundChange, c.highest(), p) }
 	decided := func(d *consensus.Decision) stashed {
@@ -232,6 +233,7 @@ func TestOnlyWhatAMachineMayBelieveReachesIt(t *testing.T) {
 		{"a cancel by an authority", c.told(consensus.NoteEvidence, &consensus.Payload{Cancel: c.cancel(c.n.Authority)}), true},
 		{"a cancel by a stranger", c.told(consensus.NoteEvidence, &consensus.Payload{Cancel: c.cancel(forged)}), false},
 
+		{"a rejection where nothing is checked", c.said(consensus.KindPropose, c.hashOf(rejected), &consensus.Payload{Value: &rejected}), false},
 		{"a certificate learnt", c.told(consensus.NoteHighest, &consensus.Payload{Value: &c.value, Set: c.prepares(0, 2, 3)}), true},
 		{"a certificate of q-1", c.told(consensus.NoteHighest, &consensus.Payload{Value: &c.value, Set: c.prepares(0, 2)}), false},
 		{"a value without a certificate", c.told(consensus.NoteHighest, &consensus.Payload{Value: &c.value}), false},

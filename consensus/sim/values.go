@@ -87,8 +87,8 @@ func newHandovers() map[consensus.Hash]*stock {
 }
 
 // plain are the values that are the same in every run; differing ones come after.
-func plain() [9]*stock {
-	return [...]*stock{&truth, &lie, &anotherLie, &exits, &timesOut, &hostFails, &disagreement, &deadline, &cancelled}
+func plain() [10]*stock {
+	return [...]*stock{&truth, &lie, &anotherLie, &exits, &timesOut, &hostFails, &disagreement, &rejected, &deadline, &cancelled}
 }
 
 // stockOf returns the value that a hash stands for, if runs here can come to it.
@@ -104,9 +104,6 @@ func stockOf(hash consensus.Hash) (*stock, bool) {
 				return &list[i], true
 			}
 		}
-	}
-	if hash == rejected.hash {
-		return &rejected, true
 	}
 	s, ok := handovers[hash]
 	return s, ok
