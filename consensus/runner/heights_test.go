@@ -193,6 +193,27 @@ func TestAStatementOfAHeightAheadIsSaidAgain(t *testing.T) {
 	}
 }
 
+// So does a certificate of such a height, which nobody signs as a whole.
+func TestACertificateOfAHeightAheadIsSaidAgain(t *testing.T) {
+	l := newLadder(t)
+	l.r.known.Store(l.job.ID, newCharterInfo(l.n.ID, l.job.ID, l.job.Charter)) // at height 0
+	set := consensus.VoteSet{Value: l.hash}
+	for _, seat := range []int{0, 2, 3} {
+		vote := l.next.Statement(consensus.KindPrepare, seat, 0, l.hash)
+		set.Votes = append(set.Votes, consensus.Vote{Seat: uint64(seat), Proof: consensustest.Prove(l.n.Nodes[l.n.Index(vote.Sender)], vote)[0]})
+	}
+	highest := l.told(2, consensus.NoteHighest, &consensus.Payload{Height: 1, Value: &l.value, Set: &set})
+	var ev frameEvent
+	l.r.receiveOne(&ev, highest, 5)
+	if len(ev.messages) != 0 || len(ev.unknown) != 1 || len(ev.missed) != 1 || ev.missed[0] != 5 {
+		t.Fatalf("taken %v, kept %v, missed %v", ev.messages, ev.unknown, ev.missed)
+	}
+	info := newCharterInfo(l.n.ID, l.job.ID, l.job.Charter).reach(l.next)
+	if _, err := l.r.checker.check(info, ev.unknown[0]); err != nil || info.isAhead(highest) {
+		t.Errorf("once its height is reached: %v", err)
+	}
+}
+
 func TestAJudgeLearnsOfHeights(t *testing.T) {
 	l := newLadder(t)
 	judge := NewJudge(l.n.ID, l.job.ID, l.job.Charter, l.r.checker.Verifier)

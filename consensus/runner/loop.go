@@ -175,7 +175,7 @@ func (l *loop) unstash(info *charterInfo, id consensus.JobID) {
 // judge hands a message that was kept to its machine and reports whether it did:
 // one of a height to come is kept again.
 func (l *loop) judge(info *charterInfo, s stashed) bool {
-	if s.note == nil && !info.reached(s.item) {
+	if info.isAhead(s) {
 		l.stash.add(s)
 		return false
 	}

@@ -106,7 +106,7 @@ func (r *Runner) receiveOne(ev *frameEvent, s stashed, position uint64) {
 		r.tellWatcher(w, s)
 	}
 	info, ok := r.info(s.job())
-	if !ok || s.note == nil && !info.reached(s.item) {
+	if !ok || info.isAhead(s) {
 		if ok || r.expects(s) {
 			ev.unknown = append(ev.unknown, s)
 			ev.missed = append(ev.missed, position)

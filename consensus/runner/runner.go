@@ -220,8 +220,15 @@ func (info *charterInfo) reach(h consensus.Height) *charterInfo {
 	return &next
 }
 
-// reached reports whether the height that a statement belongs to was reached
-// here: what is ahead can be judged when its height is known.
+// isAhead reports whether a message is about a height that was not reached here: it
+// can be judged when its height is known.
+func (info *charterInfo) isAhead(s stashed) bool {
+	if n := s.note; n != nil {
+		return n.Note == consensus.NoteHighest && n.Payload != nil && n.Payload.Height >= uint64(len(info.heights))
+	}
+	return !info.reached(s.item)
+}
+
 func (info *charterInfo) reached(it item) bool {
 	height := it.Height
 	if it.Kind == consensus.KindAccept && height > 0 {
