@@ -9,7 +9,8 @@ import (
 // fetch is a value whose blocks were asked for.
 type fetch struct {
 	choice choice
-	since  int64
+	since  int64 // when somebody who claims it was asked for the first time
+	asked  int64 // when it was asked for last
 	from   []int
 
 	normals []consensus.Hash // what it was asked to come to
@@ -19,8 +20,8 @@ type fetch struct {
 const stalled = 10
 
 // fetch asks for the blocks of every value that is valid, certified, to be
-// checked, or proposed with what makes it valid, and not held; again, when a fetch
-// stalls and other members claim to hold them than were asked.
+// checked, or proposed with what makes it valid, and not held: again and again,
+// for who could not be reached may be there by now, and others may hold them.
 func (m *Machine) fetch() {
 	for i := range m.valid {
 		m.want(&m.valid[i])
@@ -49,18 +50,17 @@ func (m *Machine) want(c *choice) {
 		return
 	}
 	f := m.fetching(c.hash)
-	if f != nil && !m.isStalled(f) {
+	if f != nil && m.now < f.asked+stalled*m.cfg.Timing.Beat {
 		return
 	}
 	from, normals := m.claimers(c.hash), m.normals(c.hash)
-	switch {
-	case f == nil:
-		m.evidence.fetches = append(m.evidence.fetches, fetch{*c, m.now, from, normals})
-	case slices.ContainsFunc(from, func(party int) bool { return !slices.Contains(f.from, party) }):
-		f.since, f.from, f.normals = m.now, from, normals
-	default:
-		return
+	if f == nil {
+		m.evidence.fetches = append(m.evidence.fetches, fetch{choice: *c, since: m.now})
+		f = &m.evidence.fetches[len(m.evidence.fetches)-1]
+	} else if slices.ContainsFunc(from, func(party int) bool { return !slices.Contains(f.from, party) }) {
+		f.since = m.now
 	}
+	f.asked, f.from, f.normals = m.now, from, normals
 	m.do(Fetch{Value: c.value, Hash: c.hash, Normals: normals, From: from})
 }
 

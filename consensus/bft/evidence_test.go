@@ -314,6 +314,28 @@ func TestABlockFetchThatStallsAsksNewClaimers(t *testing.T) {
 	}
 }
 
+// A result is in the network as long as one member has it: that nobody could be
+// reached for a while is no reason to stop asking.
+func TestABlockFetchThatStallsIsAskedForAgainWhoeverClaimsIt(t *testing.T) {
+	m := started(t, consensus.Crash, 1)
+	m.Step(1_000, reportMessage(1, result("a")))
+	for again := range int64(3) {
+		due := 1_000 + (again+1)*stalled*1_000
+		early := m.Step(due-1, Tick{})
+		if slices.ContainsFunc(early.Do, func(e Effect) bool { _, ok := e.(Fetch); return ok }) {
+			t.Errorf("asked again before it stalls: %v", early.Do)
+		}
+		if wake := early.Wake; wake == 0 || wake > due {
+			t.Errorf("wakes at %d, and has to ask again at %d", wake, due)
+		}
+		r := m.Step(due, Tick{})
+		i := slices.IndexFunc(r.Do, func(e Effect) bool { _, ok := e.(Fetch); return ok })
+		if i < 0 || !slices.Equal(r.Do[i].(Fetch).From, []int{1}) {
+			t.Fatalf("time %d: does %v, want a fetch from 1", again, r.Do)
+		}
+	}
+}
+
 // Values are judged anew in the place of those before them, and whoever was shown
 // the job then keeps what it was shown.
 func TestAViewStaysAsItWas(t *testing.T) {

@@ -345,6 +345,7 @@ func (m *Machine) runAlarms() {
 	for _, f := range m.evidence.fetches {
 		if !m.holds(f.choice) {
 			m.alarm(f.since + stalled*m.cfg.Timing.Beat)
+			m.alarm(f.asked + stalled*m.cfg.Timing.Beat)
 			m.alarm(m.runs.called + stalled*m.cfg.Timing.Beat)
 		}
 	}

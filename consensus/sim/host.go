@@ -61,7 +61,8 @@ func (n *node) ran(run uint64) {
 	n.input(bft.Ran{Run: run, Value: s.value, Normal: form})
 }
 
-// fetch brings blocks from a seat that claims them and has them, after a while.
+// fetch brings blocks from a seat that claims them and has them, after a while. It
+// tries once more or not, and gives up: agreement has to ask again.
 func (n *node) fetch(e bft.Fetch) {
 	if n.w.trace.words {
 		n.w.logf("%d fetches %s from %v", n.id, nameOf(e.Hash), e.From)
@@ -84,7 +85,9 @@ func (n *node) fetch(e bft.Fetch) {
 			}
 		}
 		n.w.cover.hit(SawFetchAgain)
-		n.fetch(e)
+		if n.host.chance(50) {
+			n.fetch(e)
+		}
 	})
 }
 
