@@ -276,19 +276,27 @@ func (r Report) Validate() error {
 	if r.Run == 0 {
 		return errors.New("report: runs are numbered from 1")
 	}
-	if len(r.Use) > 16 {
-		return errors.New("report: at most 16 quantities")
-	}
-	for name := range r.Use {
-		if name == "" || len(name) > 32 {
-			return errors.New("report: quantities have names of 1 to 32 bytes")
-		}
+	if err := CheckUse(r.Use); err != nil {
+		return fmt.Errorf("report: %w", err)
 	}
 	v := r.Value
 	if v.Kind != Result && (v.Kind != Failed || v.Class > FailedHost && v.Class != FailedTasks) {
 		return fmt.Errorf("report: %s is nothing a run ends in", v)
 	}
 	return v.Validate()
+}
+
+// CheckUse bounds what is told of a run beside its end.
+func CheckUse(use map[string]uint64) error {
+	if len(use) > 16 {
+		return errors.New("at most 16 quantities")
+	}
+	for name := range use {
+		if name == "" || len(name) > 32 {
+			return errors.New("quantities have names of 1 to 32 bytes")
+		}
+	}
+	return nil
 }
 
 // Hash is what a report's statement carries.

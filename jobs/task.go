@@ -217,8 +217,6 @@ func (s *Spec) Validate() error {
 		return fmt.Errorf("spec: version %d is not known", s.V)
 	case !s.Task.Defined():
 		return errors.New("spec: no task")
-	case len(s.Name) > 128 || len(s.Labels) > 64:
-		return errors.New("spec: a name of at most 128 bytes, at most 64 labels")
 	case s.Timeout <= 0 || s.Deadline < s.Timeout || s.Deadline > maxDeadline:
 		return errors.New("spec: a timeout, and a deadline not before it and within ten years")
 	case s.Resources.CPU == 0 || s.Resources.Memory == 0:
@@ -226,10 +224,8 @@ func (s *Spec) Validate() error {
 	case s.Priority > 100:
 		return errors.New("spec: priority is 0 to 100")
 	}
-	for _, k := range sortedKeys(s.Labels) {
-		if k == "" || len(k) > 64 || len(s.Labels[k]) > 256 {
-			return fmt.Errorf("spec: label %q: a key of 1 to 64 bytes, a value of at most 256", k)
-		}
+	if err := CheckName(s.Name, s.Labels); err != nil {
+		return fmt.Errorf("spec: %w", err)
 	}
 	fault, f, err := s.Quorum.Faults()
 	switch {
@@ -251,6 +247,19 @@ func (s *Spec) Validate() error {
 		return errors.New("spec: ends are compared where more than one report counts")
 	}
 	return s.Compare.Validate()
+}
+
+// CheckName bounds a job's name and labels.
+func CheckName(name string, labels map[string]string) error {
+	if len(name) > 128 || len(labels) > 64 {
+		return errors.New("a name of at most 128 bytes, at most 64 labels")
+	}
+	for _, k := range sortedKeys(labels) {
+		if k == "" || len(k) > 64 || len(labels[k]) > 256 {
+			return fmt.Errorf("label %q: a key of 1 to 64 bytes, a value of at most 256", k)
+		}
+	}
+	return nil
 }
 
 func seal(tag string, network admission.Network, v any, limit int) ([]byte, dagcbor.Link, error) {

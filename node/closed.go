@@ -10,7 +10,6 @@ import (
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/member"
 	"github.com/muster-network/muster/jobs/submitter"
-	"github.com/muster-network/muster/store/dagcbor"
 )
 
 // parseJob and parseRequest take an id in its one form only: whoever asks compares
@@ -30,6 +29,9 @@ func parseRequest(text string) (consensus.RequestID, bool) {
 
 // foundClosed verifies what somebody tells of a job that ended and shows it.
 func (n *Node) foundClosed(closed *member.Closed, source string) (found, error) {
+	if err := closed.Check(); err != nil {
+		return found{}, err
+	}
 	certificate, err := consensus.OpenCertificate(closed.Certificate)
 	if err != nil {
 		return found{}, err
@@ -204,22 +206,6 @@ func (n *Node) goneSince(seat consensus.Seat, drawn int64) (int64, bool) {
 		return h.since, true
 	}
 	return n.reach.away(seat.Peer)
-}
-
-// keep stores a certificate of a job this node had no part in.
-func (n *Node) keep(ctx context.Context, data []byte) error {
-	var closed member.Closed
-	if err := dagcbor.Unmarshal(data, &closed); err != nil {
-		return err
-	}
-	f, err := n.foundClosed(&closed, "")
-	if err != nil {
-		return err
-	}
-	if n.clock() > f.verdict.Charter.End {
-		return fmt.Errorf("job %s need not be kept any more", f.verdict.Job)
-	}
-	return n.member.Keep(ctx, *f.verdict, closed)
 }
 
 // submitterDecided archives the certificate of a job that was submitted here

@@ -81,7 +81,7 @@ func (n *Node) answer(ctx context.Context, from peer.ID, request []byte) ([]byte
 		}
 		return n.answerJob(ctx, id)
 	case opKeep:
-		return nil, n.keep(ctx, q.Data)
+		return nil, n.keep(ctx, keyOf(from), q.Data)
 	case opLogs:
 		return n.answerLogs(ctx, q)
 	case opCancel:
@@ -218,10 +218,6 @@ func (n *Node) findAnywhere(ctx context.Context, ref reference) (found, error) {
 	}
 	return n.findAtPeers(ctx, ref, others)
 }
-
-// keepers is how many peers keep a certificate they had no part in, for the
-// job's id and again for the request's (protocol, section 12).
-const keepers = 8
 
 // reference is how a person or a program names a job.
 type reference struct {

@@ -32,6 +32,9 @@ func (c certificates) Validate(key string, value []byte) error {
 	if err := dagcbor.Unmarshal(value, &closed); err != nil {
 		return err
 	}
+	if err := closed.Check(); err != nil {
+		return err
+	}
 	certificate, err := consensus.OpenCertificate(closed.Certificate)
 	if err != nil {
 		return err

@@ -22,6 +22,9 @@ import (
 //	                nobody else knows, so a charter of another's with the same id
 //	                may be anybody's: it never stands before the owner's
 //	t/<time><job>   jobs that ended, newest first, with a line for lists
+//	b/<member><number>
+//	                a job that ended elsewhere and that a member of it brought,
+//	                in order: the oldest goes when there are too many
 //	k/<job><number> a checkpoint of an open array job: the block that it is
 //
 // The records of agreement (r/<job><number>) are the agreement's own; they,
@@ -31,6 +34,7 @@ var (
 	prefixDone    = []byte("d/")
 	prefixRequest = []byte("q/")
 	prefixTime    = []byte("t/")
+	prefixCopy    = []byte("b/")
 
 	prefixCheckpoint = []byte("k/")
 )
@@ -95,6 +99,29 @@ type Verdicts struct {
 	Endorsed uint64
 	Rejected uint64
 }
+
+// Check bounds what is told beside a certificate: what a member tells stays within.
+func (c *Closed) Check() error {
+	if err := jobs.CheckName(c.Name, c.Labels); err != nil {
+		return err
+	}
+	if len(c.Seats) > consensus.MaxRoster {
+		return fmt.Errorf("%d seats, at most %d", len(c.Seats), consensus.MaxRoster)
+	}
+	for _, s := range c.Seats {
+		if max(len(s.Role), len(s.Activated), len(s.Report)) > maxSeatWords {
+			return fmt.Errorf("what is told of a seat has at most %d bytes", maxSeatWords)
+		}
+		if err := consensus.CheckUse(s.Use); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxSeatWords bounds each text about a seat: a role, a report's link, or why it was
+// activated, in bytes.
+const maxSeatWords = 128
 
 // Line is a job in a list.
 type Line struct {
@@ -181,6 +208,13 @@ func (c *Closed) entries(id consensus.JobID, charter *consensus.Charter, state j
 		{Key: timeKey(charter.Issued, id), Value: line},
 		{Key: keyOf(prefixOpen, id), Delete: true},
 	}, nil
+}
+
+// copy returns what is appended when the end of a job is kept that this node's own
+// member did not come to.
+func (c *Closed) copy(verdict consensus.Verdict) ([]journal.Entry, error) {
+	c.Copied = true
+	return c.entries(verdict.Job, verdict.Charter, StateOf(verdict.Value))
 }
 
 // StateOf names the terminal state of a value.

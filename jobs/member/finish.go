@@ -170,18 +170,23 @@ func (m *Member) archived(id consensus.JobID) (consensus.Conclusion, bool) {
 	return consensus.Conclusion{Chain: c.Chain, Outcome: c.Outcome}, true
 }
 
-// Keep archives what is kept of a job that ended elsewhere: its submitter, and
-// peers that rank for its id, answer for it. The certificate was verified, and
-// verdict is its verdict.
+// knows reports whether the end of a job is archived here, or will be: its own
+// machine comes to that of an open one.
+func (m *Member) knows(id consensus.JobID) (bool, error) {
+	if _, ok, err := (Archive{m.cfg.Journal}).Closed(id); ok || err != nil {
+		return ok, err
+	}
+	_, open := m.job(id)
+	return open, nil
+}
+
+// Keep archives what is kept of a job that was submitted here and ended elsewhere.
+// The certificate was verified, and verdict is its verdict.
 func (m *Member) Keep(ctx context.Context, verdict consensus.Verdict, closed Closed) error {
-	if _, ok, err := (Archive{m.cfg.Journal}).Closed(verdict.Job); ok || err != nil {
+	if known, err := m.knows(verdict.Job); known || err != nil {
 		return err
 	}
-	if _, open := m.job(verdict.Job); open {
-		return nil // its own machine will come to it
-	}
-	closed.Copied = true
-	entries, err := closed.entries(verdict.Job, verdict.Charter, StateOf(verdict.Value))
+	entries, err := closed.copy(verdict)
 	if err != nil {
 		return err
 	}

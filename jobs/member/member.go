@@ -186,6 +186,7 @@ type Member struct {
 	waiting map[place]waiting
 	running int
 	waiters map[consensus.JobID][]chan struct{}
+	copies  *copies
 	rolls   *rollCache
 	modules *moduleCache
 }
@@ -206,6 +207,7 @@ func New(cfg Config) (*Member, error) {
 		pool:    sched.New(cfg.Total),
 		waiting: map[place]waiting{},
 		waiters: map[consensus.JobID][]chan struct{}{},
+		copies:  newCopies(maxCopies, maxCopied),
 		rolls:   newRollCache(),
 		modules: newModuleCache(),
 	}, nil
