@@ -52,6 +52,7 @@ type bench struct {
 	accused []*consensus.Evidence
 	revoked map[admission.Key]bool
 
+	faults  uint64 // f of the jobs
 	total   jobs.Resources
 	slow    time.Duration // how long a fetch takes
 	fetches atomic.Int32
@@ -64,7 +65,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	b := &bench{t: t, n: consensustest.New(6), begun: time.Now(), class: exec.Portable,
-		total: jobs.Resources{CPU: 4_000, Memory: 8 << 30}, run: hello}
+		faults: 1, total: jobs.Resources{CPU: 4_000, Memory: 8 << 30}, run: hello}
 	b.me = b.n.Nodes[1]
 	b.start()
 	return b
@@ -291,7 +292,7 @@ func (b *bench) job(change, after func(*consensus.Charter)) consensustest.Job {
 	must(err)
 	module := dagcbor.LinkTo(written.Root)
 	f := jobs.FileFor("cid:"+module.String(), []string{"Ada"})
-	f.Run.Quorum.Size = 4
+	f.Run.Quorum.Size = 3*b.faults + 1
 	d := jobs.Defaults{Policy: b.n.Genesis.Policy}
 	check := b.checkFor(f, d, put)
 	task, err := f.Task(module, nil, nil, d)
@@ -307,7 +308,7 @@ func (b *bench) job(change, after func(*consensus.Charter)) consensustest.Job {
 	put(taskData, taskLink)
 	put(specData, specLink)
 	put(b.n.RollSealed, b.n.RollLink)
-	c := b.n.Charter(consensus.Byzantine, 1)
+	c := b.n.Charter(consensus.Byzantine, b.faults)
 	c.Spec, c.Task, c.Limits, c.Timeout, c.Deadline = specLink, taskLink, task.CharterLimits(b.n.Genesis.Policy), spec.Timeout, c.Issued+spec.Deadline
 	c.Needs, c.RunNeeds, c.End = spec.Needs(), spec.RunNeeds(), c.Deadline+b.n.Genesis.Policy.Retain
 	c.Assurance = spec.Rests()

@@ -120,7 +120,8 @@ func (m *Member) giveBack(need jobs.Resources) {
 	m.startRuns()
 }
 
-// stopRuns ends what a job that has its outcome still runs or queues here.
+// stopRuns ends for good what a job still runs or queues here that has its
+// outcome, or in which this node has lost its seat: nobody is seated twice.
 func (m *Member) stopRuns(j *job) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()

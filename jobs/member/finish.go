@@ -18,7 +18,7 @@ func (m *Member) Started(id consensus.JobID) {
 }
 
 // Reached is told when members were replaced: a node that lost its seat runs
-// nothing any more.
+// nothing any more. A reserve that was not needed may be by the next height.
 func (m *Member) Reached(id consensus.JobID, at consensus.Height) {
 	j, ok := m.job(id)
 	if !ok {
@@ -26,9 +26,10 @@ func (m *Member) Reached(id consensus.JobID, at consensus.Height) {
 	}
 	seated := at.SeatOf(j.self) >= 0
 	m.mutex.Lock()
+	lost := j.at.SeatOf(j.self) >= 0 && !seated
 	j.at, j.idle = at, !seated
 	m.mutex.Unlock()
-	if !seated {
+	if lost {
 		m.stopRuns(j)
 	}
 	last := at.Replaced[len(at.Replaced)-1]

@@ -1,0 +1,79 @@
+package member
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/consensustest"
+)
+
+func replaceable(c *consensus.Charter) { c.Replace = c.F }
+
+// standsBy makes this member the second reserve of a job that has started, and
+// returns the job and what is told when members are replaced: by the first reserve,
+// then by this one.
+func standsBy(t *testing.T, b *bench) (consensustest.Job, []consensus.Height) {
+	t.Helper()
+	b.n, b.faults = consensustest.New(9), 2
+	b.me = b.n.Nodes[1]
+	j := b.job(replaceable, as)
+	b.me = b.n.Nodes[b.n.Index(j.Reserves[1].Peer)]
+	b.end()
+	b.start()
+	b.offer(j, nil, b.accepts(j, 0, 1, 2, 3, 4)...)
+	if len(b.opened) != 1 || len(b.refused) != 0 {
+		t.Fatalf("opened %d, refused %q", len(b.opened), b.refused)
+	}
+	heights := []consensus.Height{b.n.First(j)}
+	for pair := range uint64(2) {
+		next, err := heights[pair].Next(consensustest.Handover([2]uint64{pair, pair}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		heights = append(heights, next)
+	}
+	return j, heights[1:]
+}
+
+func TestAReserveThatWasPassedOverRunsOnceItIsSeated(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		j, heights := standsBy(t, b)
+		b.m.Reached(j.ID, heights[0])
+		if b.wantLoad(t, 0, 0, 0); t.Failed() {
+			t.Fatal("a reserve has a place")
+		}
+		b.m.Reached(j.ID, heights[1])
+		b.m.Execute(j.ID, 1)
+		pass(0)
+		if !slices.ContainsFunc(b.done, func(s string) bool { return strings.HasPrefix(s, "ran result") }) {
+			t.Errorf("seated, it did %q", b.done)
+		}
+		b.wantLoad(t, 1, 0, 0)
+	})
+}
+
+func TestWhoLosesItsSeatRunsNothingAnyMore(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		b.n, b.faults = consensustest.New(9), 2
+		b.me = b.n.Nodes[1]
+		crowded(b)
+		j := b.job(replaceable, as)
+		b.offer(j, nil)
+		b.m.Execute(j.ID, 1)
+		pass(0)
+		b.wantLoad(t, 1, 0, 1)
+		next, err := b.n.First(j).Next(consensustest.Handover([2]uint64{uint64(j.Place(b.me.Key())), 0}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.done = nil
+		b.m.Reached(j.ID, next)
+		b.m.Execute(j.ID, 2) // told just before
+		pass(0)
+		if b.wantLoad(t, 0, 0, 0); slices.ContainsFunc(b.done, func(s string) bool { return s != "waits" }) {
+			t.Errorf("it did %q", b.done)
+		}
+	})
+}
