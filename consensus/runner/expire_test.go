@@ -88,6 +88,39 @@ func TestTheHostIsToldOnceWhatAgreementKeptOfAJobThatNeverStarted(t *testing.T) 
 	})
 }
 
+func TestAJobWhoseDeadlinePassedWhileTheNodeWasDownIsForgottenWhenItComesBack(t *testing.T) {
+	f := newFleet(t, 1)
+	c := f.members[0].core
+	if err := c.Open(f.now, f.open(0)); err != nil {
+		t.Fatal(err)
+	}
+	accept := c.Flush().Entries[0].Record
+	bubble(t, func(t *testing.T, ctx context.Context) {
+		ctx, cancel := context.WithCancel(ctx)
+		w := newWires(t, ctx, 1, 0)
+		w.settle(time.Duration(w.job.Deadline-w.now()+1) * time.Millisecond)
+		n := w.seat(1)
+		n.records[string(RecordKey(w.job.ID, 0))] = EncodeRecord(accept)
+		n.start()
+		o := w.opening(1)
+		o.First, o.Records = nil, []bft.Record{accept}
+		if err := n.runner.Open(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(time.Second)
+		w.mutex.Lock()
+		if len(n.expired) != 1 || len(n.expired[0]) != 1 {
+			t.Errorf("told of %q", n.expired)
+		}
+		w.mutex.Unlock()
+		if _, known := n.runner.info(w.job.ID); known {
+			t.Error("its messages are still checked")
+		}
+		cancel()
+		w.tasks.Wait()
+	})
+}
+
 // forSubmitter is what a core says to a submitter that offers an open job again.
 func forSubmitter(t *testing.T, f *fleet, c *Core) []Say {
 	t.Helper()

@@ -155,7 +155,7 @@ func (l *loop) open(now int64, ev event) {
 	}
 	l.opened = append(l.opened, ev.done)
 	l.unstash(info, id)
-	if len(ev.open.Records) > 0 {
+	if len(ev.open.Records) > 0 && len(heights) > 0 { // none: it is forgotten at once
 		last := heights[len(heights)-1]
 		for seat, party := range last.Members {
 			if party != ev.open.Config.Self {

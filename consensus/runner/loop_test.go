@@ -100,13 +100,17 @@ func (n *wired) start() {
 // seat is the node that holds a seat.
 func (w *wires) seat(seat int) *wired { return w.nodes[w.job.Roster[seat].Peer] }
 
-// open opens the job at a seat, on the records that its journal has.
+// opening is how the job is accepted at a seat.
+func (w *wires) opening(seat int) Open {
+	return Open{First: bft.AcceptJob{}, Offer: consensus.Offer{Charter: w.job.Signed}, Config: bft.Config{Network: w.n.ID, Genesis: w.n.Genesis, Job: w.job.ID, Charter: w.job.Charter,
+		Self: seat, Runners: []int{0, 1, 2, 3}, Timing: bft.Timing{Beat: 1_000, Round: 1_000, RoundMax: 60_000, Timeout: w.job.Timeout}}}
+}
+
+// open opens the job at a seat.
 func (w *wires) open(seat int) {
 	w.t.Helper()
 	n := w.seat(seat)
-	o := Open{First: bft.AcceptJob{}, Offer: consensus.Offer{Charter: w.job.Signed}, Config: bft.Config{Network: w.n.ID, Genesis: w.n.Genesis, Job: w.job.ID, Charter: w.job.Charter,
-		Self: seat, Runners: []int{0, 1, 2, 3}, Timing: bft.Timing{Beat: 1_000, Round: 1_000, RoundMax: 60_000, Timeout: w.job.Timeout}}}
-	if err := n.runner.Open(w.ctx, o); err != nil {
+	if err := n.runner.Open(w.ctx, w.opening(seat)); err != nil {
 		w.t.Fatal(err)
 	}
 	w.mutex.Lock()
