@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -72,7 +73,11 @@ func (a *agreement) Open(ctx context.Context, o member.Opening) error {
 	default:
 		open.First = bft.AcceptJob{}
 	}
-	return a.runner.Open(ctx, open)
+	err := a.runner.Open(ctx, open)
+	if errors.Is(err, runner.ErrLate) {
+		return member.ErrLate
+	}
+	return err
 }
 
 // salt is the secret that this member's reports of a job are salted from.

@@ -315,7 +315,8 @@ func (l *loop) do(d Do) {
 	}
 }
 
-// Open opens or resumes a job and returns when its first records are durable.
+// Open opens or resumes a job and returns when its first records are durable, or
+// ErrLate.
 func (r *Runner) Open(ctx context.Context, o Open) error {
 	done := make(chan error, 1)
 	if err := r.post(ctx, event{open: &o, done: done}); err != nil {

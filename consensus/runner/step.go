@@ -2,6 +2,7 @@ package runner
 
 import (
 	"container/heap"
+	"errors"
 	"slices"
 
 	"github.com/muster-network/muster/consensus"
@@ -116,6 +117,11 @@ func (c *Core) Flush() Batch {
 // Pending reports whether Flush has something to hand over.
 func (c *Core) Pending() bool { return !c.batch.Empty() }
 
+// ErrLate is returned by Open for a job that has no place here: its first step came
+// after accept_by and nothing was accepted, or there are no records to resume it
+// from. Nothing of it is kept, so that q accepts still open it.
+var ErrLate = errors.New("accept_by has passed")
+
 // Open begins or resumes a job's machine. A job that is open stays as it is.
 func (c *Core) Open(now int64, o Open) error {
 	if _, ok := c.jobs[o.Config.Job]; ok {
@@ -123,15 +129,18 @@ func (c *Core) Open(now int64, o Open) error {
 	}
 	j := &job{id: o.Config.Job, charter: o.Config.Charter, offer: o.Offer, self: o.Config.Self, backoff: c.resend, nudge: now + c.resend, ask: now + silence, quiet: silence}
 	var ready bft.Ready
-	if len(o.Records) > 0 || o.First == nil {
+	if len(o.Records) > 0 {
 		machine, first, err := bft.Restore(o.Config, o.Records, now)
 		if err != nil {
 			return err
 		}
 		j.machine, ready, j.nextSeq = machine, first, uint64(len(o.Records))
-	} else {
+	} else if o.First != nil {
 		j.machine = bft.New(o.Config)
 		ready = j.machine.Step(now, o.First)
+	}
+	if j.nextSeq == 0 && len(ready.Records) == 0 {
+		return ErrLate // who accepts, or was shown accepts, begins with that record
 	}
 	c.jobs[j.id] = j
 	c.batch.Extra = append(c.batch.Extra, o.Extra...)

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 
@@ -283,6 +284,30 @@ func TestRecordsOfTheOpenerAreDurableWithTheFirstOfTheMachine(t *testing.T) {
 	}
 	if b := f.members[0].core.Flush(); len(b.Extra) != 1 || len(b.Entries) != 1 {
 		t.Errorf("%d of the opener and %d of the machine in the first batch", len(b.Extra), len(b.Entries))
+	}
+}
+
+// Between the look at accept_by and the first step lie syncs: the step may come late.
+// A job that is neither accepted nor witnessed would stay open for ever.
+func TestWhoWouldAcceptTooLateKeepsNothingUntilQAcceptsAreShown(t *testing.T) {
+	f := newFleet(t, 1)
+	c, o := f.members[0].core, f.open(0)
+	o.Extra = []Record{{Key: []byte("charter"), Value: []byte("bytes")}}
+	late := f.job.AcceptBy + 1
+	if err := c.Open(late, o); !errors.Is(err, ErrLate) || c.Pending() || len(c.Jobs()) != 0 || c.Wake() != 0 {
+		t.Errorf("opened after accept_by: %v, pending %t, jobs %v", err, c.Pending(), c.Jobs())
+	}
+	none := o
+	none.First = nil // what a member has left of such a job
+	if err := c.Open(late, none); !errors.Is(err, ErrLate) || c.Pending() || len(c.Jobs()) != 0 {
+		t.Errorf("resumed without records: %v", err)
+	}
+	o.First = bft.Witnessed{Accepts: f.network.Votes(f.job, consensus.KindAccept, 0, consensus.Hash{}, 1, 2, 3).Votes}
+	if err := c.Open(late, o); err != nil {
+		t.Fatal(err)
+	}
+	if b := c.Flush(); len(b.Extra) != 1 || !slices.ContainsFunc(b.Dos, func(d Do) bool { return d.Effect == bft.StartedJob{} }) {
+		t.Errorf("shown q accepts, it has %d entries and does %v", len(b.Extra), b.Dos)
 	}
 }
 

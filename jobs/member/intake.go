@@ -43,6 +43,11 @@ func refuse(code, format string, args ...any) error {
 	return &refusal{code, fmt.Errorf(format, args...)}
 }
 
+// ErrLate is returned by Agreement.Open for a job that began after accept_by, which
+// the syncs before it may have lasted to, and for one of which no record is left to
+// resume. It is a refusal.
+var ErrLate = refuse(RefuseLate, "accept_by has passed")
+
 // skew is the clock difference between nodes that is allowed for, milliseconds.
 const skew = 60_000
 

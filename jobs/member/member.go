@@ -32,7 +32,8 @@ import (
 
 // Agreement is the machine that this member's jobs are agreed on by.
 type Agreement interface {
-	// Open begins or resumes a job; it returns when its first records are durable.
+	// Open begins or resumes a job; it returns when its first records are durable, or
+	// ErrLate.
 	Open(ctx context.Context, o Opening) error
 	// Ran says that an own run ended; the tree in value is durable. Normal is what
 	// it comes to, where ends are compared by that.
