@@ -49,6 +49,7 @@ type bench struct {
 	refused []string
 	told    []string // events, when they are told
 	fail    error    // of Open and Append
+	late    bool     // whether jobs are opened after accept_by
 	accused []*consensus.Evidence
 	revoked map[admission.Key]bool
 
@@ -118,6 +119,9 @@ func (b *bench) Open(_ context.Context, o Opening) error {
 	if b.fail != nil {
 		return b.fail
 	}
+	if b.late {
+		return ErrLate
+	}
 	b.did("open")
 	b.mutex.Lock()
 	b.opened = append(b.opened, o)
@@ -168,12 +172,15 @@ func (b *bench) Gone(context.Context, admission.Key, consensus.JobID, consensus.
 	return nil
 }
 
-func (b *bench) Fetch(ctx context.Context, root cid.Cid, _ []admission.Key, _ int64) error {
+func (b *bench) Fetch(ctx context.Context, root cid.Cid, from []admission.Key, _ int64) error {
 	b.fetches.Add(1)
-	if err := b.wait(ctx); err != nil {
-		return err
+	var source tree.Source = &b.Memory
+	if !slices.Equal(from, []admission.Key{b.me.Key()}) {
+		if source = (everywhere{b}); b.wait(ctx) != nil {
+			return ctx.Err()
+		}
 	}
-	return tree.Walk(ctx, everywhere{b}, root, tree.Limits{Bytes: 1 << 20, Blocks: 100}, func(c cid.Cid, data []byte) error {
+	return tree.Walk(ctx, source, root, tree.Limits{Bytes: 1 << 20, Blocks: 100}, func(c cid.Cid, data []byte) error {
 		return b.keep(ctx, c, data)
 	})
 }
@@ -199,7 +206,10 @@ func (b *bench) wait(ctx context.Context) error {
 	}
 }
 
-func (b *bench) Block(ctx context.Context, id cid.Cid, _ admission.Key) error {
+func (b *bench) Block(ctx context.Context, id cid.Cid, from admission.Key) error {
+	if from == b.me.Key() {
+		return store.ErrNotFound
+	}
 	if err := b.wait(ctx); err != nil {
 		return err
 	}

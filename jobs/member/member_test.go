@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	blocks "github.com/ipfs/go-block-format"
+
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/consensustest"
 	"github.com/muster-network/muster/store/dagcbor"
@@ -128,6 +130,35 @@ func TestAJobWhoseFirstRecordsFailIsNotOpenAndNotTold(t *testing.T) {
 	})
 }
 
+func TestAJobThatBeganTooLateIsRefusedAndLeavesNothing(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		j := b.job(as, as)
+		b.late = true
+		b.offer(j, nil)
+		if len(b.refused) != 1 || !strings.HasPrefix(b.refused[0], RefuseLate+": ") || len(b.records.Held) != 0 {
+			t.Errorf("refused with %q, %d records", b.refused, len(b.records.Held))
+		}
+		if b.wantLoad(t, 0, 0, 0); t.Failed() {
+			return
+		}
+		// What an earlier version left of one goes at a restart.
+		b.late = false
+		b.offer(j, nil)
+		b.end()
+		b.late = true
+		b.start()
+		if _, err := b.m.Recover(t.Context()); err != nil {
+			t.Error(err)
+		}
+		for key := range b.records.Held {
+			if !strings.HasPrefix(key, "n/") {
+				t.Errorf("%q is left", key)
+			}
+		}
+		b.wantLoad(t, 0, 0, 0)
+	})
+}
+
 func TestWhatWasOpenIsOpenedAgainFromDiskAlone(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		j := b.job(as, as)
@@ -148,6 +179,56 @@ func TestWhatWasOpenIsOpenedAgainFromDiskAlone(t *testing.T) {
 		b.start()
 		if _, err := b.m.Recover(t.Context()); err != nil || len(b.opened) != 0 {
 			t.Errorf("another life opens %d jobs: %v", len(b.opened), err)
+		}
+	})
+}
+
+func TestAJobWhoseBlocksAreLostIsSilentAndKeepsNoOtherFromBeingResumed(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		whole := b.accepted("whole")
+		b.check = "a check" // so that its spec is another
+		damaged := b.accepted("damaged")
+		b.end()
+		b.slow = time.Second
+		if err := b.Delete(t.Context(), damaged.Spec.Cid); err != nil {
+			t.Fatal(err)
+		}
+		lost, err := b.others.Get(t.Context(), damaged.Spec.Cid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.others.Delete(t.Context(), damaged.Spec.Cid); err != nil {
+			t.Fatal(err)
+		}
+		kept := len(b.records.Held)
+		b.opened = nil
+		b.start()
+		begun := time.Now()
+		if n, err := b.m.Recover(t.Context()); n != 1 || err != nil || time.Since(begun) > b.slow {
+			t.Fatalf("%d resumed in %s: %v", n, time.Since(begun), err)
+		}
+		if len(b.opened) != 1 || b.opened[0].Job != whole.ID {
+			t.Fatalf("opened %+v", b.opened)
+		}
+		b.offer(damaged, nil) // accepted anew, it would not know what it has said
+		pass(time.Minute)
+		if len(b.opened) != 1 || len(b.refused) != 0 || len(b.records.Held) != kept {
+			t.Fatalf("opened %d, refused %q, %d records of %d", len(b.opened), b.refused, len(b.records.Held), kept)
+		}
+		// Another member has it.
+		block, err := blocks.NewBlockWithCid(lost, damaged.Spec.Cid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.others.Put(t.Context(), block); err != nil {
+			t.Fatal(err)
+		}
+		pass(20 * time.Minute)
+		if len(b.opened) != 2 || b.opened[1].Job != damaged.ID || !b.opened[1].Resume || len(b.opened[1].Entries) != 0 {
+			t.Errorf("opened %+v", b.opened[1:])
+		}
+		if b.wantLoad(t, 2, 0, 0); len(b.m.intake) != 0 {
+			t.Error("offers of it are not looked at any more")
 		}
 	})
 }

@@ -17,8 +17,12 @@ func replaceable(c *consensus.Charter) { c.Replace = c.F }
 func standsBy(t *testing.T, b *bench) (consensustest.Job, []consensus.Height) {
 	t.Helper()
 	b.n, b.faults = consensustest.New(9), 2
-	b.me = b.n.Nodes[1]
-	j := b.job(replaceable, as)
+	var j consensustest.Job
+	for _, b.me = range b.n.Nodes[1:] {
+		if j = b.job(replaceable, as); j.Reserves[1].Peer != j.Submitter {
+			break
+		}
+	}
 	b.me = b.n.Nodes[b.n.Index(j.Reserves[1].Peer)]
 	b.end()
 	b.start()

@@ -2,14 +2,18 @@ package member
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/store/dagcbor"
 )
 
 // Recover resumes every job that was open when the node went down. It is called
-// once, while Run runs, before peers are heard; it returns how many there were.
+// once, while Run runs, before peers are heard; it returns how many it resumed. A job
+// that cannot be, for a block is not here, keeps no other from it: see again.
 func (m *Member) Recover(ctx context.Context) (int, error) {
 	type found struct {
 		id     consensus.JobID
@@ -27,15 +31,71 @@ func (m *Member) Recover(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	resumed := 0
 	for _, f := range all {
-		if err := m.resume(ctx, f.id, f.record); err != nil {
+		// Everything was durable before the accept, so nobody is asked for it.
+		err := m.resume(ctx, f.id, f.record, m.cfg.Self)
+		var refused *refusal
+		switch {
+		case errors.As(err, &refused) && ctx.Err() == nil:
+			m.cfg.Log.Error("job not resumed: this node is silent in it", "job", f.id, "error", err)
+			m.again(f.id, f.record)
+			err = nil
+		case err == nil:
+			resumed++
+		}
+		if err != nil {
 			return 0, fmt.Errorf("resume %s: %w", f.id, err)
 		}
 	}
-	return len(all), nil
+	return resumed, nil
 }
 
-func (m *Member) resume(ctx context.Context, id consensus.JobID, record openRecord) error {
+// again resumes a job whose blocks the disk has lost, when one of its members has
+// brought them. Until then nothing is said in it: that is safe, and what was said
+// before stays on disk, where an offer of the job must not begin anew.
+func (m *Member) again(id consensus.JobID, record openRecord) {
+	m.begin(id)
+	m.tasks.add(func(ctx context.Context) {
+		defer m.end(id)
+		charter, _, err := record.Offer.Charter.Open(m.cfg.Network)
+		if err != nil {
+			return // it was opened before
+		}
+		wait := time.NewTimer(0)
+		defer wait.Stop()
+		for n := range againTries {
+			wait.Reset(againFirst << min(n, 6))
+			select {
+			case <-wait.C:
+			case <-ctx.Done():
+				return
+			}
+			if _, ended := m.archived(id); ended {
+				return // its certificate was brought
+			}
+			err := m.resume(ctx, id, record, charter.Roster[n%len(charter.Roster)].Peer)
+			var refused *refusal
+			if err == nil {
+				m.cfg.Log.Info("job resumed", "job", id)
+				return
+			} else if !errors.As(err, &refused) {
+				m.cfg.Log.Error("job not resumed", "job", id, "error", err)
+				return
+			}
+		}
+	})
+}
+
+// What a job lacks is asked for after 10 s, 20 s and so on, later each 11 minutes,
+// for a day.
+const (
+	againFirst = 10 * time.Second
+	againTries = 140
+)
+
+// resume opens a job from its records. What is not on disk is fetched from a peer.
+func (m *Member) resume(ctx context.Context, id consensus.JobID, record openRecord, from admission.Key) error {
 	charter, _, err := record.Offer.Charter.Open(m.cfg.Network)
 	if err != nil {
 		return err
@@ -45,20 +105,31 @@ func (m *Member) resume(ctx context.Context, id consensus.JobID, record openReco
 		return nil // another life's job: this one may not vote in it
 	}
 	j := m.newJob(consensus.FirstHeight(m.cfg.Network, id, charter), record.Offer) // agreement tells of later heights
-	// Everything was durable before the accept, so nothing is asked of peers.
-	drawn, err := m.checkDraw(ctx, charter, offered{from: charter.Submitter, accepts: []consensus.Vote{{}}})
+	drawn, err := m.checkDraw(ctx, charter, offered{from: from, accepts: []consensus.Vote{{}}})
 	if err != nil {
 		return err
 	}
-	if err := m.loadJob(ctx, j, charter.Submitter); err != nil {
+	if err := m.loadJob(ctx, j, from); err != nil {
 		return err
 	}
 	if err := m.findCheckpoints(j); err != nil {
 		return err
 	}
+	if err := m.cfg.Store.Sync(ctx); err != nil {
+		return err
+	}
 	m.mutex.Lock()
 	m.open[id] = j
 	m.mutex.Unlock()
-	return m.cfg.Agreement.Open(ctx, Opening{Job: id, Charter: charter, Offer: record.Offer, Self: self, Runners: drawn.Runners,
+	err = m.cfg.Agreement.Open(ctx, Opening{Job: id, Charter: charter, Offer: record.Offer, Self: self, Runners: drawn.Runners,
 		Spares: drawn.Spares, Resume: true, Witness: record.Witness, Check: j.checkTimeout()})
+	if errors.Is(err, ErrLate) {
+		return m.forget(ctx, id, nil)
+	}
+	if err != nil {
+		m.mutex.Lock()
+		delete(m.open, id)
+		m.mutex.Unlock()
+	}
+	return err
 }
