@@ -129,24 +129,27 @@ func TestEvidenceThatConvictsNobodyIsRefused(t *testing.T) {
 	n := consensustest.New(9)
 	job := n.Job(consensus.Byzantine, 1)
 	out, lie := consensustest.Result("out"), consensustest.Result("a lie")
+	tasks := consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTasks, Code: 1, Tree: lie.Tree}
 	double := func(change func(*consensus.Equivocation)) *consensus.Evidence {
 		e := equivocation(t, n, job, 2)
 		change(e.Equivocation)
 		return e
 	}
 	for name, e := range map[string]*consensus.Evidence{
-		"one statement twice":         double(func(e *consensus.Equivocation) { e.Second = e.First }),
-		"its statements out of order": double(func(e *consensus.Equivocation) { e.First, e.Second = e.Second, e.First }),
-		"of a kind said often":        double(func(e *consensus.Equivocation) { e.Kind = consensus.KindReport }),
-		"of another round":            double(func(e *consensus.Equivocation) { e.Round++ }),
-		"of another height":           double(func(e *consensus.Equivocation) { e.Height++ }),
-		"of another job":              double(func(e *consensus.Equivocation) { e.Job[0]++ }),
-		"of another life":             double(func(e *consensus.Equivocation) { e.Incarnation[0]++ }),
-		"of another value":            double(func(e *consensus.Equivocation) { e.First.Value[31]++ }),
-		"the reported is certified":   disagreement(t, n, job, 2, out, out),
-		"it timed out":                disagreement(t, n, job, 2, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTimeout}, out),
-		"the job was cancelled":       disagreement(t, n, job, 2, out, consensus.Value{Kind: consensus.Cancelled}),
-		"nothing at all":              {V: consensus.Version, Credential: n.Nodes[0].Credential},
+		"one statement twice":           double(func(e *consensus.Equivocation) { e.Second = e.First }),
+		"its statements out of order":   double(func(e *consensus.Equivocation) { e.First, e.Second = e.Second, e.First }),
+		"of a kind said often":          double(func(e *consensus.Equivocation) { e.Kind = consensus.KindReport }),
+		"of another round":              double(func(e *consensus.Equivocation) { e.Round++ }),
+		"of another height":             double(func(e *consensus.Equivocation) { e.Height++ }),
+		"of another job":                double(func(e *consensus.Equivocation) { e.Job[0]++ }),
+		"of another life":               double(func(e *consensus.Equivocation) { e.Incarnation[0]++ }),
+		"of another value":              double(func(e *consensus.Equivocation) { e.First.Value[31]++ }),
+		"the reported is certified":     disagreement(t, n, job, 2, out, out),
+		"it timed out":                  disagreement(t, n, job, 2, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTimeout}, out),
+		"tasks failed, of time perhaps": disagreement(t, n, job, 2, tasks, out),
+		"tasks failed for others":       disagreement(t, n, job, 2, out, tasks),
+		"the job was cancelled":         disagreement(t, n, job, 2, out, consensus.Value{Kind: consensus.Cancelled}),
+		"nothing at all":                {V: consensus.Version, Credential: n.Nodes[0].Credential},
 	} {
 		if _, err := judge(encodeEvidence(t, e), n.Sealed); err == nil {
 			t.Errorf("%s: convicts", name)

@@ -161,9 +161,10 @@ func (v Value) Matched() bool {
 
 // Contradicts reports whether a run that ended in v cannot be right when the
 // job's outcome is w: both rest on matching runs, and they differ. A run that
-// timed out, or that broke, contradicts nothing.
+// timed out, or that broke, contradicts nothing; nor does an array some of whose
+// tasks failed, for what they failed of may be time (decision 012).
 func (v Value) Contradicts(w Value) bool {
-	if !v.Matched() || !w.Matched() {
+	if !v.Matched() || !w.Matched() || v.Class == FailedTasks || w.Class == FailedTasks {
 		return false
 	}
 	return v.Kind != w.Kind || v.Class != w.Class || v.Code != w.Code || !v.Tree.Equals(w.Tree.Cid)
