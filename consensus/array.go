@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
+	"unicode/utf8"
 
 	"github.com/ipfs/go-cid"
 
@@ -87,7 +87,7 @@ type TaskOutcome struct {
 // directories, paths and terminals.
 func CheckTaskName(name string) error {
 	if name == "" || name == "." || name == ".." || len(name) > MaxTaskName ||
-		strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == unicode.ReplacementChar || !unicode.IsPrint(r) }) {
+		strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == utf8.RuneError || !admission.Printable(r) }) {
 		return fmt.Errorf("%q is not the name of a task: 1 to %d bytes that print, without /", name, MaxTaskName)
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/muster-network/muster/store/dagcbor"
 )
@@ -164,7 +163,7 @@ func (g Genesis) validate() error {
 	switch {
 	case g.V != Version:
 		return fmt.Errorf("genesis: version %d is not known", g.V)
-	case g.Name == "" || len(g.Name) > maxName || strings.ContainsFunc(g.Name, unprintable):
+	case g.Name == "" || len(g.Name) > maxName || strings.ContainsFunc(g.Name, func(r rune) bool { return !Printable(r) }):
 		return fmt.Errorf("genesis: a name has 1 to %d bytes that print", maxName)
 	case len(g.Nonce) != 16:
 		return errors.New("genesis: a nonce has 16 bytes")
@@ -185,8 +184,6 @@ func (g Genesis) validate() error {
 	}
 	return g.Policy.Validate()
 }
-
-func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // Authority reports whether k is one of the genesis's authorities.
 func (g Genesis) Authority(k Key) bool {
