@@ -211,7 +211,7 @@ func (n *Node) goneSince(seat consensus.Seat, drawn int64) (int64, bool) {
 // submitterDecided archives the certificate of a job that was submitted here
 // when the member here does not, and ends the submission's record.
 func (n *Node) submitterDecided(offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) {
-	n.later(func(ctx context.Context) error {
+	n.owe(func(ctx context.Context) error {
 		holds, err := n.holds(id)
 		if err != nil {
 			return err

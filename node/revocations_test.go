@@ -156,7 +156,7 @@ func FuzzJudgeRevocation(f *testing.F) {
 		}
 		node := listener(n)
 		node.cfg.Log, node.events = slog.New(slog.DiscardHandler), events
-		node.tasks = make(chan func(context.Context) error, 1)
+		node.owed = newBacklog[func(context.Context) error]()
 		node.revocations = &revocations{home: node.home, journal: j, held: map[admission.Key]admission.SignedRevocation{}}
 		if node.judgeRevocation("", data) != gossip.Accept {
 			if len(node.revocations.held) > 0 {

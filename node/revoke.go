@@ -105,7 +105,7 @@ func (n *Node) bar(ctx context.Context, s admission.SignedRevocation) error {
 	n.cfg.Log.Warn("credential revoked", "peer", subject.Name(), "by", s.Body.Issuer.Name(), "reason", s.Body.Reason)
 	n.events.tell("peer.revoked", subject.Peer().String(), map[string]any{"name": subject.Name(), "reason": s.Body.Reason})
 	n.adverts.forget(subject)
-	n.later(func(ctx context.Context) error {
+	n.owe(func(ctx context.Context) error {
 		n.p2p.Recheck()
 		return n.runner.Revoke(ctx, subject)
 	})

@@ -49,6 +49,8 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	g.Go(func() error { return n.member.Run(ctx) })
 	g.Go(func() error { return n.submitter.Run(ctx) })
 	g.Go(func() error { return n.taskLoop(ctx) })
+	g.Go(func() error { return n.owedLoop(ctx) })
+	g.Go(func() error { return n.arrivalLoop(ctx) })
 	g.Go(func() error { return n.resume(ctx, g) })
 	err = g.Wait()
 	if errors.Is(err, errStopped) || errors.Is(err, context.Canceled) {
@@ -127,11 +129,30 @@ func (n *Node) close() error {
 	return errors.Join(errs...)
 }
 
-// connected asks a peer that has just come for the adverts it has heard, for
+// connected has a peer that has just come asked for the adverts it has heard, for
 // evidence, and for revocations, in the background.
-func (n *Node) connected(_ network.Network, c network.Conn) {
-	id := c.RemotePeer()
-	n.later(func(ctx context.Context) error { return n.askWhatIsNew(ctx, id) })
+func (n *Node) connected(_ network.Network, c network.Conn) { n.arrivals.came(c.RemotePeer()) }
+
+// askers is how many peers that came are asked at once.
+const askers = 8
+
+func (n *Node) arrivalLoop(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range askers {
+		g.Go(func() error {
+			for {
+				id, err := n.arrivals.next(ctx)
+				if err != nil {
+					return err
+				}
+				if err := n.askWhatIsNew(ctx, id); err != nil && ctx.Err() == nil {
+					n.cfg.Log.Debug("adverts, evidence or revocations not heard", "peer", id, "error", err)
+				}
+				n.arrivals.done(id)
+			}
+		})
+	}
+	return g.Wait()
 }
 
 func (n *Node) askWhatIsNew(ctx context.Context, id peer.ID) error {
@@ -163,7 +184,32 @@ func (n *Node) repairLoop(ctx context.Context) error {
 
 func jitterOf(d time.Duration) time.Duration { return rand.N(d/2 + 1) }
 
-// later does something in the background; its error is logged, no more.
+// owe does in the background what nothing else makes good before a restart: it is
+// never left out. Each thing is done in a goroutine of its own, for some wait; there
+// are no more than submissions of this node and members that can be revoked.
+func (n *Node) owe(do func(context.Context) error) { n.owed.add(do) }
+
+func (n *Node) owedLoop(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		for {
+			do, err := n.owed.take(ctx)
+			if err != nil {
+				return err
+			}
+			g.Go(func() error {
+				if err := do(ctx); err != nil && ctx.Err() == nil {
+					n.cfg.Log.Error("left undone until this node starts again", "error", err)
+				}
+				return nil
+			})
+		}
+	})
+	return g.Wait()
+}
+
+// later does something in the background that may be left out; its error is logged,
+// no more.
 func (n *Node) later(do func(context.Context) error) {
 	select {
 	case n.tasks <- do:

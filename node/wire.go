@@ -71,7 +71,9 @@ type Node struct {
 	reach       *reach
 	misconduct  *misconduct
 	revocations *revocations
-	tasks       chan func(context.Context) error
+	tasks       chan func(context.Context) error // may be left out
+	owed        *backlog[func(context.Context) error]
+	arrivals    *arrivals
 
 	listeners []server.Listener
 	ready     chan struct{}
@@ -106,7 +108,7 @@ func open(cfg Config, change func(*Node)) (*Node, error) {
 		return nil, &jobs.Problem{Code: jobs.CodeDenied, What: "this node may not lie", Why: "its network is no testnet"}
 	}
 	n := &Node{cfg: cfg, home: h, name: h.identity.Signer.Key().Name(), ready: make(chan struct{}), stop: make(chan struct{}),
-		tasks: make(chan func(context.Context) error, 1024), classes: map[cid.Cid]consensus.Class{}, builtins: map[string]cid.Cid{}, announced: newAnnounced(), agreed: newAgreed(),
+		tasks: make(chan func(context.Context) error, 1024), owed: newBacklog[func(context.Context) error](), arrivals: newArrivals(), classes: map[cid.Cid]consensus.Class{}, builtins: map[string]cid.Cid{}, announced: newAnnounced(), agreed: newAgreed(),
 		records: make(chan dhtRecord, maxRecords)}
 	n.started = n.clock()
 	changed := func() error { change(n); return nil }
