@@ -55,7 +55,8 @@ type bench struct {
 
 	faults  uint64 // f of the jobs
 	total   jobs.Resources
-	slow    time.Duration // how long a fetch takes
+	slow    time.Duration          // how long a fetch takes
+	silent  map[admission.Key]bool // who answers nothing
 	fetches atomic.Int32
 	run     func(context.Context) (exec.Result, error)
 
@@ -176,7 +177,7 @@ func (b *bench) Fetch(ctx context.Context, root cid.Cid, from []admission.Key, _
 	b.fetches.Add(1)
 	var source tree.Source = &b.Memory
 	if !slices.Equal(from, []admission.Key{b.me.Key()}) {
-		if source = (everywhere{b}); b.wait(ctx) != nil {
+		if source = (everywhere{b}); b.wait(ctx, from...) != nil {
 			return ctx.Err()
 		}
 	}
@@ -197,9 +198,18 @@ func (e everywhere) Get(ctx context.Context, c cid.Cid) ([]byte, error) {
 }
 
 // wait is how long the others take to send something.
-func (b *bench) wait(ctx context.Context) error {
+func (b *bench) wait(ctx context.Context, from ...admission.Key) error {
+	b.mutex.Lock()
+	slow, silent := b.slow, len(from) > 0
+	for _, key := range from {
+		silent = silent && b.silent[key]
+	}
+	b.mutex.Unlock()
+	if silent {
+		slow = 24 * time.Hour
+	}
 	select {
-	case <-time.After(b.slow):
+	case <-time.After(slow):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -210,7 +220,7 @@ func (b *bench) Block(ctx context.Context, id cid.Cid, from admission.Key) error
 	if from == b.me.Key() {
 		return store.ErrNotFound
 	}
-	if err := b.wait(ctx); err != nil {
+	if err := b.wait(ctx, from); err != nil {
 		return err
 	}
 	data, err := b.others.Get(ctx, id)
@@ -363,12 +373,20 @@ func (b *bench) checkFor(f *jobs.File, d jobs.Defaults, put func([]byte, dagcbor
 
 func as(*consensus.Charter) {}
 
+func (b *bench) offerOf(j consensustest.Job) consensus.Offer {
+	return consensus.Offer{Charter: j.Signed, Credentials: []admission.SignedCredential{b.n.Nodes[0].Credential}, Blocks: []consensus.Block{}}
+}
+
 func (b *bench) offer(j consensustest.Job, change func(*consensus.Offer), accepts ...consensus.Vote) {
-	o := consensus.Offer{Charter: j.Signed, Credentials: []admission.SignedCredential{b.n.Nodes[0].Credential}, Blocks: []consensus.Block{}}
+	o := b.offerOf(j)
 	if change != nil {
 		change(&o)
 	}
-	b.m.Offered(b.n.Nodes[0].Key(), o, accepts, nil)
+	b.bring(b.n.Nodes[0].Key(), o, accepts...)
+}
+
+func (b *bench) bring(from admission.Key, o consensus.Offer, accepts ...consensus.Vote) {
+	b.m.Offered(from, o, accepts, nil)
 	<-time.After(10 * time.Millisecond)
 	synctest.Wait()
 }

@@ -116,6 +116,9 @@ func (c *moduleCache) add(id cid.Cid, m module) {
 	c.size += len(m.data)
 }
 
+// maxReading bounds how many modules are read and inspected at once.
+const maxReading = 4
+
 // module returns a module's bytes and class, from cache, store or a peer.
 func (m *Member) module(ctx context.Context, id cid.Cid, from admission.Key, limit int64) (module, error) {
 	if held, ok := m.modules.get(id); ok {
@@ -124,6 +127,12 @@ func (m *Member) module(ctx context.Context, id cid.Cid, from admission.Key, lim
 	if err := m.cfg.Fetcher.Fetch(ctx, id, []admission.Key{from}, limit); err != nil {
 		return module{}, refuse(RefuseMissing, "module: %w", err)
 	}
+	select {
+	case m.reading <- struct{}{}:
+	case <-ctx.Done():
+		return module{}, refuse(RefuseMissing, "module: %w", ctx.Err())
+	}
+	defer func() { <-m.reading }()
 	data, err := m.file(ctx, id, limit)
 	if err != nil {
 		return module{}, refuse(RefuseInvalid, "module: %w", err)

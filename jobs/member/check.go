@@ -50,20 +50,36 @@ func (m *Member) checkCharter(at consensus.Height, offer consensus.Offer, witnes
 			return err
 		}
 	}
+	return m.checkRoom(at.Job, c.Submitter)
+}
+
+// checkRoom checks that there is a place for one more job of a submitter, and
+// keeps it while the job is looked at. What is looked at counts like what is open.
+func (m *Member) checkRoom(id consensus.JobID, submitter admission.Key) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	mine := uint64(0)
+	all, mine := uint64(m.places()), uint64(0)
 	for _, other := range m.open {
-		if other.charter.Submitter == c.Submitter {
+		if other.charter.Submitter == submitter {
+			mine++
+		}
+	}
+	for other, l := range m.intake {
+		if other == id || m.open[other] != nil || l.submitter == (admission.Key{}) {
+			continue
+		}
+		all++
+		if l.submitter == submitter {
 			mine++
 		}
 	}
 	switch {
-	case uint64(m.places()) >= m.cfg.Policy.MaxJobs:
-		return refuse(RefuseBusy, "%d jobs are open here", m.places())
+	case all >= m.cfg.Policy.MaxJobs:
+		return refuse(RefuseBusy, "%d jobs are open here", all)
 	case mine >= m.cfg.Policy.MaxOpen:
 		return refuse(RefuseBusy, "%d jobs of this submitter are open here", mine)
 	}
+	m.intake[id].submitter = submitter
 	return nil
 }
 

@@ -150,7 +150,7 @@ func (m *Member) certificate(ctx context.Context, j *job, ended consensus.Conclu
 // that is just being looked at is not: the archive is asked once for it, there.
 func (m *Member) Closed(id consensus.JobID) (consensus.Conclusion, bool) {
 	m.mutex.Lock()
-	coming := m.intake[id]
+	coming := m.intake[id] != nil && !m.intake[id].opened
 	m.mutex.Unlock()
 	if coming {
 		return consensus.Conclusion{}, false

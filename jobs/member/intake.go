@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	blocks "github.com/ipfs/go-block-format"
@@ -58,36 +59,32 @@ type offered struct {
 	accepts []consensus.Vote     // shown by a witness, unchecked
 	chain   []consensus.Decision // likewise: the handovers so far
 	waited  bool                 // for the job that it supersedes
+	size    int                  // bytes, encoded
 }
 
 // Offered takes a charter from its submitter or from a witness. It does not
 // block; what becomes of it is told by an accept or a refusal.
 func (m *Member) Offered(from admission.Key, offer consensus.Offer, accepts []consensus.Vote, chain []consensus.Decision) {
-	if m.offers.Add(1) > maxOffers {
-		m.offers.Add(-1)
-		return // whoever offers does so again, with back-off
+	data, err := dagcbor.Marshal(&consensus.Payload{Offer: &offer, Accepts: accepts, Chain: chain})
+	if err != nil {
+		m.cfg.Log.Error("offer not taken", "from", from.Name(), "error", err)
+		return
 	}
-	o := offered{from: from, offer: offer, accepts: accepts, chain: chain}
-	m.work.add(func(ctx context.Context) {
-		defer m.offers.Add(-1)
-		m.consider(ctx, o)
-	})
+	m.offers.add(offered{from: from, offer: offer, accepts: accepts, chain: chain, size: len(data)})
 }
 
-// maxOffers bounds the offers that wait to be looked at.
-const maxOffers = 2048
-
-// consider looks at an offer once at a time for each job. A job that is open
-// or closed here already is not looked at again: its machine answers.
+// consider looks at an offer, at each job once at a time for each peer that brings
+// it: one that takes its time keeps nobody else from bringing it. A job that is
+// open or closed here already is not looked at again: its machine answers.
 func (m *Member) consider(ctx context.Context, o offered) {
 	id := consensus.JobID(dagcbor.Sum(o.offer.Charter.Bytes))
-	if !m.begin(id) {
+	if !m.begin(id, o.from) {
 		return
 	}
 	waits := false
 	defer func() {
 		if !waits {
-			m.end(id)
+			m.end(id, o.from)
 		}
 	}()
 	if ended, closed := m.archived(id); closed {
@@ -97,24 +94,28 @@ func (m *Member) consider(ctx context.Context, o offered) {
 		return
 	}
 	err := m.take(ctx, o)
-	if err == nil {
+	if err == nil || m.came(id) {
 		return
 	}
 	if waits = !o.waited && m.waitFor(id, o, err); waits {
 		return
 	}
-	m.cfg.Log.Debug("offer refused", "job", id, "from", o.from.Name(), "reason", err)
+	m.refuse(ctx, id, o.from, err)
+}
+
+func (m *Member) refuse(ctx context.Context, id consensus.JobID, to admission.Key, err error) {
+	m.cfg.Log.Debug("offer refused", "job", id, "from", to.Name(), "reason", err)
 	reason := RefuseInvalid + ": " + err.Error()
 	var r *refusal
 	if errors.As(err, &r) {
 		reason = r.Error()
 	}
 	m.cfg.Events.Tell(Event{Type: "refused", Job: id, Data: map[string]any{"reason": reason}})
-	if err := m.cfg.Quorum.Refuse(ctx, o.from, id, reason); err != nil {
+	if err := m.cfg.Quorum.Refuse(ctx, to, id, reason); err != nil {
 		m.cfg.Log.Debug("refusal not sent", "job", id, "reason", err)
 	}
 	if g := new(gone); errors.As(err, &g) {
-		if err := m.cfg.Quorum.Gone(ctx, o.from, id, g.older); err != nil {
+		if err := m.cfg.Quorum.Gone(ctx, to, id, g.older); err != nil {
 			m.cfg.Log.Debug("word not sent", "job", id, "reason", err)
 		}
 	}
@@ -126,20 +127,72 @@ type gone struct{ older consensus.Hash }
 
 func (*gone) Error() string { return "the charter names an incarnation of this node that is no more" }
 
-func (m *Member) begin(id consensus.JobID) bool {
+// look is a job that is being looked at.
+type look struct {
+	from      []admission.Key // who brought it
+	submitter admission.Key   // whose place here it takes; zero until that is known
+	opened    bool            // by one of these looks, or being opened
+}
+
+func (m *Member) begin(id consensus.JobID, from admission.Key) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	if m.open[id] != nil || m.intake[id] {
+	l := m.intake[id]
+	switch {
+	case m.open[id] != nil || l != nil && slices.Contains(l.from, from):
 		return false
+	case l == nil:
+		l = &look{}
+		m.intake[id] = l
 	}
-	m.intake[id] = true
+	l.from = append(l.from, from)
 	return true
 }
 
-func (m *Member) end(id consensus.JobID) {
+// reserve keeps a job, until end of this node's own key, from being opened by what
+// anybody shows of it.
+func (m *Member) reserve(id consensus.JobID) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	delete(m.intake, id)
+	m.intake[id] = &look{from: []admission.Key{m.cfg.Self}, opened: true}
+}
+
+func (m *Member) end(id consensus.JobID, from admission.Key) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	l := m.intake[id]
+	if l.from = slices.DeleteFunc(l.from, func(k admission.Key) bool { return k == from }); len(l.from) == 0 {
+		delete(m.intake, id)
+	}
+}
+
+// came reports whether a job was opened by what another showed of it, or is being.
+func (m *Member) came(id consensus.JobID) bool {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	return m.intake[id].opened
+}
+
+// claim reports whether this look is to open the job. Only one of those that
+// overlap does, so that what has ended meanwhile is not opened again.
+func (m *Member) claim(j *job) bool {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	l := m.intake[j.id]
+	if l.opened {
+		return false
+	}
+	l.opened = true
+	m.open[j.id] = j
+	return true
+}
+
+// unclaim takes a claim back: the job could not be opened.
+func (m *Member) unclaim(id consensus.JobID) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.intake[id].opened = false
+	delete(m.open, id)
 }
 
 // take checks an offer and, if nothing speaks against it, makes it durable and
@@ -206,9 +259,9 @@ func (m *Member) openJob(ctx context.Context, j *job, drawn election.Drawn, o of
 	if err != nil {
 		return err
 	}
-	m.mutex.Lock()
-	m.open[j.id] = j
-	m.mutex.Unlock()
+	if !m.claim(j) {
+		return nil // another's has opened it
+	}
 	kept, settled := m.cfg.Events.Keep(Event{Type: "accepted", Job: j.id, Data: map[string]any{"name": j.spec.Name}})
 	err = m.cfg.Agreement.Open(ctx, Opening{
 		Job: j.id, Charter: j.charter, Offer: j.offer, Self: j.self, Runners: drawn.Runners, Spares: drawn.Spares,
@@ -218,12 +271,9 @@ func (m *Member) openJob(ctx context.Context, j *job, drawn election.Drawn, o of
 			journal.Entry{Key: requestKey(j.charter, j.id), Value: []byte{}}),
 	})
 	if settled(err); err != nil {
-		m.mutex.Lock()
-		delete(m.open, j.id)
-		m.mutex.Unlock()
-		return err
+		m.unclaim(j.id)
 	}
-	return nil
+	return err
 }
 
 // checkTimeout is the longest that the job's check may take, in milliseconds; 0
@@ -235,15 +285,21 @@ func (j *job) checkTimeout() int64 {
 	return j.spec.Check.Timeout
 }
 
-// patience bounds how long blocks are waited for. A job that a witness brings
-// after its deadline has still to be voted on.
+// patience bounds how long a job's blocks are waited for: what a submitter offers
+// until accept_by, by whatever clock. What a witness brings is waited for longer,
+// whatever the time: it has still to be voted on. The blocks that came by then
+// stay, and whoever offers does so again.
 func (m *Member) patience(c *consensus.Charter, witness bool) time.Duration {
-	until := c.AcceptBy
+	wait := min(c.AcceptBy-m.cfg.Clock(), m.cfg.Policy.Accept)
 	if witness {
-		until = max(c.Deadline, m.cfg.Clock()+skew)
+		wait = max(m.cfg.Policy.Accept, witnessPatience)
 	}
-	return time.Duration(max(until-m.cfg.Clock(), 1)) * time.Millisecond
+	return time.Duration(max(wait, 1)) * time.Millisecond
 }
+
+// witnessPatience is how long the blocks of a job that a witness brings are waited
+// for at least, milliseconds.
+const witnessPatience = 60_000
 
 // checkDraw fetches and keeps the roll, and checks that the roster follows from
 // it and that it hides nobody this member knows well (protocol, section 9).
@@ -309,14 +365,15 @@ func (m *Member) loadJob(ctx context.Context, j *job, from admission.Key) error 
 	if err != nil {
 		return err
 	}
+	class, left := consensus.Class(module.class), int64(c.Limits.Input)-int64(len(module.data)) // the module itself may go
 	checked, err := m.loadCheck(ctx, j, from)
 	if err != nil {
 		return err
 	}
-	if class := jobs.Stricter(consensus.Class(module.class), checked); class != c.Class {
+	if class = jobs.Stricter(class, checked); class != c.Class {
 		return refuse(RefuseInvalid, "what it runs is of class %s, the charter says %s", class, c.Class)
 	}
-	return m.loadInputs(ctx, j, from, int64(c.Limits.Input)-int64(len(module.data)))
+	return m.loadInputs(ctx, j, from, left)
 }
 
 // loadInputs makes the inputs present: at most left bytes for all tasks of an

@@ -3,7 +3,7 @@
 // keeps the blocks that agreement asks for, and puts the certificate away
 // (protocol, sections 4, 5, 12 and 15).
 //
-// The walk: intake.go (offer to accept), execute.go (queue, run, report),
+// The walk: offers.go (whose is looked at), intake.go (offer to accept), execute.go (queue, run, report),
 // endorse.go (the check of what another left), blocks.go (what must be held before
 // a vote), finish.go (outcome to archive), misconduct.go (what others did wrong),
 // recover.go and checkpoint.go (after a restart), archive.go (what is on disk).
@@ -15,7 +15,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 
 	"github.com/ipfs/go-cid"
 	"golang.org/x/sync/errgroup"
@@ -175,13 +174,12 @@ type Member struct {
 	cfg    Config
 	policy consensus.Hash // digest of the policy in force
 
-	work    *backlog     // short: workers take it
-	offers  atomic.Int64 // waiting to be looked at
-	holding atomic.Int64 // of them, for the end of another job
-	tasks   *backlog     // long: each gets a goroutine
+	work    *backlog // short, and asks nobody: workers take it
+	tasks   *backlog // long: each gets a goroutine
+	offers  *offers
 	mutex   sync.Mutex
 	open    map[consensus.JobID]*job
-	intake  map[consensus.JobID]bool // being looked at
+	intake  map[consensus.JobID]*look
 	queue   *sched.Queue
 	pool    *sched.Pool
 	waiting map[place]waiting
@@ -190,6 +188,7 @@ type Member struct {
 	copies  *copies
 	rolls   *rollCache
 	modules *moduleCache
+	reading chan struct{} // modules, each whole
 }
 
 // New returns a member that does nothing before Run.
@@ -202,8 +201,9 @@ func New(cfg Config) (*Member, error) {
 		cfg: cfg, policy: digest,
 		work:    newBacklog(),
 		tasks:   newBacklog(),
+		offers:  newOffers(),
 		open:    map[consensus.JobID]*job{},
-		intake:  map[consensus.JobID]bool{},
+		intake:  map[consensus.JobID]*look{},
 		queue:   sched.NewQueue(sched.Limits{Jobs: 2 * int(cfg.Policy.MaxJobs), Bytes: 1 << 40, Age: 1_000, Patience: 10_000}), // runs, and as many checks
 		pool:    sched.New(cfg.Total),
 		waiting: map[place]waiting{},
@@ -211,11 +211,13 @@ func New(cfg Config) (*Member, error) {
 		copies:  newCopies(maxCopies, maxCopied),
 		rolls:   newRollCache(),
 		modules: newModuleCache(),
+		reading: make(chan struct{}, maxReading),
 	}, nil
 }
 
-// workers look at offers and do short work; runs and fetches of large trees
-// have goroutines of their own, bounded by resources and open jobs.
+// workers do the short work that agreement asks for. Runs and fetches of large
+// trees have goroutines of their own, bounded by resources and open jobs, and so
+// have looks at offers, bounded by their places.
 const workers = 4
 
 // Run does the member's work until ctx ends, and waits for what it began.
@@ -224,6 +226,19 @@ func (m *Member) Run(ctx context.Context) error {
 	for range workers {
 		group.Go(func() error { return each(ctx, m.work, func(do func(context.Context)) { do(ctx) }) })
 	}
+	group.Go(func() error {
+		for {
+			o, err := m.offers.take(ctx)
+			if err != nil {
+				return err
+			}
+			group.Go(func() error {
+				defer m.offers.leave(o.from)
+				m.consider(ctx, o)
+				return nil
+			})
+		}
+	})
 	group.Go(func() error {
 		return each(ctx, m.tasks, func(do func(context.Context)) {
 			group.Go(func() error { do(ctx); return nil })

@@ -55,9 +55,9 @@ func (m *Member) Recover(ctx context.Context) (int, error) {
 // brought them. Until then nothing is said in it: that is safe, and what was said
 // before stays on disk, where an offer of the job must not begin anew.
 func (m *Member) again(id consensus.JobID, record openRecord) {
-	m.begin(id)
+	m.reserve(id)
 	m.tasks.add(func(ctx context.Context) {
-		defer m.end(id)
+		defer m.end(id, m.cfg.Self)
 		charter, _, err := record.Offer.Charter.Open(m.cfg.Network)
 		if err != nil {
 			return // it was opened before
@@ -105,11 +105,13 @@ func (m *Member) resume(ctx context.Context, id consensus.JobID, record openReco
 		return nil // another life's job: this one may not vote in it
 	}
 	j := m.newJob(consensus.FirstHeight(m.cfg.Network, id, charter), record.Offer) // agreement tells of later heights
-	drawn, err := m.checkDraw(ctx, charter, offered{from: from, accepts: []consensus.Vote{{}}})
+	patient, cancel := context.WithTimeout(ctx, m.patience(charter, true))
+	defer cancel()
+	drawn, err := m.checkDraw(patient, charter, offered{from: from, accepts: []consensus.Vote{{}}})
 	if err != nil {
 		return err
 	}
-	if err := m.loadJob(ctx, j, from); err != nil {
+	if err := m.loadJob(patient, j, from); err != nil {
 		return err
 	}
 	if err := m.findCheckpoints(j); err != nil {

@@ -55,9 +55,6 @@ func sameRequest(a, b *consensus.Charter) bool {
 	return a.Request == b.Request && a.Owner == b.Owner
 }
 
-// maxWaiting bounds the offers that wait for the end of another job.
-const maxWaiting = 64
-
 // waitFor has an offer considered again when the job that it supersedes ends
 // here: its submitter may know the outcome a moment before this member does.
 func (m *Member) waitFor(id consensus.JobID, o offered, err error) bool {
@@ -65,14 +62,13 @@ func (m *Member) waitFor(id consensus.JobID, o offered, err error) bool {
 	if !errors.As(err, &live) {
 		return false
 	}
-	if m.holding.Add(1) > maxWaiting {
-		m.holding.Add(-1)
+	if !m.offers.hold(o.from) {
 		return false
 	}
 	ended, stop := m.Await(live.job)
 	o.waited = true
 	m.tasks.add(func(ctx context.Context) {
-		defer m.holding.Add(-1)
+		defer m.offers.release(o.from)
 		defer stop()
 		if _, open := m.Job(live.job); open {
 			timer := time.NewTimer(time.Duration(max(live.until-m.cfg.Clock(), 0)) * time.Millisecond)
@@ -83,8 +79,8 @@ func (m *Member) waitFor(id consensus.JobID, o offered, err error) bool {
 			case <-ctx.Done():
 			}
 		}
-		m.end(id)
-		m.consider(ctx, o)
+		m.end(id, o.from)
+		m.offers.add(o)
 	})
 	return true
 }

@@ -5,19 +5,19 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/consensustest"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/sched"
-	"github.com/muster-network/muster/store/dagcbor"
 )
 
 // memberAt is a member with a journal and a job or none, and nothing else.
 func memberAt(t *testing.T, n *consensustest.Network) *Member {
 	t.Helper()
 	return &Member{cfg: Config{Network: n.ID, Genesis: n.Genesis, Journal: openJournal(t), Clock: func() int64 { return consensustest.Now }},
-		work: newBacklog(), tasks: newBacklog(), open: map[consensus.JobID]*job{}, intake: map[consensus.JobID]bool{},
+		work: newBacklog(), tasks: newBacklog(), open: map[consensus.JobID]*job{}, offers: newOffers(), intake: map[consensus.JobID]*look{},
 		queue: sched.NewQueue(sched.Limits{}), pool: sched.New(jobs.Resources{}), waiters: map[consensus.JobID][]chan struct{}{}}
 }
 
@@ -104,24 +104,28 @@ func TestAnOfferWaitsForTheEndOfTheJobThatItSupersedes(t *testing.T) {
 		old := n.Job(consensus.Byzantine, 1)
 		m := memberAt(t, n)
 		synctest.Test(t, func(t *testing.T) {
-			id := consensus.JobID{7}
+			m.offers = newOffers() // its channels are the bubble's
+			id, from := consensus.JobID{7}, n.Nodes[0].Key()
 			m.open[old.ID] = &job{id: old.ID, charter: old.Charter}
-			m.intake[id] = true
-			if m.waitFor(id, offered{}, errors.New("another reason")) {
+			m.begin(id, from)
+			if m.waitFor(id, offered{from: from}, errors.New("another reason")) {
 				t.Fatal("waits for nothing")
 			}
-			if !m.waitFor(id, offered{}, &refusal{RefuseLive, &liveError{old.ID, consensustest.Now + 5_000}}) {
+			if !m.waitFor(id, offered{from: from}, &refusal{RefuseLive, &liveError{old.ID, consensustest.Now + 5_000}}) {
 				t.Fatal("does not wait")
 			}
 			wait, err := m.tasks.take(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			considered := make(chan bool)
-			m.intake[consensus.JobID(dagcbor.Sum(nil))] = true // so that looking again is all that happens
+			considered := make(chan offered)
+			go wait(t.Context())
 			go func() {
-				wait(t.Context())
-				close(considered)
+				o, err := m.offers.take(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				considered <- o
 			}()
 			synctest.Wait()
 			select {
@@ -134,20 +138,20 @@ func TestAnOfferWaitsForTheEndOfTheJobThatItSupersedes(t *testing.T) {
 				delete(m.open, old.ID)
 				m.mutex.Unlock()
 				m.ended(old.ID)
-				synctest.Wait()
-				select {
-				case <-considered:
-				default:
-					t.Fatal("not considered when the job had ended")
-				}
 			}
-			<-considered
-			if m.intake[id] || m.holding.Load() != 0 {
+			begun := time.Now()
+			if o := <-considered; o.from != from || !o.waited || time.Since(begun) > 0 == ends {
+				t.Errorf("considered %+v after %s", o, time.Since(begun))
+			}
+			synctest.Wait()
+			if m.intake[id] != nil || m.offers.held != 0 {
 				t.Error("the offer is still held")
 			}
-			m.holding.Store(maxWaiting)
-			if m.waitFor(id, offered{}, &refusal{RefuseLive, &liveError{old.ID, consensustest.Now + 5_000}}) {
-				t.Error("more offers wait than may")
+			for range maxHeldPeer {
+				m.offers.hold(from)
+			}
+			if m.waitFor(id, offered{from: from}, &refusal{RefuseLive, &liveError{old.ID, consensustest.Now + 5_000}}) {
+				t.Error("more offers of one peer wait than may")
 			}
 		})
 	}
