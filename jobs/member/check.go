@@ -46,6 +46,9 @@ func (m *Member) checkCharter(at consensus.Height, offer consensus.Offer, witnes
 		return nil // q members have accepted: there is no choice left
 	}
 	if !witness {
+		if c.AcceptBy > c.Issued+m.cfg.Policy.Accept {
+			return refuse(RefuseInvalid, "accept_by is %d ms after its issue, the policy gives %d", c.AcceptBy-c.Issued, m.cfg.Policy.Accept)
+		}
 		if err := m.checkRevoked(c); err != nil {
 			return err
 		}
