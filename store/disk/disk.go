@@ -66,7 +66,8 @@ type Store struct {
 	db     *pebble.DB
 	failed chan struct{}
 
-	written atomic.Uint64 // writes that have returned
+	begun   atomic.Uint64 // writes, which others may see before they return
+	written atomic.Uint64 // of which so many have returned
 	synced  atomic.Uint64 // of which so many are durable
 	syncing sync.Mutex    // held by the one caller that syncs
 
@@ -113,7 +114,10 @@ func (s *Store) Close() error {
 	if err := s.Err(); err != nil {
 		return err
 	}
-	if err := lsm.Guard(s.db.Close); err != nil {
+	if err := lsm.GuardUntil(s.failed, s.db.Close); err != nil {
+		if lost := s.Err(); lost != nil {
+			return lost
+		}
 		return fmt.Errorf("close block store: %w", err)
 	}
 	return nil
@@ -277,6 +281,7 @@ func (s *Store) write(batch *pebble.Batch) error {
 	if err := s.Err(); err != nil || batch.Empty() {
 		return errors.Join(err, batch.Close())
 	}
+	s.begun.Add(1)
 	commit := func() error { return errors.Join(batch.Commit(pebble.NoSync), batch.Close()) }
 	if err := lsm.GuardUntil(s.failed, commit); err != nil {
 		s.fail(err)
@@ -287,9 +292,10 @@ func (s *Store) write(batch *pebble.Batch) error {
 }
 
 // Sync implements store.Blocks: whoever comes while another caller syncs waits
-// for its turn, and then mostly finds its own blocks durable already.
+// for its turn, and then mostly finds its own blocks durable already. It covers
+// every block that its caller has seen, also one whose Put has not returned.
 func (s *Store) Sync(context.Context) error {
-	goal := s.written.Load()
+	goal := s.begun.Load()
 	if s.synced.Load() >= goal {
 		return s.Err()
 	}

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -145,6 +146,40 @@ func TestCallersShareSyncsAndAnIdleSyncCostsNone(t *testing.T) {
 	}
 }
 
+// Who finds a block here that another is putting relies on it as on its own: a Sync
+// after that makes it durable, whether or not the Put has returned.
+func TestASyncCoversABlockThatWasSeenBeforeItsPutReturned(t *testing.T) {
+	var syncs atomic.Int64
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo {
+			syncs.Add(1)
+		}
+		return nil
+	}))
+	s := mustOpen(t, "blocks", fs)
+	for i := range uint64(1_000) {
+		b := storetest.Block(t, cid.Raw, storetest.Noise(i, 100))
+		before := syncs.Load()
+		var put sync.WaitGroup
+		put.Go(func() {
+			if err := s.Put(t.Context(), b); err != nil {
+				t.Error(err)
+			}
+		})
+		for seen := false; !seen; {
+			var err error
+			seen, err = s.Has(t.Context(), b.Cid())
+			must(t, err)
+		}
+		must(t, s.Sync(t.Context()))
+		covered := syncs.Load() > before
+		put.Wait()
+		if !covered {
+			t.Fatalf("block %d was seen, and no sync came after it", i)
+		}
+	}
+}
+
 func TestALostWriteIsFinal(t *testing.T) {
 	boom := errors.New("disk is gone")
 	var broken atomic.Bool
@@ -197,6 +232,43 @@ func TestAFullDiskIsFinalAndHoldsNobodyUp(t *testing.T) {
 	if said := err.Error(); !strings.HasPrefix(said, "block store: failed: creating object") || !strings.HasSuffix(said, ": no space left on device") {
 		t.Errorf("it says %q", said)
 	}
+}
+
+// A disk that is full when Close waits for tables to be written.
+func TestAStoreThatFailsWhileItClosesSaysSo(t *testing.T) {
+	writes, full := make(chan struct{}, 1), make(chan struct{})
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if strings.HasSuffix(op.Path, ".sst") && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			select {
+			case writes <- struct{}{}:
+			default:
+			}
+			<-full
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	s := mustOpen(t, "blocks", fs)
+	must(t, s.Put(t.Context(), storetest.Block(t, cid.Raw, []byte("block"))))
+	_, err := s.db.AsyncFlush()
+	must(t, err)
+	<-writes
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	for !isClosing(s) {
+		runtime.Gosched()
+	}
+	close(full)
+	if err := <-closed; !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Close: %v, want ErrFailed with the cause", err)
+	}
+}
+
+// isClosing reports whether the database refuses to be read.
+func isClosing(s *Store) (closing bool) {
+	defer func() { closing = recover() != nil }()
+	_, err := s.read(formatKey())
+	return err != nil
 }
 
 func TestAnotherFormatVersionIsRefused(t *testing.T) {

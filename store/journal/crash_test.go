@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -224,6 +225,25 @@ func TestAFailedSyncIsFinalAndNothingIsAcknowledged(t *testing.T) {
 	disk := mem.CrashClone(vfs.CrashCloneCfg{})
 	if got := dump(t, mustOpen(t, "j", Options{FS: disk}), "", ""); got != "before=v" {
 		t.Errorf("on disk: %q, want only what was acknowledged", got)
+	}
+}
+
+// An append fails while Close waits for it: the database is lost, and not closed.
+func TestAJournalThatFailsWhileItClosesSaysSo(t *testing.T) {
+	fs := newSyncFS(vfs.NewMem())
+	j := mustOpen(t, "j", Options{FS: fs})
+	boom := errors.New("disk is gone")
+	fs.fault.Store(&boom)
+	release := fs.hold()
+	j.AppendAsync([]Entry{put("lost", "v")}, func(error) {})
+	closed := make(chan error, 1)
+	go func() { closed <- j.Close() }()
+	for !errors.Is(j.Err(), ErrClosed) { // it waits
+		runtime.Gosched()
+	}
+	release()
+	if err := <-closed; !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), boom.Error()) {
+		t.Errorf("Close: %v, want ErrFailed with the cause", err)
 	}
 }
 

@@ -155,8 +155,15 @@ func (j *Journal) Close() error {
 	for j.committing {
 		j.idle.Wait()
 	}
+	err := j.err // another, if an append that was waited for has failed
 	j.mu.Unlock()
-	if err := lsm.Guard(j.db.Close); err != nil {
+	if !errors.Is(err, ErrClosed) {
+		return err
+	}
+	if err := lsm.GuardUntil(j.failed, j.db.Close); err != nil {
+		if lost := j.Err(); errors.Is(lost, ErrFailed) {
+			return lost
+		}
 		return fmt.Errorf("close journal: %w", err)
 	}
 	return nil
