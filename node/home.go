@@ -138,10 +138,10 @@ func install(home string, genesis []byte, credential admission.SignedCredential)
 	if err != nil {
 		return Identity{}, err
 	}
-	if err := writeSynced(filepath.Join(home, fileCredential), data); err != nil {
+	if err := p2p.WriteFile(filepath.Join(home, fileCredential), data); err != nil {
 		return Identity{}, err
 	}
-	if err := writeSynced(filepath.Join(home, fileGenesis), genesis); err != nil {
+	if err := p2p.WriteFile(filepath.Join(home, fileGenesis), genesis); err != nil {
 		return Identity{}, err
 	}
 	g, network, err := admission.OpenGenesis(genesis)
@@ -150,25 +150,6 @@ func install(home string, genesis []byte, credential admission.SignedCredential)
 	}
 	key := credential.Body.Subject
 	return Identity{Name: key.Name(), Peer: key.String(), Network: g.Name, ID: network.String()}, nil
-}
-
-// writeSynced puts a file in place whole, on disk.
-func writeSynced(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	if _, err := f.Write(data); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := f.Sync(); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // GenesisFile returns the sealed genesis of the network that home is in.

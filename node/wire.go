@@ -316,7 +316,7 @@ func (n *Node) openToken() (string, error) {
 		return "", err
 	}
 	token := rand.Text()
-	return token, writeSynced(path, []byte(token+"\n"))
+	return token, p2p.WriteFile(path, []byte(token+"\n"))
 }
 
 func (n *Node) apiURL() string {

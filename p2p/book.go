@@ -188,15 +188,7 @@ func (b *book) save() error {
 	if err := os.MkdirAll(filepath.Dir(b.path), 0o700); err != nil {
 		return err
 	}
-	temporary, err := writeTemporary(b.path, data)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, b.path); err != nil {
-		os.Remove(temporary)
-		return err
-	}
-	return nil
+	return WriteFile(b.path, data)
 }
 
 func (b *book) encode() ([]byte, error) {
