@@ -97,18 +97,16 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, ended consensus
 	j.logs.Close()
 	settled(nil)
 	m.dropCheckpoints(ctx, j)
-	m.replicate(ctx, j, value)
+	m.replicate(j, value)
 	m.accuse(ctx, j, certificate)
 	return nil
 }
 
-// replicate fetches the result of a job that was decided without this member:
-// the quorum is what keeps it.
-func (m *Member) replicate(ctx context.Context, j *job, v consensus.Value) {
+// replicate fetches what is not here of the result of a job that was decided without
+// this member: the quorum is what keeps it. That its root is here says nothing of the
+// rest, and a tree that is whole is asked of nobody.
+func (m *Member) replicate(j *job, v consensus.Value) {
 	if v.Tree == nil {
-		return
-	}
-	if has, err := m.cfg.Store.Has(ctx, v.Tree.Cid); err == nil && has {
 		return
 	}
 	others := m.others(j)

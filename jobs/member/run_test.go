@@ -242,6 +242,25 @@ func TestAValueIsHeldWhenItsTreeIsSyncedWhereverItComesFrom(t *testing.T) {
 	})
 }
 
+func TestAResultOfWhichOnlyAPartCameIsCompletedWhenItIsDecided(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		j := b.accepted("job")
+		v, _ := b.value("is with the others", &b.others)
+		root, err := b.others.Get(t.Context(), v.Tree.Cid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.keep(t.Context(), v.Tree.Cid, root); err != nil { // a fetch ended here
+			t.Fatal(err)
+		}
+		b.m.Decided(j.ID, consensus.Conclusion{Outcome: b.n.Decide(j, v)}, Standing{}, nil)
+		pass(time.Second)
+		if !b.holds(v) {
+			t.Error("the rest was not fetched")
+		}
+	})
+}
+
 func TestAValueIsFetchedOnceAtATimeAndAgainWhenThatFailed(t *testing.T) {
 	from := []admission.Key{{}}
 	play(t, func(t *testing.T, b *bench) {
