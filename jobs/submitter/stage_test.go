@@ -42,6 +42,7 @@ type stage struct {
 	voids    map[consensus.JobID]int
 	decided  []consensus.JobID
 	known    map[consensus.RequestID]Acknowledged
+	slow     time.Duration // how long a sync of blocks takes
 	// answers is what a member says to an offer or a void; nil: nothing.
 	answers func(word string, seat int) *Heard
 	fail    error // of appends
@@ -121,7 +122,12 @@ func (st *stage) Put(ctx context.Context, blks ...blocks.Block) error {
 }
 
 // Sync implements store.Blocks.
-func (st *stage) Sync(context.Context) error {
+func (st *stage) Sync(ctx context.Context) error {
+	select {
+	case <-time.After(st.slow):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	st.mutex.Lock()
 	defer st.mutex.Unlock()
 	st.did("sync")

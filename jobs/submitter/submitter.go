@@ -88,6 +88,7 @@ type Submitter struct {
 	runs    sync.WaitGroup
 	start   chan *submission
 	lapses  chan lapse
+	ended   chan struct{} // closed when Run takes nothing more
 }
 
 // New returns a submitter. Run must run before Submit is called.
@@ -98,13 +99,14 @@ func New(cfg Config) (*Submitter, error) {
 	}
 	return &Submitter{cfg: cfg, policy: digest, pending: map[consensus.RequestID]*submission{}, lasting: map[consensus.JobID]consensus.RequestID{},
 		forgets: map[consensus.RequestID]chan struct{}{}, told: map[toldKey]struct{}{},
-		start: make(chan *submission), lapses: make(chan lapse)}, nil
+		start: make(chan *submission), lapses: make(chan lapse), ended: make(chan struct{})}, nil
 }
 
 // Run carries submissions until ctx ends. What is pending then is taken up
 // again by Recover.
 func (s *Submitter) Run(ctx context.Context) error {
 	defer s.runs.Wait()
+	defer close(s.ended)
 	var lapsing lapsing
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -182,6 +184,7 @@ type submission struct {
 	timeout int64 // of one run, milliseconds
 	class   consensus.Class
 	ended   *consensus.JobID // the job that this one supersedes
+	blocks  []sealed         // spec, task and check, to be stored
 	resume  *record          // of a node that went down
 	done    chan struct{}
 	result  Acknowledged
@@ -219,16 +222,22 @@ func (s *Submitter) claim(ctx context.Context, request consensus.RequestID, r Re
 		all, more = append(all, sealed{link, data}), append(more, link, r.Check.Module)
 	}
 	sub := &submission{request: request, spec: r.Spec, specRef: specRef, taskRef: taskRef, more: more,
-		limits: r.Task.CharterLimits(s.cfg.Policy), timeout: r.Spec.RunTimeout(r.Task), class: r.Class, ended: ended, done: make(chan struct{})}
+		limits: r.Task.CharterLimits(s.cfg.Policy), timeout: r.Spec.RunTimeout(r.Task), class: r.Class, ended: ended, blocks: all, done: make(chan struct{})}
 	if other, err := s.enter(ctx, sub); other != nil || err != nil {
 		return other, err
 	}
-	if err := s.begin(ctx, sub, all); err != nil {
-		s.settle(sub, Acknowledged{}, err)
-		return sub, err
+	// From here on others may wait for it under the same key: it goes on without
+	// this caller.
+	select {
+	case s.start <- sub:
+	case <-s.ended:
+		s.settle(sub, Acknowledged{}, errEnded)
 	}
 	return sub, nil
 }
+
+// errEnded is returned for what is submitted to a node that is going down.
+var errEnded = errors.New("submit: the node is going down")
 
 // enter makes sub the submission of its request, or returns the one that is
 // under way. It waits until a record that is going is gone.
@@ -263,38 +272,31 @@ func sameSpec(have, want dagcbor.Link) error {
 		Try: "a key of its own for each job"}
 }
 
-func (s *Submitter) begin(ctx context.Context, sub *submission, all []sealed) error {
+// begin finds the job that lives under the request of a submission, or makes its
+// blocks durable for a draw.
+func (s *Submitter) begin(ctx context.Context, sub *submission) (known Acknowledged, lives bool, err error) {
 	known, ok, err := s.lives(sub.request)
 	if err != nil {
-		return err
+		return Acknowledged{}, false, err
 	}
 	if ok {
 		if err := sameSpec(known.Charter.Spec, sub.specRef); err != nil {
-			return err
+			return Acknowledged{}, false, err
 		}
 		if sub.ended == nil || *sub.ended != known.Job {
-			s.settle(sub, known, nil)
-			return nil
+			return known, true, nil
 		}
 	}
-	for _, b := range all {
+	for _, b := range sub.blocks {
 		block, err := blocks.NewBlockWithCid(b.data, b.link.Cid)
 		if err != nil {
-			return err
+			return Acknowledged{}, false, err
 		}
 		if err := s.cfg.Store.Put(ctx, block); err != nil {
-			return err
+			return Acknowledged{}, false, err
 		}
 	}
-	if err := s.cfg.Store.Sync(ctx); err != nil {
-		return err
-	}
-	select {
-	case s.start <- sub:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return Acknowledged{}, false, s.cfg.Store.Sync(ctx)
 }
 
 // lives returns the job that was acknowledged under a request id. While there is
@@ -330,6 +332,10 @@ func (s *Submitter) settle(sub *submission, result Acknowledged, err error) {
 func (s *Submitter) carry(ctx context.Context, sub *submission) {
 	if sub.resume != nil {
 		s.resume(ctx, sub)
+		return
+	}
+	if known, lives, err := s.begin(ctx, sub); lives || err != nil {
+		s.settle(sub, known, err)
 		return
 	}
 	if sub.spec.Effects != "" && !s.gone(ctx, sub) {

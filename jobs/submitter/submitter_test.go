@@ -243,6 +243,29 @@ func TestACallerThatGoesDoesNotEndTheSubmission(t *testing.T) {
 	})
 }
 
+func TestACallerThatGoesBeforeTheDrawIsNoErrorOfAnother(t *testing.T) {
+	play(t, func(t *testing.T, st *stage) {
+		st.answers = func(string, int) *Heard { return says(consensus.KindStarted) }
+		st.slow = time.Second
+		ctx, cancel := context.WithCancel(t.Context())
+		answers := make(chan error, 2)
+		for _, ctx := range []context.Context{ctx, t.Context()} {
+			go func() {
+				_, err := st.s.Submit(ctx, st.request("key", "Ada"))
+				answers <- err
+			}()
+			settle(10 * time.Millisecond)
+		}
+		cancel()
+		if err := <-answers; code(err) != jobs.CodePlaceUnknown {
+			t.Errorf("who went is answered %v", err)
+		}
+		if err := <-answers; err != nil {
+			t.Errorf("who stayed is answered %v", err)
+		}
+	})
+}
+
 func TestAfterACrashTheSameBytesAreOffered(t *testing.T) {
 	play(t, func(t *testing.T, st *stage) {
 		go func() { _, _ = st.s.Submit(t.Context(), st.request("key", "Ada")) }()
