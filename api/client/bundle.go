@@ -143,6 +143,9 @@ func checkSection(in *bufio.Reader, network admission.Network, c cid.Cid) ([]byt
 	case cid.DagCBOR:
 		below, err := consensus.ArrayLinks(network, data)
 		return data, below, err
+	case cid.DagProtobuf:
+	default:
+		return nil, nil, fmt.Errorf("block %s is neither of a file, nor of a folder, nor of an array", c)
 	}
 	n, err := decodeNode(data)
 	if err != nil {
