@@ -146,6 +146,21 @@ func TestAnyFlippedByteOfAProofIsSeen(t *testing.T) {
 // I8 for tasks: what no quorum certified has no proof.
 func TestForgedProofsAreRefused(t *testing.T) {
 	n := consensustest.New(4)
+	for _, f := range forgeries(t, n) {
+		if _, err := consensus.VerifyTaskProof(f.data, n.Sealed); err == nil {
+			t.Errorf("%s: accepted", f.name)
+		}
+	}
+}
+
+// forgery is the encoded proof of a task, and what is wrong with it.
+type forgery struct {
+	name string
+	data []byte
+}
+
+// forgeries are of proofs of the fifth of eleven tasks.
+func forgeries(t *testing.T, n *consensustest.Network) (made []forgery) {
 	all := outcomes(11)
 	reseal := func(p *consensus.TaskProof, change func(a *consensus.ArrayResult)) {
 		a, _, _ := array(t, n, all)
@@ -189,10 +204,9 @@ func TestForgedProofsAreRefused(t *testing.T) {
 		forged.change(p)
 		data, err := p.Encode(n.ID)
 		check(t, err)
-		if _, err := consensus.VerifyTaskProof(data, n.Sealed); err == nil {
-			t.Errorf("%s: accepted", forged.name)
-		}
+		made = append(made, forgery{forged.name, data})
 	}
+	return made
 }
 
 // An inner node, a statement or a task of a smaller array that passed for a

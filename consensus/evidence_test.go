@@ -127,7 +127,28 @@ func TestAReportThatContradictsTheCertificateConvictsItsExecutor(t *testing.T) {
 
 func TestEvidenceThatConvictsNobodyIsRefused(t *testing.T) {
 	n := consensustest.New(9)
+	for _, c := range acquitted(t, n) {
+		if _, err := judge(c.data, n.Sealed); err == nil {
+			t.Errorf("%s: convicts", c.name)
+		}
+	}
 	job := n.Job(consensus.Byzantine, 1)
+	other := consensustest.New(5, func(g *admission.Genesis) { g.Name = "other" })
+	if _, err := judge(encodeEvidence(t, equivocation(t, n, job, 2)), other.Sealed); err == nil {
+		t.Error("convicts in another network")
+	}
+}
+
+// charge is encoded evidence, and what it is of.
+type charge struct {
+	name string
+	data []byte
+}
+
+// acquitted is evidence that convicts nobody, and why it does not.
+func acquitted(t *testing.T, n *consensustest.Network) (all []charge) {
+	job := n.Job(consensus.Byzantine, 1)
+	add := func(e *consensus.Evidence, name string) { all = append(all, charge{name, encodeEvidence(t, e)}) }
 	out, lie := consensustest.Result("out"), consensustest.Result("a lie")
 	tasks := consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTasks, Code: 1, Tree: lie.Tree}
 	double := func(change func(*consensus.Equivocation)) *consensus.Evidence {
@@ -135,51 +156,42 @@ func TestEvidenceThatConvictsNobodyIsRefused(t *testing.T) {
 		change(e.Equivocation)
 		return e
 	}
-	for name, e := range map[string]*consensus.Evidence{
-		"one statement twice":           double(func(e *consensus.Equivocation) { e.Second = e.First }),
-		"its statements out of order":   double(func(e *consensus.Equivocation) { e.First, e.Second = e.Second, e.First }),
-		"of a kind said often":          double(func(e *consensus.Equivocation) { e.Kind = consensus.KindReport }),
-		"of another round":              double(func(e *consensus.Equivocation) { e.Round++ }),
-		"of another height":             double(func(e *consensus.Equivocation) { e.Height++ }),
-		"of another job":                double(func(e *consensus.Equivocation) { e.Job[0]++ }),
-		"of another life":               double(func(e *consensus.Equivocation) { e.Incarnation[0]++ }),
-		"of another value":              double(func(e *consensus.Equivocation) { e.First.Value[31]++ }),
-		"the reported is certified":     disagreement(t, n, job, 2, out, out),
-		"it timed out":                  disagreement(t, n, job, 2, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTimeout}, out),
-		"tasks failed, of time perhaps": disagreement(t, n, job, 2, tasks, out),
-		"tasks failed for others":       disagreement(t, n, job, 2, out, tasks),
-		"the job was cancelled":         disagreement(t, n, job, 2, out, consensus.Value{Kind: consensus.Cancelled}),
-		"nothing at all":                {V: consensus.Version, Credential: n.Nodes[0].Credential},
-	} {
-		if _, err := judge(encodeEvidence(t, e), n.Sealed); err == nil {
-			t.Errorf("%s: convicts", name)
-		}
-	}
-
+	add(double(func(e *consensus.Equivocation) { e.Second = e.First }), "one statement twice")
+	add(double(func(e *consensus.Equivocation) { e.First, e.Second = e.Second, e.First }), "its statements out of order")
+	add(double(func(e *consensus.Equivocation) { e.Kind = consensus.KindReport }), "of a kind said often")
+	add(double(func(e *consensus.Equivocation) { e.Round++ }), "of another round")
+	add(double(func(e *consensus.Equivocation) { e.Height++ }), "of another height")
+	add(double(func(e *consensus.Equivocation) { e.Job[0]++ }), "of another job")
+	add(double(func(e *consensus.Equivocation) { e.Incarnation[0]++ }), "of another life")
+	add(double(func(e *consensus.Equivocation) { e.First.Value[31]++ }), "of another value")
+	add(disagreement(t, n, job, 2, out, out), "the reported is certified")
+	add(disagreement(t, n, job, 2, consensus.Value{Kind: consensus.Failed, Class: consensus.FailedTimeout}, out), "it timed out")
+	add(disagreement(t, n, job, 2, tasks, out), "tasks failed, of time perhaps")
+	add(disagreement(t, n, job, 2, out, tasks), "tasks failed for others")
+	add(disagreement(t, n, job, 2, out, consensus.Value{Kind: consensus.Cancelled}), "the job was cancelled")
+	add(&consensus.Evidence{V: consensus.Version, Credential: n.Nodes[0].Credential}, "nothing at all")
 	e := equivocation(t, n, job, 2)
 	other, _ := n.Credential(job.Roster[1].Peer)
 	e.Credential = other
-	refuseEvidence(t, n, e, "another is accused")
+	add(e, "another is accused")
 	e = equivocation(t, n, job, 2)
 	e.Credential.Body.Weight++
-	refuseEvidence(t, n, e, "the credential is altered")
+	add(e, "the credential is altered")
 	e = equivocation(t, n, job, 2)
 	e.Credential = n.Badge(job.Roster[2].Peer, admission.KindUser)
-	refuseEvidence(t, n, e, "the accused is a user")
+	add(e, "the accused is a user")
 	e = disagreement(t, n, job, 2, lie, out)
 	e.Equivocation = equivocation(t, n, job, 2).Equivocation
-	refuseEvidence(t, n, e, "two misconducts")
+	add(e, "two misconducts")
 	e = disagreement(t, n, job, 2, lie, out)
 	e.Disagreement.Report.Value = consensustest.Result("another lie")
-	refuseEvidence(t, n, e, "another report than the one signed")
-	refuseEvidence(t, n, byStranger(t, n, job), "somebody without a part in the job")
+	add(e, "another report than the one signed")
+	add(byStranger(t, n, job), "somebody without a part in the job")
 	free := n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Nonce = consensus.Hash{2} })
 	e = disagreement(t, n, free, 2, lie, out)
 	e.Disagreement.Certificate = encode(t, n.Certify(job, n.Decide(job, out)))
-	refuseEvidence(t, n, e, "another job's certificate")
-	if _, err := judge(encodeEvidence(t, equivocation(t, n, job, 2)), consensustest.New(5, func(g *admission.Genesis) { g.Name = "other" }).Sealed); err == nil {
-		t.Error("convicts in another network")
-	}
+	add(e, "another job's certificate")
+	return all
 }
 
 // byStranger is a node's report on a job it has no seat in.
@@ -195,15 +207,6 @@ func byStranger(t *testing.T, n *consensustest.Network, job consensustest.Job) *
 	s := n.Statement(job, 2, consensus.KindReport, 0, hash)
 	s.Sender, s.Incarnation = stranger.Key(), stranger.Incarnation
 	return consensus.NewDisagreement(stranger.Credential, e.Disagreement.Certificate, s, e.Disagreement.Report, consensustest.Prove(stranger, s)[0])
-}
-
-func refuseEvidence(t *testing.T, n *consensustest.Network, e *consensus.Evidence, what string) {
-	t.Helper()
-	if data, err := e.Encode(); err == nil {
-		if _, err := judge(data, n.Sealed); err == nil {
-			t.Errorf("%s: convicts", what)
-		}
-	}
 }
 
 func TestStatementsOfTwoSlotsAreNoEvidence(t *testing.T) {

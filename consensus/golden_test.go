@@ -20,11 +20,13 @@ import (
 
 var update = flag.Bool("update", false, "write the golden vectors anew")
 
-// vector is one named value: its encoding, or a hash.
+// vector is one named value: its encoding, or the SHA-256 of what Of holds, or
+// the root of the tree over Leaves.
 type vector struct {
-	Name string `json:"name"`
-	Hex  string `json:"hex"`
-	hash bool
+	Name   string   `json:"name"`
+	Hex    string   `json:"hex"`
+	Of     string   `json:"sha256_of,omitempty"`
+	Leaves []string `json:"root_of,omitempty"`
 }
 
 type vectors struct {
@@ -44,16 +46,44 @@ func (v *vectors) value(name string, value any) {
 	v.encoded(name, data)
 }
 
-func (v *vectors) hashed(name string, sum [32]byte) {
-	v.all = append(v.all, vector{Name: name, Hex: hex.EncodeToString(sum[:]), hash: true})
+// hashed takes what is hashed and what the code makes of it.
+func (v *vectors) hashed(name string, of []byte, sum [32]byte) {
+	v.t.Helper()
+	if codec.Sum(of) != sum {
+		v.t.Errorf("%s is not the hash of %x", name, of)
+	}
+	v.all = append(v.all, vector{Name: name, Hex: hex.EncodeToString(sum[:]), Of: hex.EncodeToString(of)})
 }
 
-// statementKinds are all of them.
-var statementKinds = []consensus.Kind{
-	consensus.KindAccept, consensus.KindStarted, consensus.KindRefuse, consensus.KindVoid, consensus.KindVoided,
-	consensus.KindReportCommit, consensus.KindReport, consensus.KindPropose, consensus.KindPrepare,
-	consensus.KindCommit, consensus.KindRoundChange, consensus.KindSuspect, consensus.KindGone,
-	consensus.KindGrant, consensus.KindEnded, consensus.KindEndorse, consensus.KindReject,
+// sealed is what the protocol says is hashed: fields in a list, with tag and network.
+func (v *vectors) sealed(tag string, network admission.Network, fields ...any) []byte {
+	return v.sealedValue(tag, network, codec.Raw(v.unsealed(fields...)))
+}
+
+// sealedValue is sealed for a body that is one value.
+func (v *vectors) sealedValue(tag string, network admission.Network, body any) []byte {
+	data, err := codec.Seal(tag, network[:], body)
+	check(v.t, err)
+	return data
+}
+
+// unsealed is a list of fields.
+func (v *vectors) unsealed(fields ...any) []byte {
+	list := []byte{0x80 | byte(len(fields))}
+	for _, field := range fields {
+		data, err := codec.Marshal(field)
+		check(v.t, err)
+		list = append(list, data...)
+	}
+	return list
+}
+
+func (v *vectors) root(name string, leaves [][]byte, root [32]byte) {
+	r := vector{Name: name, Hex: hex.EncodeToString(root[:])}
+	for _, leaf := range leaves {
+		r.Leaves = append(r.Leaves, hex.EncodeToString(leaf))
+	}
+	v.all = append(v.all, r)
 }
 
 func collect(t *testing.T) []vector {
@@ -62,24 +92,21 @@ func collect(t *testing.T) []vector {
 	admitted(v, n)
 	job := chartered(v, n)
 	valued(v, n, job)
-	for _, kind := range statementKinds {
-		s := n.Statement(job, 1, kind, 2, consensus.Hash{3})
-		s.Height = 300
-		leaf, err := s.Leaf()
-		check(t, err)
-		v.encoded("leaf "+kind.String(), leaf)
-	}
+	said(v, n, job)
 	for _, count := range []int{1, 2, 3, 5, 8, 512} {
-		_, leaves := statements(count)
+		leaves := make([][]byte, count)
+		for i := range leaves {
+			leaves[i] = []byte{byte(i >> 8), byte(i)} // a batch does not ask what its leaves are
+		}
 		root := newBatch(t, leaves).Root()
-		v.hashed(fmt.Sprintf("root of %d", count), root)
+		v.root(fmt.Sprintf("root of %d", count), leaves, root)
 		header, err := consensus.BatchHeader(n.ID, n.Nodes[0].Incarnation, uint64(count), root)
 		check(t, err)
 		v.encoded(fmt.Sprintf("batch header of %d", count), header)
 	}
 	highest, err := consensus.HighestHash(7, consensus.Hash{1})
 	check(t, err)
-	v.hashed("highest", highest)
+	v.hashed("highest", v.unsealed("muster/highest/1", 7, consensus.Hash{1}), highest)
 	v.encoded("certificate", encode(t, n.Certify(job, n.Decide(job, consensustest.Result("out")))))
 	v.encoded("equivocation", encodeEvidence(t, equivocation(t, n, job, 1)))
 	v.encoded("disagreement", encodeEvidence(t, disagreement(t, n, job, 1, consensustest.Result("a lie"), consensustest.Result("out"))))
@@ -89,8 +116,63 @@ func collect(t *testing.T) []vector {
 	v.value("value "+rejected.String(), rejected)
 	hash, err := rejected.Hash(n.ID)
 	check(t, err)
-	v.hashed("hash of "+rejected.String(), hash)
+	v.hashed("hash of "+rejected.String(), v.sealedValue(consensus.TagValue, n.ID, rejected), hash)
 	return v.all
+}
+
+// said is a leaf of each kind of statement, with what the kind has for height,
+// previous decision, round and value (protocol, section 2).
+func said(v *vectors, n *consensustest.Network, job consensustest.Job) {
+	report := consensus.Report{Run: 1, Salt: [16]byte{9}, Value: consensustest.Result("out"), Use: map[string]uint64{}}
+	commit, err := report.CommitHash(n.ID, job.ID, job.Roster[1].Peer)
+	check(v.t, err)
+	reported, err := report.Hash(n.ID)
+	check(v.t, err)
+	highest, err := consensus.HighestHash(1, valueHash(v.t, n, report.Value))
+	check(v.t, err)
+	other, err := job.Roster[2].Hash()
+	check(v.t, err)
+	older := job.Roster[1]
+	older.Incarnation = admission.Incarnation{1}
+	gone, err := older.Hash()
+	check(v.t, err)
+	value := valueHash(v.t, n, report.Value)
+	for _, s := range []struct {
+		name  string
+		kind  consensus.Kind
+		above bool // at height 300, else 0
+		round uint32
+		value consensus.Hash
+	}{
+		{"accept", consensus.KindAccept, false, 0, consensus.Hash{}},
+		{"accept of a reserve", consensus.KindAccept, true, 0, consensus.Hash{}},
+		{"started", consensus.KindStarted, false, 0, consensus.Hash{}},
+		{"refuse: busy", consensus.KindRefuse, false, 0, codec.Sum([]byte("busy"))},
+		{"void", consensus.KindVoid, false, 0, consensus.Hash{}},
+		{"voided", consensus.KindVoided, false, 0, consensus.Hash{}},
+		{"reportcommit", consensus.KindReportCommit, false, 0, commit},
+		{"report", consensus.KindReport, false, 0, reported},
+		{"propose", consensus.KindPropose, true, 2, value},
+		{"prepare", consensus.KindPrepare, true, 2, value},
+		{"commit", consensus.KindCommit, true, 2, value},
+		{"commit of height 0", consensus.KindCommit, false, 2, value},
+		{"roundchange", consensus.KindRoundChange, true, 2, highest},
+		{"roundchange without a certificate", consensus.KindRoundChange, true, 2, consensus.Hash{}},
+		{"suspect", consensus.KindSuspect, true, 0, other},
+		{"gone", consensus.KindGone, false, 0, gone},
+		{"grant of run 5", consensus.KindGrant, true, 5, other},
+		{"ended run 5", consensus.KindEnded, false, 5, consensus.Hash{}},
+		{"endorse", consensus.KindEndorse, false, 0, value},
+		{"reject", consensus.KindReject, false, 0, value},
+	} {
+		statement := n.Statement(job, 1, s.kind, s.round, s.value)
+		if s.above {
+			statement.Height, statement.Previous = 300, consensus.Hash{5}
+		}
+		leaf, err := statement.Leaf()
+		check(v.t, err)
+		v.encoded("leaf "+s.name, leaf)
+	}
 }
 
 func arrayed(v *vectors, n *consensustest.Network) {
@@ -98,7 +180,11 @@ func arrayed(v *vectors, n *consensustest.Network) {
 		all := outcomes(count)
 		tree, err := consensus.NewArrayTree(n.ID, all)
 		check(v.t, err)
-		v.hashed(fmt.Sprintf("root of %d tasks", count), tree.Root())
+		leaves := make([][]byte, count)
+		for i, outcome := range all {
+			leaves[i] = v.sealedValue(consensus.TagArrayTask, n.ID, outcome)
+		}
+		v.root(fmt.Sprintf("root of %d tasks", count), leaves, tree.Root())
 	}
 	all := outcomes(7)
 	a, _, pages := array(v.t, n, all)
@@ -115,10 +201,10 @@ func arrayed(v *vectors, n *consensustest.Network) {
 
 func admitted(v *vectors, n *consensustest.Network) {
 	v.encoded("genesis", n.Sealed)
-	v.hashed("network", n.ID)
+	v.hashed("network", n.Sealed, n.ID)
 	digest, err := n.Genesis.Policy.Digest(n.ID)
 	check(v.t, err)
-	v.hashed("policy digest", digest)
+	v.hashed("policy digest", v.sealedValue(admission.TagPolicy, n.ID, n.Genesis.Policy), digest)
 	v.value("policy", n.Genesis.Policy)
 	v.value("node credential", n.Nodes[0].Credential)
 	v.value("user credential", n.Badge(n.User.Key(), admission.KindUser, func(c *admission.Credential) {
@@ -141,8 +227,8 @@ func chartered(v *vectors, n *consensustest.Network) consensustest.Job {
 	v.encoded("roll", n.RollSealed)
 	job := n.Job(consensus.Byzantine, 1)
 	v.encoded("charter", job.Signed.Bytes)
-	v.hashed("job", job.ID)
-	v.hashed("request", job.Request)
+	v.hashed("job", job.Signed.Bytes, job.ID)
+	v.hashed("request", v.sealed(consensus.TagRequest, n.ID, job.Owner, "request"), job.Request)
 	full := n.Job(consensus.Crash, 1, func(c *consensus.Charter) {
 		c.Owner = n.User.Key()
 		c.Needs = consensus.Needs{Quantities: map[string]uint64{"memory": 1 << 30, "cpu": 1_000}}
@@ -166,24 +252,26 @@ func chartered(v *vectors, n *consensustest.Network) consensustest.Job {
 func valued(v *vectors, n *consensustest.Network, job consensustest.Job) {
 	for _, value := range values() {
 		v.value("value "+value.String(), value)
-		v.hashed("hash of "+value.String(), valueHash(v.t, n, value))
+		v.hashed("hash of "+value.String(), v.sealedValue(consensus.TagValue, n.ID, value), valueHash(v.t, n, value))
 	}
 	report := consensus.Report{Run: 1, Salt: [16]byte{9}, Value: consensustest.Result("out"), Use: map[string]uint64{"wall_ns": 5, "cpu_ns": 7}}
 	v.value("report", report)
 	hash, err := report.Hash(n.ID)
 	check(v.t, err)
-	v.hashed("report hash", hash)
+	v.hashed("report hash", v.sealedValue(consensus.TagReport, n.ID, report), hash)
 	commit, err := report.CommitHash(n.ID, job.ID, n.Nodes[0].Key())
 	check(v.t, err)
-	v.hashed("report commit hash", commit)
+	member := n.Nodes[0].Key()
+	v.hashed("report commit hash", v.sealed(consensus.TagCommit, n.ID, job.ID, report.Run, member, report.Salt, report.Value), commit)
 	report.Normal = &consensus.Hash{7}
 	v.value("report with its normal form", report)
 	hash, err = report.Hash(n.ID)
 	check(v.t, err)
-	v.hashed("hash of a report with its normal form", hash)
-	commit, err = report.CommitHash(n.ID, job.ID, n.Nodes[0].Key())
+	v.hashed("hash of a report with its normal form", v.sealedValue(consensus.TagReport, n.ID, report), hash)
+	commit, err = report.CommitHash(n.ID, job.ID, member)
 	check(v.t, err)
-	v.hashed("commit hash of a report with its normal form", commit)
+	v.hashed("commit hash of a report with its normal form",
+		v.sealed(consensus.TagCommit, n.ID, job.ID, report.Run, member, report.Salt, report.Value, *report.Normal), commit)
 }
 
 // handedOver is what heights above 0 add.
@@ -191,13 +279,13 @@ func handedOver(v *vectors) {
 	n := consensustest.New(9)
 	handover := consensustest.Handover([2]uint64{1, 0}, [2]uint64{4, 1})
 	v.value("value "+handover.String(), handover)
-	v.hashed("hash of "+handover.String(), valueHash(v.t, n, handover))
+	v.hashed("hash of "+handover.String(), v.sealedValue(consensus.TagValue, n.ID, handover), valueHash(v.t, n, handover))
 	job := n.Job(consensus.Byzantine, 2, replaceable)
 	suspected, err := job.Roster[1].Hash()
 	check(v.t, err)
-	v.hashed("hash of a seat", suspected)
+	v.hashed("hash of a seat", v.unsealed("muster/seat/1", job.Roster[1]), suspected)
 	chain, last := n.Chain(job, handover)
-	v.hashed("decision of height 0", last.Previous)
+	v.hashed("decision of height 0", v.sealed(consensus.TagChain, n.ID, job.ID, uint64(0), job.ID, valueHash(v.t, n, handover)), last.Previous)
 	v.encoded("certificate with a chain", encode(v.t, n.Certify(job, n.DecideAt(last, consensustest.Result("out")), chain...)))
 }
 
@@ -244,10 +332,14 @@ func TestFormatsMatchTheirGoldenVectors(t *testing.T) {
 
 func TestEveryFormatIsDagCborToOthers(t *testing.T) {
 	for _, v := range collect(t) {
-		if v.hash {
+		text := v.Hex
+		if v.Of != "" {
+			text = v.Of
+		}
+		if len(v.Leaves) > 0 {
 			continue
 		}
-		data, err := hex.DecodeString(v.Hex)
+		data, err := hex.DecodeString(text)
 		check(t, err)
 		builder := basicnode.Prototype.Any.NewBuilder()
 		if err := dagcbor.Decode(builder, bytes.NewReader(data)); err != nil {

@@ -2,23 +2,29 @@ package consensus_test
 
 import (
 	"encoding/hex"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/consensustest"
 	"github.com/muster-network/muster/consensus/election"
+	codec "github.com/muster-network/muster/store/dagcbor"
 )
 
-// draw is a roll, a charter drawn from it, and what is reckoned on the way.
+// draw is a roll, a charter drawn from it, and what is reckoned on the way; or a
+// roll and a charter that does not follow from it, with the step of section 11 that
+// says so.
 type draw struct {
 	Name    string      `json:"name"`
+	Refuse  int         `json:"refuse,omitempty"`
 	Genesis string      `json:"genesis"`
 	Roll    string      `json:"roll"`
 	Charter string      `json:"charter"` // sealed; it holds roster and reserves
-	Seed    string      `json:"seed"`
-	Runners []int       `json:"runners"`
-	Scores  []drawScore `json:"scores"` // by the order of the roll
+	Seed    string      `json:"seed,omitempty"`
+	Runners []int       `json:"runners,omitempty"`
+	Scores  []drawScore `json:"scores,omitempty"` // by the order of the roll
 }
 
 type drawScore struct {
@@ -84,7 +90,73 @@ func TestDrawsMatchTheirRolls(t *testing.T) {
 	}
 	reroll(t, spread)
 	all = append(all, drawn(t, spread, "by capacity, spread, without the submitter", spread.Job(consensus.Byzantine, 1)))
+	all = append(all, drawn(t, plain, "n=1 of 9: no reserve", plain.Job(consensus.Byzantine, 0)))
+	all = append(all, refusedDraws(t)...)
 	matches(t, "testdata/draws.json", all)
+}
+
+// refusedDraws are of charters that are valid, and drawn from the roll by what was
+// changed in them or in it afterwards.
+func refusedDraws(t *testing.T) (all []draw) {
+	n := consensustest.New(6)
+	refuse := func(step int, why string, roll []byte, c *consensus.Charter) {
+		sealed, err := codec.Seal(consensus.TagCharter, n.ID[:], c)
+		check(t, err)
+		check(t, c.Validate())
+		r, err := consensus.OpenRoll(n.Genesis, n.ID, roll)
+		if step == 18 {
+			check(t, err)
+			_, err = election.Check(r, codec.LinkTo(codec.CID(roll)), c, n.ID, n.Genesis.Policy)
+		}
+		if err == nil {
+			t.Errorf("accepted: %s", why)
+		}
+		all = append(all, draw{Name: why, Refuse: step, Genesis: hex.EncodeToString(n.Sealed), Roll: hex.EncodeToString(roll), Charter: hex.EncodeToString(sealed)})
+	}
+	charter := func(why string, change func(*consensus.Charter)) {
+		c := n.Charter(consensus.Byzantine, 1)
+		n.Draw(c)
+		change(c)
+		refuse(18, why, n.RollSealed, c)
+	}
+	charter("two seats changed", func(c *consensus.Charter) { c.Roster[0], c.Roster[1] = c.Roster[1], c.Roster[0] })
+	charter("the reserve for the last member", func(c *consensus.Charter) { c.Roster[3], c.Reserves[0] = c.Reserves[0], c.Roster[3] })
+	charter("no reserve, where there is one", func(c *consensus.Charter) { c.Reserves = nil })
+	charter("another incarnation than the roll's", func(c *consensus.Charter) { c.Roster[2].Incarnation[0] ^= 1 })
+	charter("another attempt", func(c *consensus.Charter) { c.Attempt = 1 })
+	charter("another period than that of issue", func(c *consensus.Charter) { c.Period++ })
+	charter("another policy", func(c *consensus.Charter) { c.Policy[0] ^= 1 })
+	charter("another submitter than the roll's maker", func(c *consensus.Charter) { c.Submitter = n.Nodes[1].Key() })
+	charter("issued before the roll was made", func(c *consensus.Charter) { c.Issued-- })
+	charter("a class that no entry has", func(c *consensus.Charter) { c.Class = "arch/none" })
+	charter("credentials that do not last to the end", func(c *consensus.Charter) { c.End = n.Nodes[0].Credential.Body.Until + 1 })
+	for _, bad := range []struct {
+		why    string
+		change func(*consensus.Roll)
+	}{
+		{"a roll of another version", func(r *consensus.Roll) { r.V = 2 }},
+		{"a roll that was made at no time", func(r *consensus.Roll) { r.Made = 0 }},
+		{"entries out of order", func(r *consensus.Roll) { slices.Reverse(r.Entries) }},
+		{"an entry twice", func(r *consensus.Roll) { r.Entries[1] = r.Entries[0] }},
+		{"features out of order", func(r *consensus.Roll) { r.Entries[0].Features = []string{"b", "a"} }},
+		{"another's credential", func(r *consensus.Roll) { r.Entries[0].Credential = r.Entries[1].Credential }},
+		{"a user's credential", func(r *consensus.Roll) {
+			r.Entries[0].Credential = n.Badge(r.Entries[0].Peer, admission.KindUser)
+		}},
+		{"a credential that is not signed", func(r *consensus.Roll) { r.Entries[0].Credential.Signature[0] ^= 1 }},
+		{"a group of 65 bytes", func(r *consensus.Roll) { r.Entries[0].Group = strings.Repeat("g", 65) }},
+	} {
+		roll := *n.RollMade
+		roll.Entries = slices.Clone(roll.Entries)
+		bad.change(&roll)
+		sealed, err := codec.Seal(consensus.TagRoll, n.ID[:], roll)
+		check(t, err)
+		c := n.Charter(consensus.Byzantine, 1)
+		n.Draw(c)
+		c.Roll = codec.LinkTo(codec.CID(sealed))
+		refuse(17, "a bad roll: "+bad.why, sealed, c)
+	}
+	return all
 }
 
 func reroll(t *testing.T, n *consensustest.Network) {

@@ -33,18 +33,8 @@ type door struct {
 	waiting    *pending
 
 	mu      sync.Mutex
-	members map[peer.ID]entrant // who came in
+	members map[peer.ID]admission.SignedCredential // who came in
 }
-
-// entrant is who came in: by which credential, and when.
-type entrant struct {
-	credential admission.SignedCredential
-	since      time.Time
-}
-
-// settling is how long one who came in may take to be connected: the swarm learns of
-// a connection after the door has opened to it.
-const settling = time.Minute
 
 // errJoined ends a connection that had come for a credential, and got it.
 var errJoined = errors.New("the connection was for joining")
@@ -54,7 +44,7 @@ func newDoor(cfg Config, g admission.Genesis, id admission.Network) *door {
 		self: cfg.Identity.Signer.Key(), genesis: g, network: id,
 		credential: cfg.Credential, revoked: cfg.Revoked, issuer: cfg.Issuer,
 		refused: cfg.Refused, log: cfg.Log, now: cfg.Now, limits: cfg.limits,
-		waiting: newPending(cfg.limits), members: map[peer.ID]entrant{},
+		waiting: newPending(cfg.limits), members: map[peer.ID]admission.SignedCredential{},
 	}
 }
 
@@ -96,9 +86,7 @@ func (d *door) enterStream(ctx context.Context, conn transport.CapableConn) erro
 	if reason != 0 {
 		return d.refuse(s, reason)
 	}
-	if reason := d.remember(conn.RemotePeer(), credential); reason != 0 {
-		return d.refuse(s, reason)
-	}
+	d.remember(conn.RemotePeer(), credential)
 	return writeAnswer(s, 0, nil)
 }
 
@@ -151,9 +139,7 @@ func (d *door) admitStream(ctx context.Context, conn transport.CapableConn) erro
 	if reason != 0 {
 		return &RefusedError{Reason: reason, ByPeer: true}
 	}
-	if reason := d.remember(conn.RemotePeer(), credential); reason != 0 {
-		return &RefusedError{Reason: reason}
-	}
+	d.remember(conn.RemotePeer(), credential)
 	return nil
 }
 
@@ -239,52 +225,34 @@ func (d *door) standing(id peer.ID, c admission.SignedCredential) Reason {
 	return 0
 }
 
-// remember notes who comes in, unless it may not any more: the other side has had
-// time since it was judged, and a revocation may have come.
-func (d *door) remember(id peer.ID, c admission.SignedCredential) Reason {
-	if reason := d.standing(id, c); reason != 0 {
-		return reason
-	}
+func (d *door) remember(id peer.ID, c admission.SignedCredential) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.members[id] = entrant{c, d.now()}
-	return 0
-}
-
-// lost says why one who came in would not be let in now: reason 0 if it would.
-func (d *door) lost(id peer.ID) Reason {
-	if c, ok := d.member(id); ok {
-		return d.standing(id, c)
-	}
-	return 0
+	d.members[id] = c
 }
 
 // member returns the credential that id last came in with.
 func (d *door) member(id peer.ID) (admission.SignedCredential, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	e, ok := d.members[id]
-	return e.credential, ok
+	c, ok := d.members[id]
+	return c, ok
 }
 
 // sweep forgets who is no longer connected and returns who has lost the right
-// to be. Who came in a moment ago is not forgotten: a connection of it may be on its
-// way to the swarm, and nobody would know of it what it may.
+// to be.
 func (d *door) sweep(connected func(peer.ID) bool) []*RefusedError {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var lost []*RefusedError
-	now := d.now()
-	for id, e := range d.members {
-		gone := !connected(id)
-		if !gone {
-			if reason := d.standing(id, e.credential); reason != 0 {
-				gone = true
-				lost = append(lost, &RefusedError{Peer: id, Reason: reason})
-			}
-		}
-		if gone && now.Sub(e.since) >= settling {
+	for id, c := range d.members {
+		if !connected(id) {
 			delete(d.members, id)
+			continue
+		}
+		if reason := d.standing(id, c); reason != 0 {
+			delete(d.members, id)
+			lost = append(lost, &RefusedError{Peer: id, Reason: reason})
 		}
 	}
 	return lost

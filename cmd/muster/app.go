@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"regexp"
 
@@ -12,8 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/muster-network/muster/api/client"
-	"github.com/muster-network/muster/jobs"
-	"github.com/muster-network/muster/node"
 )
 
 // app is one call of the program: where it reads and writes, and what its
@@ -94,26 +90,13 @@ const (
 	groupAdmin = "admin"
 )
 
-// client talks to the node that the settings name, and judges certificates by
-// the genesis of this machine's own network. Where there is none that this user
-// may read, what the node names its network's has to do.
+// client talks to the node that the settings name.
 func (a *app) client() (*client.Client, error) {
 	address, err := a.address()
 	if err != nil {
 		return nil, err
 	}
-	home, err := a.home()
-	if err != nil {
-		return nil, err
-	}
-	genesis, err := node.GenesisFile(home)
-	if p := new(jobs.Problem); errors.As(err, &p) || errors.Is(err, fs.ErrPermission) {
-		genesis, err = nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return client.New(client.Config{Address: address, Token: a.set.get(keyToken), Genesis: genesis})
+	return client.New(client.Config{Address: address, Token: a.set.get(keyToken)})
 }
 
 // address is the API of the testnet's first node, a given address, or this
