@@ -102,6 +102,9 @@ type Limits struct {
 	PerPeer int           // requests of one peer at once; 8
 	Total   int           // requests at once; 128
 	Timeout time.Duration // for reading, answering and writing; 10 s
+	// Bytes of answers that are being written to one peer, but that one answer always
+	// may be, and to all; 8 MiB and 128 MiB. Who does not read is told that we are busy.
+	Unread, AllUnread int
 }
 
 // Serve answers requests under a protocol id until ctx ends, then waits for the
@@ -119,7 +122,13 @@ func Serve(ctx context.Context, h host.Host, id protocol.ID, limits Limits, answ
 	if limits.Timeout == 0 {
 		limits.Timeout = askTimeout
 	}
-	v := &server{limits: limits, answer: answer, byPeer: map[peer.ID]int{}}
+	if limits.Unread == 0 {
+		limits.Unread = 8 << 20
+	}
+	if limits.AllUnread == 0 {
+		limits.AllUnread = 128 << 20
+	}
+	v := &server{limits: limits, answer: answer, byPeer: map[peer.ID]*load{}}
 	h.SetStreamHandler(id, func(s network.Stream) { v.serve(ctx, s) })
 	<-ctx.Done()
 	h.RemoveStreamHandler(id)
@@ -133,9 +142,15 @@ type server struct {
 
 	mu     sync.Mutex
 	ended  bool
-	total  int
-	byPeer map[peer.ID]int
+	all    load
+	byPeer map[peer.ID]*load
 	work   sync.WaitGroup
+}
+
+// load is what answering costs at the moment.
+type load struct {
+	requests int
+	unread   int // bytes of answers that are being written
 }
 
 func (v *server) serve(ctx context.Context, s network.Stream) {
@@ -156,7 +171,7 @@ func (v *server) serve(ctx context.Context, s network.Stream) {
 	defer stop()
 	request, err := readFrame(bufio.NewReaderSize(s, readBuffer), v.limits.Request)
 	if err != nil {
-		v.end(from)
+		v.end(from, 0)
 		s.Reset()
 		return
 	}
@@ -166,10 +181,17 @@ func (v *server) serve(ctx context.Context, s network.Stream) {
 		status, reply = statusError, []byte(err.Error())
 		reply = reply[:min(len(reply), maxErrorMessage)]
 	}
-	v.end(from) // before the answer arrives, or the next question would come too early
+	// Before the answer arrives, or the next question would come too early.
+	if size := 1 + len(reply); v.end(from, size) {
+		defer v.written(from, size)
+	} else {
+		status, reply = statusBusy, nil
+	}
 	w := bufio.NewWriterSize(s, min(len(reply)+16, writeBuffer))
 	_ = w.WriteByte(status) // a bufio.Writer keeps its error for Flush
-	_ = writeFrame(w, reply)
+	if status != statusBusy {
+		_ = writeFrame(w, reply)
+	}
 	if err := w.Flush(); err != nil {
 		s.Reset()
 		return
@@ -181,20 +203,49 @@ func (v *server) serve(ctx context.Context, s network.Stream) {
 func (v *server) begin(from peer.ID) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.ended || v.total >= v.limits.Total || v.byPeer[from] >= v.limits.PerPeer {
+	p := v.byPeer[from]
+	if v.ended || v.all.requests >= v.limits.Total || p != nil && p.requests >= v.limits.PerPeer {
 		return false
 	}
-	v.total++
-	v.byPeer[from]++
+	if p == nil {
+		p = &load{}
+		v.byPeer[from] = p
+	}
+	v.all.requests++
+	p.requests++
 	v.work.Add(1)
 	return true
 }
 
-func (v *server) end(from peer.ID) {
+// end gives the place back and reports whether an answer of so many bytes may be
+// written. Then written is to be called when it was.
+func (v *server) end(from peer.ID, answer int) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.total--
-	if v.byPeer[from]--; v.byPeer[from] == 0 {
+	p := v.byPeer[from]
+	v.all.requests--
+	p.requests--
+	fits := (p.unread == 0 || p.unread+answer <= v.limits.Unread) && v.all.unread+answer <= v.limits.AllUnread
+	if fits {
+		v.all.unread += answer
+		p.unread += answer
+	}
+	v.drop(from, p)
+	return fits
+}
+
+func (v *server) written(from peer.ID, answer int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	p := v.byPeer[from]
+	v.all.unread -= answer
+	p.unread -= answer
+	v.drop(from, p)
+}
+
+// drop forgets a peer that costs nothing. v.mu is held.
+func (v *server) drop(from peer.ID, p *load) {
+	if p.requests == 0 && p.unread == 0 {
 		delete(v.byPeer, from)
 	}
 }

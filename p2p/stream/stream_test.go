@@ -6,11 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"go.uber.org/goleak"
@@ -320,6 +322,67 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	}
 	release()
 	waiting.Wait()
+}
+
+// A peer that asks and does not read is told that we are busy, and keeps nobody
+// else from being answered before all that may wait to be read does.
+func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
+	net := p2ptest.New(t)
+	b := p2ptest.Start(t, net.Config(t))
+	id := p2p.Protocol(net.ID, "large")
+	const size = 2 << 20 // more than a stream takes unread
+	serve(t, b, id, stream.Limits{Unread: 2*size + 2, AllUnread: 3*size + 3}, func(_ context.Context, _ peer.ID, request []byte) ([]byte, error) {
+		if len(request) == 0 {
+			return nil, nil
+		}
+		return make([]byte, size), nil
+	})
+	ask := func(n *p2p.Node, request string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, err := stream.Ask(ctx, n.Host, b.Host.ID(), id, []byte(request), size)
+		return err
+	}
+	// unread asks and reads the first byte of the answer only.
+	unread := func(n *p2p.Node) network.Stream {
+		t.Helper()
+		s, err := n.Host.NewStream(t.Context(), b.Host.ID(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status := make([]byte, 1)
+		if _, err := s.Write([]byte{1, 'x'}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(s, status); err != nil || status[0] != 0 {
+			t.Fatalf("answered %d: %v", status[0], err)
+		}
+		return s
+	}
+	var nodes [3]*p2p.Node
+	for i := range nodes {
+		nodes[i] = p2ptest.Start(t, net.Config(t))
+		p2ptest.Connect(t, nodes[i], b)
+	}
+	first, second := unread(nodes[0]), unread(nodes[0])
+	if err := ask(nodes[0], "x"); !errors.Is(err, stream.ErrBusy) {
+		t.Errorf("a third answer, with two unread: %v", err)
+	}
+	third := unread(nodes[1])
+	if err := ask(nodes[2], ""); !errors.Is(err, stream.ErrBusy) {
+		t.Errorf("with as much unread as may be of all: %v", err)
+	}
+	for _, s := range []network.Stream{first, second, third} {
+		s.Reset()
+	}
+	for deadline := time.Now().Add(patience); ask(nodes[0], "x") != nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("not answered when nothing is unread any more")
+		}
+	}
+	if err := ask(nodes[2], "x"); err != nil {
+		t.Errorf("nor another: %v", err)
+	}
 }
 
 func serve(t testing.TB, n *p2p.Node, id protocol.ID, limits stream.Limits, answer func(context.Context, peer.ID, []byte) ([]byte, error)) {
