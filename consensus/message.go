@@ -139,6 +139,27 @@ type Offer struct {
 	Blocks      []Block                      // at most MaxInline bytes in all
 }
 
+// CheckSize refuses an offer that is larger than one may be.
+func (o Offer) CheckSize() error {
+	if len(o.Charter.Bytes) > MaxCharter {
+		return fmt.Errorf("offer: a charter of %d bytes, at most %d", len(o.Charter.Bytes), MaxCharter)
+	}
+	if len(o.Credentials) > 2 {
+		return fmt.Errorf("offer: %d credentials, at most 2", len(o.Credentials))
+	}
+	if len(o.Blocks) > maxOfferBlocks {
+		return fmt.Errorf("offer: %d blocks, at most %d", len(o.Blocks), maxOfferBlocks)
+	}
+	inline := 0
+	for _, b := range o.Blocks {
+		inline += len(b.Data)
+	}
+	if inline > MaxInline {
+		return fmt.Errorf("offer: %d bytes of blocks, at most %d", inline, MaxInline)
+	}
+	return nil
+}
+
 // Known returns a look-up of the credentials that come with a job: those of its
 // roll, and those of the offer for keys that the roll does not list.
 func (o Offer) Known(roll *Roll) func(admission.Key) (admission.SignedCredential, bool) {
@@ -159,6 +180,10 @@ func (o Offer) Known(roll *Roll) func(admission.Key) (admission.SignedCredential
 
 // MaxInline bounds the blocks that ride along with one message, in bytes.
 const MaxInline = 64 << 10
+
+// maxOfferBlocks bounds the blocks of an offer: spec, task, roll, and what else of
+// a job is small.
+const maxOfferBlocks = 64
 
 // Payload is what travels beside a statement or a note. Which fields a message
 // may have follows from its kind.

@@ -118,7 +118,30 @@ func decodeFrame(data []byte) (frame, body, error) {
 	if b.Count > consensus.MaxBatch || len(b.Items) > int(b.Count) || len(b.Notes) > maxMessages || (b.Count > 0) != (len(b.Items) > 0) {
 		return f, b, errFrame
 	}
+	for _, it := range b.Items {
+		if err := checkSize(it.Payload); err != nil {
+			return f, b, err
+		}
+	}
+	for _, n := range b.Notes {
+		if err := checkSize(n.Payload); err != nil {
+			return f, b, err
+		}
+	}
 	return f, b, nil
+}
+
+// checkSize bounds what of a payload is handed on before it is judged.
+func checkSize(p *consensus.Payload) error {
+	switch {
+	case p == nil:
+		return nil
+	case len(p.Reason) > maxReason:
+		return fmt.Errorf("frame: a reason of %d bytes, at most %d", len(p.Reason), maxReason)
+	case p.Offer != nil:
+		return p.Offer.CheckSize()
+	}
+	return nil
 }
 
 const (

@@ -254,6 +254,20 @@ func TestFramesOutOfBoundsAreRefused(t *testing.T) {
 		}
 		return encode(f)
 	}
+	offering := func(charter, block, blocks, credentials int) []byte {
+		o := consensus.Offer{Charter: consensus.SignedCharter{Bytes: make([]byte, charter)}, Credentials: make([]admission.SignedCredential, credentials)}
+		for range blocks {
+			o.Blocks = append(o.Blocks, consensus.Block{Link: consensustest.Link("block"), Data: make([]byte, block)})
+		}
+		return with(func(_ *frame, b *body) {
+			b.Notes = []note{{Note: consensus.NoteOffer, Payload: &consensus.Payload{Offer: &o}}}
+		})
+	}
+	refusing := func(reason int) []byte {
+		return with(func(_ *frame, b *body) {
+			b.Count, b.Items = 1, []item{{Kind: consensus.KindRefuse, Payload: &consensus.Payload{Reason: string(make([]byte, reason))}}}
+		})
+	}
 	for name, c := range map[string]struct {
 		data []byte
 		ok   bool
@@ -269,6 +283,13 @@ func TestFramesOutOfBoundsAreRefused(t *testing.T) {
 		"a batch without items":   {with(func(_ *frame, b *body) { b.Count = 1 }), false},
 		"items without a batch":   {with(func(_ *frame, b *body) { b.Items = make([]item, 1) }), false},
 		"more items than batched": {with(func(_ *frame, b *body) { b.Count = 1; b.Items = make([]item, 2) }), false},
+		"a large offer":           {offering(consensus.MaxCharter, consensus.MaxInline/2, 2, 2), true},
+		"too large a charter":     {offering(consensus.MaxCharter+1, 1, 1, 1), false},
+		"too many bytes in line":  {offering(1, consensus.MaxInline/2+1, 2, 1), false},
+		"too many blocks":         {offering(1, 0, 65, 1), false},
+		"too many credentials":    {offering(1, 1, 1, 3), false},
+		"a long reason":           {refusing(maxReason), true},
+		"too long a reason":       {refusing(maxReason + 1), false},
 		"too long":                {bytes.Repeat([]byte{0}, MaxFrame+1), false},
 		"nothing":                 {nil, false},
 		"bytes behind it":         {append(with(func(*frame, *body) {}), 0), false},

@@ -34,6 +34,7 @@ type stashed struct {
 	item        item // of a statement
 	proof       consensus.Proof
 	note        *note // of a note
+	size        int   // bytes, about; of one that is kept
 }
 
 func (s stashed) job() consensus.JobID {
@@ -108,7 +109,7 @@ func (r *Runner) receiveOne(ev *frameEvent, s stashed, position uint64) {
 	info, ok := r.info(s.job())
 	if !ok || info.isAhead(s) {
 		if ok || r.expects(s) {
-			ev.unknown = append(ev.unknown, s)
+			ev.unknown = append(ev.unknown, s.kept())
 			ev.missed = append(ev.missed, position)
 		}
 		return

@@ -397,12 +397,7 @@ func (m *Member) loadInputs(ctx context.Context, j *job, from admission.Key, lef
 }
 
 func (m *Member) keepBlocks(ctx context.Context, inline []consensus.Block) error {
-	size := 0
 	for _, b := range inline {
-		size += len(b.Data)
-		if size > consensus.MaxInline {
-			return refuse(RefuseInvalid, "more than %d bytes of blocks in an offer", consensus.MaxInline)
-		}
 		block, err := blocks.NewBlockWithCid(b.Data, b.Link.Cid)
 		if err != nil {
 			return refuse(RefuseInvalid, "%w", err)
