@@ -72,7 +72,7 @@ func (n *Node) acknowledged(ctx context.Context, a submitter.Acknowledged, spec 
 	if f, ok, err := n.local(ctx, a.Job); err == nil && ok {
 		return f.job
 	}
-	j := describe(consensus.FirstHeight(n.home.network, a.Job, a.Charter))
+	j := jobs.Describe(consensus.FirstHeight(n.home.network, a.Job, a.Charter))
 	j.Array = arrayState(n.tasksOf(ctx, a.Charter), nil)
 	j.Name, j.Labels, j.State, j.Source = spec.Name, spec.Labels, jobs.Accepted, n.name
 	return j

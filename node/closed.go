@@ -58,10 +58,8 @@ func (n *Node) foundHere(closed *member.Closed) (found, error) {
 }
 
 func (n *Node) showClosed(closed *member.Closed, verdict consensus.Verdict, source string) found {
-	j := describe(verdict.Height)
-	j.Name, j.Labels, j.Finished, j.Round, j.Source = closed.Name, closed.Labels, closed.Finished, int(verdict.Round), source
-	j.State = member.StateOf(verdict.Value)
-	j.Outcome = outcome(verdict)
+	j := jobs.Certified(verdict)
+	j.Name, j.Labels, j.Finished, j.Source = closed.Name, closed.Labels, closed.Finished, source
 	j.Array = arrayState(closed.Tasks, &verdict.Value)
 	for i, seat := range closed.Seats {
 		if i < len(j.Members) {
@@ -73,56 +71,8 @@ func (n *Node) showClosed(closed *member.Closed, verdict consensus.Verdict, sour
 			}
 		}
 	}
-	for _, seat := range verdict.Signers {
-		j.Members[seat].Signed = true
-	}
 	n.noteLies(verdict.Job, &j)
 	return found{job: j, certificate: closed.Certificate, verdict: &verdict}
-}
-
-func outcome(v consensus.Verdict) *jobs.Outcome {
-	o := &jobs.Outcome{Signed: len(v.Signers)}
-	switch v.Value.Kind {
-	case consensus.Result:
-		o.Kind = "result"
-	case consensus.Cancelled:
-		o.Kind = "cancelled"
-	case consensus.Failed:
-		o.Kind, o.Class, o.Code = "failed", v.Value.Class.String(), int(v.Value.Code)
-	}
-	if v.Value.Tree != nil {
-		o.Result = v.Value.Tree.String()
-	}
-	return o
-}
-
-// describe says what a charter says, and who the members are at a height.
-func describe(at consensus.Height) jobs.Job {
-	id, c := at.Job, at.Charter
-	t := c.Thresholds()
-	j := jobs.Job{
-		ID: id.String(), Request: c.Request.String(), Task: c.Task.String(), Owner: c.Owner.String(), Submitter: c.Submitter.String(),
-		Class: string(c.Class), Assurance: string(c.Assurance), Effects: string(c.Effects), Fault: c.Fault.String(), Faults: int(c.F), Size: t.N, Quorum: t.Quorum,
-		Issued: c.Issued, Deadline: c.Deadline,
-	}
-	if c.Supersedes != nil {
-		j.Supersedes = c.Supersedes.String()
-	}
-	for _, seat := range at.Roster() {
-		j.Members = append(j.Members, jobs.Member{Peer: seat.Peer.String(), Name: seat.Peer.Name()})
-	}
-	j.Replaced = ReplacedBefore(at)
-	return j
-}
-
-// ReplacedBefore says, for people, which members lost their seats before a height.
-func ReplacedBefore(at consensus.Height) []jobs.Replaced {
-	var list []jobs.Replaced
-	for _, r := range at.Replaced {
-		out, in := at.Charter.Party(r.Out).Peer, at.Charter.Party(r.In).Peer
-		list = append(list, jobs.Replaced{Height: r.Height, Seat: r.Seat, Peer: out.String(), Name: out.Name(), By: in.String(), ByName: in.Name()})
-	}
-	return list
 }
 
 // openJob shows a job that is open on this node.
@@ -131,7 +81,7 @@ func (n *Node) openJob(ctx context.Context, id consensus.JobID) (jobs.Job, bool,
 	if !ok {
 		return jobs.Job{}, false, nil
 	}
-	j := describe(open.Height)
+	j := jobs.Describe(open.Height)
 	j.Name, j.Labels, j.State, j.Source = open.Spec.Name, open.Spec.Labels, jobs.Accepted, n.name
 	j.Array = arrayState(uint64(open.Task.Tasks()), nil)
 	s, ok, err := n.agreement.Standing(ctx, id)

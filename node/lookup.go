@@ -171,7 +171,7 @@ func (n *Node) find(ctx context.Context, ref reference) (found, error) {
 	f, err := n.findAnywhere(ctx, ref)
 	if p := new(jobs.Problem); acknowledged && errors.As(err, &p) && p.Code == jobs.CodeNotFound {
 		at := consensus.FirstHeight(n.home.network, own.Job, own.Charter) // as far as this node knows
-		j := describe(at)
+		j := jobs.Describe(at)
 		j.State, j.Source, j.Stalled = jobs.Accepted, n.name, n.stalled(at)
 		return found{job: j}, nil
 	}
@@ -202,7 +202,7 @@ func (n *Node) findAnywhere(ctx context.Context, ref reference) (found, error) {
 	if p, ok, err := n.submitter.Pending(ref.request); err != nil {
 		return found{}, err
 	} else if ok {
-		j := describe(consensus.FirstHeight(n.home.network, p.Job, p.Charter))
+		j := jobs.Describe(consensus.FirstHeight(n.home.network, p.Job, p.Charter))
 		j.State, j.Source = jobs.Pending, n.name
 		return found{job: j}, nil
 	}

@@ -33,8 +33,18 @@ type door struct {
 	waiting    *pending
 
 	mu      sync.Mutex
-	members map[peer.ID]admission.SignedCredential // who came in
+	members map[peer.ID]entrant // who came in
 }
+
+// entrant is who came in: by which credential, and when.
+type entrant struct {
+	credential admission.SignedCredential
+	since      time.Time
+}
+
+// settling is how long one who came in may take to be connected: the swarm learns of
+// a connection after the door has opened to it.
+const settling = time.Minute
 
 // errJoined ends a connection that had come for a credential, and got it.
 var errJoined = errors.New("the connection was for joining")
@@ -44,7 +54,7 @@ func newDoor(cfg Config, g admission.Genesis, id admission.Network) *door {
 		self: cfg.Identity.Signer.Key(), genesis: g, network: id,
 		credential: cfg.Credential, revoked: cfg.Revoked, issuer: cfg.Issuer,
 		refused: cfg.Refused, log: cfg.Log, now: cfg.Now, limits: cfg.limits,
-		waiting: newPending(cfg.limits), members: map[peer.ID]admission.SignedCredential{},
+		waiting: newPending(cfg.limits), members: map[peer.ID]entrant{},
 	}
 }
 
@@ -86,7 +96,9 @@ func (d *door) enterStream(ctx context.Context, conn transport.CapableConn) erro
 	if reason != 0 {
 		return d.refuse(s, reason)
 	}
-	d.remember(conn.RemotePeer(), credential)
+	if reason := d.remember(conn.RemotePeer(), credential); reason != 0 {
+		return d.refuse(s, reason)
+	}
 	return writeAnswer(s, 0, nil)
 }
 
@@ -139,7 +151,9 @@ func (d *door) admitStream(ctx context.Context, conn transport.CapableConn) erro
 	if reason != 0 {
 		return &RefusedError{Reason: reason, ByPeer: true}
 	}
-	d.remember(conn.RemotePeer(), credential)
+	if reason := d.remember(conn.RemotePeer(), credential); reason != 0 {
+		return &RefusedError{Reason: reason}
+	}
 	return nil
 }
 
@@ -225,34 +239,52 @@ func (d *door) standing(id peer.ID, c admission.SignedCredential) Reason {
 	return 0
 }
 
-func (d *door) remember(id peer.ID, c admission.SignedCredential) {
+// remember notes who comes in, unless it may not any more: the other side has had
+// time since it was judged, and a revocation may have come.
+func (d *door) remember(id peer.ID, c admission.SignedCredential) Reason {
+	if reason := d.standing(id, c); reason != 0 {
+		return reason
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.members[id] = c
+	d.members[id] = entrant{c, d.now()}
+	return 0
+}
+
+// lost says why one who came in would not be let in now: reason 0 if it would.
+func (d *door) lost(id peer.ID) Reason {
+	if c, ok := d.member(id); ok {
+		return d.standing(id, c)
+	}
+	return 0
 }
 
 // member returns the credential that id last came in with.
 func (d *door) member(id peer.ID) (admission.SignedCredential, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c, ok := d.members[id]
-	return c, ok
+	e, ok := d.members[id]
+	return e.credential, ok
 }
 
 // sweep forgets who is no longer connected and returns who has lost the right
-// to be.
+// to be. Who came in a moment ago is not forgotten: a connection of it may be on its
+// way to the swarm, and nobody would know of it what it may.
 func (d *door) sweep(connected func(peer.ID) bool) []*RefusedError {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var lost []*RefusedError
-	for id, c := range d.members {
-		if !connected(id) {
-			delete(d.members, id)
-			continue
+	now := d.now()
+	for id, e := range d.members {
+		gone := !connected(id)
+		if !gone {
+			if reason := d.standing(id, e.credential); reason != 0 {
+				gone = true
+				lost = append(lost, &RefusedError{Peer: id, Reason: reason})
+			}
 		}
-		if reason := d.standing(id, c); reason != 0 {
+		if gone && now.Sub(e.since) >= settling {
 			delete(d.members, id)
-			lost = append(lost, &RefusedError{Peer: id, Reason: reason})
 		}
 	}
 	return lost

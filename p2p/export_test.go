@@ -30,6 +30,9 @@ func Limited(cfg Config, pending int, timeout time.Duration) Config {
 	return cfg
 }
 
+// Sweep has the door look who is connected, and returns for how many that ends.
+func (n *Node) Sweep(connected func(peer.ID) bool) int { return len(n.door.sweep(connected)) }
+
 // EnterOver takes one connection from l, becomes the client of its handshake,
 // and enters by the door of the other side, which dialled. The caller closes
 // what it returns.

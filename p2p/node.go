@@ -32,6 +32,7 @@ type Node struct {
 	book   *book
 	redial *redialer
 	log    *slog.Logger
+	late   chan struct{} // somebody is connected who may not be any more
 	closed atomic.Bool
 }
 
@@ -57,10 +58,24 @@ func New(cfg Config) (*Node, error) {
 		under.close()
 		return nil, fmt.Errorf("p2p: make the host: %w", err)
 	}
-	return &Node{
-		Host: h, Network: id, Genesis: genesis,
+	n := &Node{
+		Host: h, Network: id, Genesis: genesis, late: make(chan struct{}, 1),
 		cfg: cfg, door: d, dials: under, book: remembered, redial: newRedialer(h, remembered, cfg.MaxPeers/2), log: cfg.Log,
-	}, nil
+	}
+	h.Network().Notify(&network.NotifyBundle{ConnectedF: n.arrived})
+	return n, nil
+}
+
+// arrived looks again at who is connected now: what became known between the door and
+// here was told of nobody that Recheck could see.
+func (n *Node) arrived(_ network.Network, c network.Conn) {
+	if n.door.lost(c.RemotePeer()) == 0 {
+		return
+	}
+	select {
+	case n.late <- struct{}{}:
+	default:
+	}
 }
 
 // Run keeps the node connected: it redials remembered peers, remembers those
@@ -116,7 +131,7 @@ func (n *Node) watch(ctx context.Context, events event.Subscription) error {
 }
 
 // sweepEvery is how late an expired credential may be noticed on an open
-// connection. Revocations do not wait for it: see Expel.
+// connection. Revocations do not wait for it: see Recheck.
 const sweepEvery = time.Minute
 
 func (n *Node) guard(ctx context.Context) error {
@@ -127,8 +142,9 @@ func (n *Node) guard(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			n.Recheck()
+		case <-n.late:
 		}
+		n.Recheck()
 	}
 }
 

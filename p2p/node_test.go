@@ -1,6 +1,8 @@
 package p2p_test
 
 import (
+	"context"
+	"fmt"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -95,6 +97,70 @@ func TestRevocationEndsConnectionsAtOnce(t *testing.T) {
 	}
 	if len(first.Host.Peerstore().Addrs(b.Identity.Peer)) != 0 {
 		t.Error("the address of a revoked peer is kept")
+	}
+}
+
+// A revocation that comes while a peer comes in takes effect wherever it finds it: when
+// it is judged, when it is noted, or when it is connected.
+func TestARevocationFindsWhoIsOnItsWayIn(t *testing.T) {
+	for looked, when := range []string{"judged", "noted", "connected"} {
+		for _, dialled := range []bool{false, true} {
+			t.Run(fmt.Sprintf("when %s, dialled %v", when, dialled), func(t *testing.T) {
+				net := p2ptest.New(t)
+				a, b := net.Config(t), net.Config(t)
+				var times atomic.Int64
+				a.Revoked = func(k admission.Key) bool { return k == b.Identity.Signer.Key() && times.Add(1) > int64(looked) }
+				seen := watchRefusals(&a)
+				first, second := p2ptest.Start(t, a), p2ptest.Start(t, b)
+				_, down := changes(first)
+				from, to := second, first
+				if dialled {
+					from, to = first, second
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				err := from.Connect(ctx, p2ptest.Info(to))
+				if when == "connected" {
+					await(t, down, b.Identity.Peer, "the end of the connection")
+				} else if dialled && err == nil {
+					t.Error("it came in")
+				}
+				if e := seen.next(t); e.Reason != p2p.ReasonRevoked || e.Peer != b.Identity.Peer {
+					t.Errorf("reported %v", e)
+				}
+				if len(first.Peers()) != 0 {
+					t.Error("it is connected")
+				}
+			})
+		}
+	}
+}
+
+// The swarm learns of a connection after the door has opened: in between nobody is
+// connected, and yet it must be known who is.
+func TestWhoCameInAMomentAgoIsNotForgotten(t *testing.T) {
+	net := p2ptest.New(t)
+	cfg, other := net.Config(t), net.Config(t)
+	var late atomic.Int64
+	var revoked atomic.Bool
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
+	cfg.Revoked = func(admission.Key) bool { return revoked.Load() }
+	a, b := p2ptest.Start(t, cfg), p2ptest.Start(t, other)
+	p2ptest.Connect(t, a, b)
+	connected := func(yes bool) func(peer.ID) bool { return func(peer.ID) bool { return yes } }
+	known := func() bool { _, ok := a.Credential(b.Host.ID()); return ok }
+	if a.Sweep(connected(false)) != 0 || !known() {
+		t.Error("forgotten before it was connected")
+	}
+	revoked.Store(true)
+	for range 2 {
+		if a.Sweep(connected(true)) != 1 || !known() {
+			t.Error("a second connection of who was revoked would be forgotten")
+		}
+	}
+	late.Store(int64(2 * time.Minute))
+	if a.Sweep(connected(false)) != 0 || known() {
+		t.Error("remembered for good")
 	}
 }
 

@@ -1,8 +1,8 @@
 package client
 
 import (
+	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -44,12 +44,24 @@ func (c *Client) Certificate(ctx context.Context, id string) (Certified, error) 
 	}
 	verdict, err := Verify(data, genesis)
 	if err != nil {
+		return Certified{}, c.strange(ctx, genesis, err)
+	}
+	cert := Certified{Bytes: data, Verdict: verdict}
+	if err := cert.isNamed(id); err != nil {
 		return Certified{}, err
 	}
-	if _, err := jobs.MatchPrefix(id, []string{verdict.Job.String(), verdict.Charter.Request.String()}); err != nil {
-		return Certified{}, invalid(fmt.Errorf("it is about job %s", verdict.Job))
+	return cert, nil
+}
+
+// strange says more of a certificate that is not valid here when the node is
+// of another network.
+func (c *Client) strange(ctx context.Context, genesis []byte, err error) error {
+	n, failed := c.Network(ctx)
+	if failed != nil || bytes.Equal(n.Genesis, genesis) {
+		return err
 	}
-	return Certified{Bytes: data, Verdict: verdict}, nil
+	return &jobs.Problem{Code: jobs.CodeCertificate, What: "the node is of another network than this machine", Why: err.Error(),
+		Try: "--home DIR, with a folder of that network"}
 }
 
 // Verify checks a certificate's bytes, given only a genesis: no network, no

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 
@@ -10,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/muster-network/muster/api/client"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/node"
 )
 
 // app is one call of the program: where it reads and writes, and what its
@@ -90,13 +94,26 @@ const (
 	groupAdmin = "admin"
 )
 
-// client talks to the node that the settings name.
+// client talks to the node that the settings name, and judges certificates by
+// the genesis of this machine's own network. Where there is none that this user
+// may read, what the node names its network's has to do.
 func (a *app) client() (*client.Client, error) {
 	address, err := a.address()
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Config{Address: address, Token: a.set.get(keyToken)})
+	home, err := a.home()
+	if err != nil {
+		return nil, err
+	}
+	genesis, err := node.GenesisFile(home)
+	if p := new(jobs.Problem); errors.As(err, &p) || errors.Is(err, fs.ErrPermission) {
+		genesis, err = nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Config{Address: address, Token: a.set.get(keyToken), Genesis: genesis})
 }
 
 // address is the API of the testnet's first node, a given address, or this

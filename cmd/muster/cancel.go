@@ -20,6 +20,11 @@ func (a *app) cancelCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if job.State.Terminal() {
+				if job, _, err = c.Certify(ctx, args[0], job); err != nil {
+					return err
+				}
+			}
 			return a.show(waitedView(a, job))
 		}),
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,12 @@ func serve(env *testscript.Env) error {
 	if binary := os.Getenv(envBinary); binary != "" {
 		env.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+env.Getenv("PATH"))
 	}
-	return os.WriteFile(filepath.Join(env.WorkDir, "lab.genesis"), n.GenesisBytes, 0o600)
+	for name, genesis := range map[string][]byte{"lab": n.GenesisBytes, "lac": bytes.Replace(n.GenesisBytes, []byte("lab"), []byte("lac"), 1)} {
+		if err := os.WriteFile(filepath.Join(env.WorkDir, name+".genesis"), genesis, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // behave is the script of the network: what a job does follows from its name.
@@ -128,6 +134,13 @@ func behave(file *jobs.File) servertest.Run {
 	case "exit":
 		fail(consensus.FailedExit, 3)
 		run.Result = tree.Result{Stdout: []byte("partial\n"), Stderr: []byte("it went wrong\n"), Code: 3}
+	case "embellished": // it failed, and the node says that it did not
+		fail(consensus.FailedExit, 3)
+		run.Tell = func(j *jobs.Job) {
+			j.State, j.Outcome.Kind, j.Outcome.Class, j.Outcome.Code = jobs.Succeeded, "result", "", 0
+		}
+	case "outnumbered": // one signed less than the node says
+		run.Tell = func(j *jobs.Job) { j.Outcome.Signed, j.Members[3].Signed = 4, true }
 	case "timeout":
 		fail(consensus.FailedTimeout, 0)
 	case "disagreement":

@@ -72,12 +72,13 @@ func (r *running) run(ctx context.Context, file *jobs.File, o client.SubmitOptio
 		return r.program.refused(file, err)
 	}
 	r.sayQuorum()
+	id := r.job.ID
 	if !r.job.State.Terminal() {
 		if err := r.follow(ctx); err != nil {
 			return err
 		}
 	}
-	return r.end(ctx, time.Since(started))
+	return r.end(ctx, id, time.Since(started))
 }
 
 // say writes chatter.
@@ -180,16 +181,18 @@ func (r *running) detach(ctx context.Context) error {
 
 // end verifies the certificate, writes what of the certified output was not
 // shown yet, and tells the outcome.
-func (r *running) end(ctx context.Context, took time.Duration) error {
-	cert, err := r.client.Certificate(ctx, r.job.ID)
+func (r *running) end(ctx context.Context, id string, took time.Duration) error {
+	told := r.job
+	if told.Array != nil || r.machine() { // which tasks failed, and who did what, is asked for only now
+		if job, err := r.client.Job(ctx, id); err == nil && job.State.Terminal() {
+			told = job
+		}
+	}
+	job, cert, err := r.client.Certify(ctx, id, told)
 	if err != nil {
 		return err
 	}
-	if cert.IsArray() || r.machine() { // which tasks failed, and who did what, is asked for only now
-		if job, err := r.client.Job(ctx, r.job.ID); err == nil {
-			r.job = job
-		}
-	}
+	r.job = job
 	result, has := cert.Result()
 	switch {
 	case r.machine() || r.format == formatName || r.quiet:

@@ -22,7 +22,7 @@ func (a *app) statusCommand() *cobra.Command {
 				return err
 			}
 			if job.State.Terminal() { // what is called certified was verified here
-				if _, err := c.Certificate(ctx, job.ID); err != nil {
+				if job, _, err = c.Certify(ctx, args[0], job); err != nil {
 					return err
 				}
 			}

@@ -271,7 +271,7 @@ func (v *verification) fill(verdict consensus.Verdict) {
 	for _, seat := range verdict.Signers {
 		v.Signers = append(v.Signers, verdict.Height.Holder(seat).Peer.String())
 	}
-	v.Replaced = node.ReplacedBefore(verdict.Height)
+	v.Replaced = jobs.ReplacedBefore(verdict.Height)
 	v.Limits = limits(c.Assurance, c.Effects, len(v.Replaced) > 0)
 }
 

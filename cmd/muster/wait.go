@@ -39,11 +39,11 @@ func (a *app) waitCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := c.Certificate(ctx, job.ID); err != nil {
-				return err
-			}
-			if told, err := c.Job(ctx, job.ID); err == nil { // with what its members did
+			if told, err := c.Job(ctx, job.ID); err == nil && told.State.Terminal() { // with what its members did
 				job = told
+			}
+			if job, _, err = c.Certify(ctx, id, job); err != nil {
+				return err
 			}
 			if err := a.show(waitedView(a, job)); err != nil {
 				return err

@@ -214,16 +214,5 @@ func (c *Closed) entries(id consensus.JobID, charter *consensus.Charter, state j
 // member did not come to.
 func (c *Closed) copy(verdict consensus.Verdict) ([]journal.Entry, error) {
 	c.Copied = true
-	return c.entries(verdict.Job, verdict.Charter, StateOf(verdict.Value))
-}
-
-// StateOf names the terminal state of a value.
-func StateOf(v consensus.Value) jobs.State {
-	switch v.Kind {
-	case consensus.Result:
-		return jobs.Succeeded
-	case consensus.Cancelled:
-		return jobs.Cancelled
-	}
-	return jobs.Failed
+	return c.entries(verdict.Job, verdict.Charter, jobs.StateOf(verdict.Value))
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/consensustest"
+	"github.com/muster-network/muster/jobs"
 )
 
 // bring has the end of a job, which is made for it, kept for who brings it.
@@ -88,7 +89,7 @@ func TestACopyThatGoesTakesNothingOfThisNodesOwnAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := (&Closed{Seats: []Seat{}}).entries(v.Job, v.Charter, StateOf(v.Value))
+	entries, err := (&Closed{Seats: []Seat{}}).entries(v.Job, v.Charter, jobs.StateOf(v.Value))
 	if err != nil {
 		t.Fatal(err)
 	}

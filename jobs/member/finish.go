@@ -70,7 +70,7 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, ended consensus
 		closed.Seats = append(closed.Seats, s)
 	}
 	value := ended.Outcome.Value
-	state := StateOf(value)
+	state := jobs.StateOf(value)
 	entries, err := closed.entries(id, j.charter, state)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func (m *Member) ends(t *testing.T, n *consensustest.Network, j consensustest.Jo
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := (&Closed{Certificate: certificate, Seats: []Seat{}}).entries(j.ID, j.Charter, StateOf(v))
+	entries, err := (&Closed{Certificate: certificate, Seats: []Seat{}}).entries(j.ID, j.Charter, jobs.StateOf(v))
 	if err != nil {
 		t.Fatal(err)
 	}

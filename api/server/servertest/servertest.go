@@ -39,6 +39,7 @@ type Run struct {
 	Liar   bool            // one executor reports something else
 	Refuse error           // the submission is refused
 	Tamper bool            // the certificate is altered on its way out
+	Tell   func(*jobs.Job) // what the node says otherwise of the job once it has ended
 
 	Stalled *jobs.Stalled // while it is held
 	Tasks   int           // likewise: it is an array of so many
@@ -107,7 +108,7 @@ func (n *Network) Submit(ctx context.Context, file *jobs.File, o server.SubmitOp
 	defer n.mu.Unlock()
 	for _, j := range n.jobs {
 		if o.Key != "" && j.key == o.Key {
-			return j.told, nil
+			return j.tell(), nil
 		}
 	}
 	j := &job{run: run, key: o.Key, file: file, done: make(chan struct{})}
@@ -122,7 +123,18 @@ func (n *Network) Submit(ctx context.Context, file *jobs.File, o server.SubmitOp
 	if run.Hold == nil {
 		n.finish(j)
 	}
-	return j.told, nil
+	return j.tell(), nil
+}
+
+// tell is what the node says of j; the caller holds the lock.
+func (j *job) tell() jobs.Job {
+	told := j.told
+	if j.run.Tell != nil && told.State.Terminal() {
+		outcome := *told.Outcome
+		told.Outcome, told.Members = &outcome, slices.Clone(told.Members)
+		j.run.Tell(&told)
+	}
+	return told
 }
 
 // finish makes j terminal; the caller holds the lock.
@@ -180,7 +192,7 @@ func (n *Network) Job(_ context.Context, id string) (jobs.Job, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return j.told, nil
+	return j.tell(), nil
 }
 
 func (n *Network) find(id string) (*job, error) {
@@ -243,7 +255,7 @@ func (n *Network) Cancel(ctx context.Context, id string) (jobs.Job, error) {
 		return jobs.Job{}, &jobs.Problem{Code: jobs.CodeConflict, What: "the job has ended already", Why: "it " + string(j.told.State)}
 	}
 	n.finish(j)
-	return j.told, nil
+	return j.tell(), nil
 }
 
 // Retry implements server.Control: a job that did not succeed runs once more, as
