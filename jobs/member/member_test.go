@@ -184,52 +184,77 @@ func TestWhatWasOpenIsOpenedAgainFromDiskAlone(t *testing.T) {
 	})
 }
 
+// lose has the disk and the others lose the spec of a job, and returns what brings it
+// back to the others.
+func (b *bench) lose(j consensustest.Job) (found func()) {
+	b.t.Helper()
+	data, err := b.others.Get(b.t.Context(), j.Spec.Cid)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	block, err := blocks.NewBlockWithCid(data, j.Spec.Cid)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := errors.Join(b.Delete(b.t.Context(), j.Spec.Cid), b.others.Delete(b.t.Context(), j.Spec.Cid)); err != nil {
+		b.t.Fatal(err)
+	}
+	return func() {
+		if err := b.others.Put(b.t.Context(), block); err != nil {
+			b.t.Error(err)
+		}
+	}
+}
+
 func TestAJobWhoseBlocksAreLostIsSilentAndKeepsNoOtherFromBeingResumed(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		whole := b.accepted("whole")
 		b.check = "a check" // so that its spec is another
 		damaged := b.accepted("damaged")
 		b.end()
-		b.slow = time.Second
-		if err := b.Delete(t.Context(), damaged.Spec.Cid); err != nil {
-			t.Fatal(err)
-		}
-		lost, err := b.others.Get(t.Context(), damaged.Spec.Cid)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := b.others.Delete(t.Context(), damaged.Spec.Cid); err != nil {
-			t.Fatal(err)
-		}
+		found := b.lose(damaged)
 		kept := len(b.records.Held)
-		b.opened = nil
+		b.opened, b.slow = nil, time.Second
 		b.start()
 		begun := time.Now()
 		if n, err := b.m.Recover(t.Context()); n != 1 || err != nil || time.Since(begun) > b.slow {
 			t.Fatalf("%d resumed in %s: %v", n, time.Since(begun), err)
 		}
 		if len(b.opened) != 1 || b.opened[0].Job != whole.ID {
-			t.Fatalf("opened %+v", b.opened)
+			t.Fatalf("opened %d", len(b.opened))
 		}
 		b.offer(damaged, nil) // accepted anew, it would not know what it has said
 		pass(time.Minute)
 		if len(b.opened) != 1 || len(b.refused) != 0 || len(b.records.Held) != kept {
 			t.Fatalf("opened %d, refused %q, %d records of %d", len(b.opened), b.refused, len(b.records.Held), kept)
 		}
-		// Another member has it.
-		block, err := blocks.NewBlockWithCid(lost, damaged.Spec.Cid)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := b.others.Put(t.Context(), block); err != nil {
-			t.Fatal(err)
-		}
+		found() // another member has it
 		pass(20 * time.Minute)
 		if len(b.opened) != 2 || b.opened[1].Job != damaged.ID || !b.opened[1].Resume || len(b.opened[1].Entries) != 0 {
-			t.Errorf("opened %+v", b.opened[1:])
+			t.Errorf("opened %d more", len(b.opened)-1)
 		}
 		if b.wantLoad(t, 2, 0, 0); len(b.m.intake) != 0 {
 			t.Error("offers of it are not looked at any more")
+		}
+	})
+}
+
+func TestAJobWhoseBlocksNeverCameIsNotBegunAnew(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		j := b.accepted("job")
+		b.end()
+		found := b.lose(j)
+		b.opened = nil
+		b.start()
+		if n, err := b.m.Recover(t.Context()); n != 0 || err != nil {
+			t.Fatalf("%d resumed: %v", n, err)
+		}
+		pass(againTries * againFirst << 6) // it is asked for no more
+		found()
+		b.offer(j, nil, b.accepts(j, 0, 1, 2)...)
+		pass(time.Hour)
+		if len(b.opened) != 0 {
+			t.Errorf("begun anew %d times", len(b.opened))
 		}
 	})
 }

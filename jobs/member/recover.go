@@ -52,12 +52,11 @@ func (m *Member) Recover(ctx context.Context) (int, error) {
 }
 
 // again resumes a job whose blocks the disk has lost, when one of its members has
-// brought them. Until then nothing is said in it: that is safe, and what was said
-// before stays on disk, where an offer of the job must not begin anew.
+// brought them. Until then, or the next start, nothing is said in it: that is safe, and
+// what was said before stays on disk, where an offer of the job must not begin anew.
 func (m *Member) again(id consensus.JobID, record openRecord) {
 	m.reserve(id)
 	m.tasks.add(func(ctx context.Context) {
-		defer m.end(id, m.cfg.Self)
 		charter, _, err := record.Offer.Charter.Open(m.cfg.Network)
 		if err != nil {
 			return // it was opened before
@@ -71,13 +70,15 @@ func (m *Member) again(id consensus.JobID, record openRecord) {
 			case <-ctx.Done():
 				return
 			}
-			if _, ended := m.archived(id); ended {
-				return // its certificate was brought
+			if _, ended := m.archived(id); ended { // its certificate was brought
+				m.end(id, m.cfg.Self)
+				return
 			}
 			err := m.resume(ctx, id, record, charter.Roster[n%len(charter.Roster)].Peer)
 			var refused *refusal
 			if err == nil {
 				m.cfg.Log.Info("job resumed", "job", id)
+				m.end(id, m.cfg.Self)
 				return
 			} else if !errors.As(err, &refused) {
 				m.cfg.Log.Error("job not resumed", "job", id, "error", err)
