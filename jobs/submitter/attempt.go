@@ -3,6 +3,7 @@ package submitter
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/muster-network/muster/consensus"
@@ -33,9 +34,7 @@ func (t *tally) hear(h Heard) {
 	case consensus.KindVoided:
 		t.voided[h.Seat] = true
 	case 0:
-		if h.Ended != nil {
-			t.ended = true
-		}
+		t.ended = true
 	}
 }
 
@@ -111,8 +110,7 @@ func (s *Submitter) attempt(ctx context.Context, sub *submission, a drawn) (fate
 
 // offer sends a durable charter to its members until enough have answered.
 func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (fate, error) {
-	heard := make(chan Heard, 4*len(a.charter.Roster))
-	s.watch(a, sub, heard)
+	heard := s.watch(a)
 	t, thresholds := newTally(len(a.charter.Roster)), a.charter.Thresholds()
 	if a.record.Void { // the node went down while it withdrew
 		return s.withdraw(ctx, sub, a, t, heard)
@@ -152,19 +150,50 @@ func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (fate, 
 	}
 }
 
-// watch hears of a charter until its outcome is known: then the submission's
-// record can go, and whoever keeps certificates is told.
-func (s *Submitter) watch(a drawn, sub *submission, heard chan<- Heard) {
+// watch hears of a charter until its outcome is known: then the submission's record
+// can go, and whoever keeps certificates is told. The channel that it returns has
+// room for all that can be said, so that nobody's words push out another's.
+func (s *Submitter) watch(a drawn) <-chan Heard {
+	var w words
+	heard := make(chan Heard, len(saidBySeats)*len(a.charter.Roster)+1)
 	s.cfg.Quorum.Watch(a.job, a.charter, func(h Heard) {
-		select {
-		case heard <- h:
-		default: // nobody listens any more, or enough was heard: it will be said again
+		if !w.first(h) {
+			return
 		}
+		heard <- h
 		if h.Ended != nil {
 			s.cfg.Quorum.Forget(a.job)
 			s.cfg.Decided(a.record.Offer, a.charter, a.job, *h.Ended)
 		}
 	})
+	return heard
+}
+
+// saidBySeats are the words of a member that count, each once.
+var saidBySeats = [...]consensus.Kind{consensus.KindAccept, consensus.KindStarted, consensus.KindRefuse, consensus.KindVoided}
+
+// words are those that were heard of one charter.
+type words struct {
+	mutex sync.Mutex
+	said  [len(saidBySeats)]uint64 // by which seats
+	ended bool
+}
+
+// first reports whether h is a word that counts, said for the first time.
+func (w *words) first(h Heard) bool {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if h.Kind == 0 {
+		before := w.ended
+		w.ended = before || h.Ended != nil
+		return w.ended && !before
+	}
+	i, seat := slices.Index(saidBySeats[:], h.Kind), uint64(1)<<h.Seat
+	if i < 0 || w.said[i]&seat != 0 {
+		return false
+	}
+	w.said[i] |= seat
+	return true
 }
 
 // acknowledge makes f+1 starts durable, before the caller is told.

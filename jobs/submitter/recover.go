@@ -45,7 +45,7 @@ func (s *Submitter) Recover(ctx context.Context) error {
 			}
 		case f.record.Acknowledged:
 			s.last(job, f.request)
-			s.watch(a, sub, nil)
+			s.watch(a)
 		default:
 			sub.resume = &f.record
 			s.mutex.Lock()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -66,6 +67,34 @@ func TestADecisionAcknowledges(t *testing.T) {
 		a, err := st.s.Submit(t.Context(), st.request("key", "Ada"))
 		if err != nil || !slices.Equal(st.decided, []consensus.JobID{a.Job}) || st.listening() != 0 {
 			t.Errorf("%v, told of %v, listens to %d", err, st.decided, st.listening())
+		}
+	})
+}
+
+// A liar says the same again and again while nobody listens; then the job ends, which
+// is said once.
+func TestAMemberThatSaysMuchPushesOutNoOthersWord(t *testing.T) {
+	play(t, func(t *testing.T, st *stage) {
+		st.answers = func(word string, seat int) *Heard {
+			switch {
+			case word == "offer" && (seat == 1 || seat == 2):
+				return &Heard{Kind: consensus.KindRefuse, Reason: "busy"}
+			case word == "void" && seat == 0: // the submitter is just speaking, and hears nothing
+				st.mutex.Unlock()
+				defer st.mutex.Lock()
+				for _, heard := range maps.Clone(st.watched) {
+					for range 100 {
+						heard(Heard{Kind: consensus.KindAccept})
+						heard(Heard{}) // accepts that it shows
+					}
+					heard(Heard{Ended: &consensus.Conclusion{}})
+				}
+			}
+			return nil
+		}
+		a, err := st.s.Submit(t.Context(), st.request("key", "Ada"))
+		if err != nil || !slices.Equal(st.decided, []consensus.JobID{a.Job}) || len(st.voids) != 1 {
+			t.Errorf("%v, told of %v, withdrawn %d times", err, st.decided, len(st.voids))
 		}
 	})
 }
