@@ -60,6 +60,29 @@ func TestAFailedJobIsRetriedThoughAnotherClaimsItsRequest(t *testing.T) {
 	l.ended(owner, next.ID)
 }
 
+func TestAFailedJobStandsUnderItsKeyThoughItsRetryWasWithdrawn(t *testing.T) {
+	l := newLab(t, 1, testPolicy(), func(int) node.Faults { return node.Faults{} })
+	n := l.nodes[0]
+	f := failing(t, n)
+	first, err := n.Submit(l.ctx, f, server.SubmitOptions{Key: "key"})
+	l.must(err)
+	first = l.ended(n, first.ID)
+	l.must(n.Withdrawn(l.ctx, first.Request))
+	again, err := n.Submit(l.ctx, f, server.SubmitOptions{Key: "key"})
+	l.must(err)
+	found, err := n.Job(l.ctx, first.Request)
+	l.must(err)
+	if again.ID != first.ID || found.ID != first.ID {
+		t.Errorf("job %s; submitted again it is %s, by its request id %s", first.ID, again.ID, found.ID)
+	}
+	next, err := n.Retry(l.ctx, first.ID)
+	l.must(err)
+	if next.Supersedes != first.ID {
+		t.Errorf("retried, it supersedes %q", next.Supersedes)
+	}
+	l.ended(n, next.ID)
+}
+
 func TestARequestIsItsOwnersWhateverOthersCertifyUnderIt(t *testing.T) {
 	l := newLab(t, 3, testPolicy(), func(int) node.Faults { return node.Faults{} })
 	owner, thief, other := l.nodes[0], l.nodes[1], l.nodes[2]

@@ -187,27 +187,34 @@ func (n *Node) holds(id consensus.JobID) (bool, error) {
 }
 
 // submitted returns the job of this node's own that it knows under a request id,
-// open or ended. A job of another owner is none, whatever request it names.
+// open or ended: of several the one issued last, but for those that were withdrawn. A
+// job of another owner is none, whatever request it names.
 func (n *Node) submitted(request consensus.RequestID) (submitter.Acknowledged, bool, error) {
-	a := submitter.Acknowledged{Request: request}
-	id, ok, err := n.archive.Own(request, n.home.identity.Signer.Key())
-	if err != nil || !ok {
-		return a, false, err
-	}
-	a.Job = id
-	if closed, ok, err := n.archive.Closed(id); err != nil {
-		return a, false, err
-	} else if ok {
-		f, err := n.foundHere(closed)
-		if err != nil {
-			return a, false, err
+	ids, err := n.archive.Owned(request, n.home.identity.Signer.Key())
+	for _, id := range ids {
+		a, ok, err := n.endedHere(id)
+		if ok || err != nil {
+			return a, ok, err
 		}
-		a.Charter = f.verdict.Charter
-		return a, true, nil
+		if open, ok := n.member.Job(id); ok {
+			return submitter.Acknowledged{Job: id, Request: request, Charter: open.Charter}, true, nil
+		}
 	}
-	open, ok := n.member.Job(id)
-	a.Charter = open.Charter
-	return a, ok, nil
+	return submitter.Acknowledged{}, false, err
+}
+
+// endedHere returns a job whose end is archived here.
+func (n *Node) endedHere(id consensus.JobID) (submitter.Acknowledged, bool, error) {
+	closed, ok, err := n.archive.Closed(id)
+	if err != nil || !ok {
+		return submitter.Acknowledged{}, false, err
+	}
+	f, err := n.foundHere(closed)
+	if err != nil {
+		return submitter.Acknowledged{}, false, err
+	}
+	c := f.verdict.Charter
+	return submitter.Acknowledged{Job: id, Request: c.Request, Charter: c}, true, nil
 }
 
 func (n *Node) keepEnd(ctx context.Context, offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/muster-network/muster/jobs/exec"
 	"github.com/muster-network/muster/jobs/member"
 	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/journal"
 )
 
 // Faults are what a test puts in the way of a node. Nil: nothing.
@@ -103,6 +104,26 @@ func (n *Node) Keeps(request string) (id string, forgotten bool, err error) {
 	}
 	_, outstanding, err := n.submitter.Outstanding(r)
 	return job.String(), !outstanding, err
+}
+
+// Withdrawn leaves in this node's index what a charter leaves there that was issued
+// after the job of a request, accepted here, and withdrawn.
+func (n *Node) Withdrawn(ctx context.Context, request string) error {
+	r, ok := parseRequest(request)
+	if !ok {
+		return errors.New("no request id")
+	}
+	var later []byte
+	err := n.journal.Scan(append([]byte("q/"), r[:]...), nil, func(key, _ []byte) (bool, error) {
+		later = append(later, key...)
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	later[len(later)-33]-- // of the time, which is inverted
+	later[len(later)-1]++  // of the job
+	return n.journal.Append(ctx, journal.Entry{Key: later})
 }
 
 // DoubleVote is evidence that the node prepared two values.

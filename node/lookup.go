@@ -192,10 +192,10 @@ func (n *Node) findAnywhere(ctx context.Context, ref reference) (found, error) {
 		}
 		return n.findAtPeers(ctx, ref, nil)
 	}
-	if id, ok, err := n.archive.Own(ref.request, n.home.identity.Signer.Key()); err != nil {
+	if own, ok, err := n.submitted(ref.request); err != nil {
 		return found{}, err
 	} else if ok {
-		if f, ok, err := n.local(ctx, id); ok || err != nil {
+		if f, ok, err := n.local(ctx, own.Job); ok || err != nil {
 			return f, err
 		}
 	}

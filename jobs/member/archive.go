@@ -168,16 +168,36 @@ func (a Archive) Request(id consensus.RequestID, owner admission.Key) (job conse
 	return a.first(id, keyOf(prefixRequest, id))
 }
 
+// Owned returns an owner's jobs under a request id, that issued last first. The first
+// need not live: its charter may have been withdrawn, and forgotten by all but this
+// index.
+func (a Archive) Owned(id consensus.RequestID, owner admission.Key) (ids []consensus.JobID, err error) {
+	err = a.each(id, ownerKey(id, owner), func(job consensus.JobID) bool {
+		ids = append(ids, job)
+		return true
+	})
+	return ids, err
+}
+
 func (a Archive) first(id consensus.RequestID, prefix []byte) (job consensus.JobID, ok bool, err error) {
+	err = a.each(id, prefix, func(first consensus.JobID) bool {
+		job, ok = first, true
+		return false
+	})
+	return job, ok, err
+}
+
+// each calls fn with the jobs of a request whose keys begin with prefix, in order,
+// until it returns false.
+func (a Archive) each(id consensus.RequestID, prefix []byte, fn func(consensus.JobID) bool) error {
+	var job consensus.JobID
 	size := len(requestKey(&consensus.Charter{}, job))
-	err = a.Journal.Scan(prefix, nil, func(key, _ []byte) (bool, error) {
+	return a.Journal.Scan(prefix, nil, func(key, _ []byte) (bool, error) {
 		if len(key) != size {
 			return false, fmt.Errorf("archive of request %s: a key of %d bytes", id, len(key))
 		}
-		job, ok = consensus.JobID(key[size-len(job):]), true
-		return false, nil
+		return fn(consensus.JobID(key[size-len(job):])), nil
 	})
-	return job, ok, err
 }
 
 // List calls fn with the jobs that ended, newest first, after the cursor, until

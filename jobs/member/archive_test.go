@@ -2,6 +2,7 @@ package member
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/muster-network/muster/consensus"
@@ -57,6 +58,9 @@ func TestARequestNamesTheJobThatWasIssuedLast(t *testing.T) {
 		if id, ok, err := archive.Request(request, owner); err != nil || !ok || id != (consensus.JobID{step.want}) {
 			t.Errorf("after job %d: %v, %v, %v", step.id, id[0], ok, err)
 		}
+	}
+	if ids, err := archive.Owned(request, owner); err != nil || !slices.Equal(ids, []consensus.JobID{{4}, {3}, {2}, {1}}) {
+		t.Errorf("all of them: %v, %v", ids, err)
 	}
 	keep(other, 900, consensus.JobID{9})
 	if id, _, err := archive.Request(request, owner); err != nil || id != (consensus.JobID{4}) {

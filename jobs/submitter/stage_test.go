@@ -77,6 +77,14 @@ func (st *stage) start() {
 			a, ok := st.known[id]
 			return a, ok, nil
 		},
+		Ended: func(job consensus.JobID) (Acknowledged, bool, error) {
+			for _, a := range st.known {
+				if a.Job == job {
+					return a, true, nil
+				}
+			}
+			return Acknowledged{}, false, nil
+		},
 		Decided: func(_ consensus.Offer, _ *consensus.Charter, job consensus.JobID, _ consensus.Conclusion) {
 			st.mutex.Lock()
 			defer st.mutex.Unlock()

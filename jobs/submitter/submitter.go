@@ -68,6 +68,8 @@ type Config struct {
 	// Known returns the job that lives, or has ended, under a request id: the
 	// submission's own record goes when the outcome is archived.
 	Known func(request consensus.RequestID) (Acknowledged, bool, error)
+	// Ended returns a job whose outcome is archived here.
+	Ended func(job consensus.JobID) (Acknowledged, bool, error)
 	// Decided is told the outcome of a job submitted here; it does not block.
 	Decided func(offer consensus.Offer, charter *consensus.Charter, job consensus.JobID, ended consensus.Conclusion)
 	Random  io.Reader
@@ -300,17 +302,26 @@ func (s *Submitter) begin(ctx context.Context, sub *submission) (known Acknowled
 }
 
 // lives returns the job that was acknowledged under a request id. While there is
-// a record it alone tells: the archive may know a charter that was withdrawn.
+// a record it alone tells: the archive may know a charter that was withdrawn. A job
+// that was to be superseded by one that was not acknowledged stands.
 func (s *Submitter) lives(request consensus.RequestID) (Acknowledged, bool, error) {
 	r, ok, err := s.record(request)
-	if err != nil || ok && !r.Acknowledged {
+	if err != nil {
 		return Acknowledged{}, false, err
 	}
 	if !ok {
 		return s.cfg.Known(request)
 	}
 	charter, job, err := r.Offer.Charter.Open(s.cfg.Network)
-	return Acknowledged{Job: job, Request: request, Charter: charter}, err == nil, err
+	switch {
+	case err != nil:
+		return Acknowledged{}, false, err
+	case r.Acknowledged:
+		return Acknowledged{Job: job, Request: request, Charter: charter}, true, nil
+	case charter.Supersedes != nil:
+		return s.cfg.Ended(*charter.Supersedes)
+	}
+	return Acknowledged{}, false, nil
 }
 
 // settle ends a submission, for everybody who waits for it.

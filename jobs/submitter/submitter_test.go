@@ -343,6 +343,39 @@ func TestAWithdrawalIsTakenUpAfterACrashAndNotTakenBack(t *testing.T) {
 	})
 }
 
+func TestAJobWhoseRetryIsRefusedStandsUnderItsKey(t *testing.T) {
+	play(t, func(t *testing.T, st *stage) {
+		st.answers = func(string, int) *Heard { return says(consensus.KindStarted) }
+		r := st.request("key", "Ada")
+		first, err := st.s.Submit(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := st.s.Forget(t.Context(), first.Request, first.Job); err != nil { // it failed
+			t.Fatal(err)
+		}
+		st.known[first.Request] = first
+		st.answers = func(word string, _ int) *Heard {
+			if word == "void" {
+				return says(consensus.KindVoided)
+			}
+			return &Heard{Kind: consensus.KindRefuse, Reason: "busy"}
+		}
+		if _, err := st.s.Retry(t.Context(), r, first.Request, first.Job); code(err) != jobs.CodePlaceRefused {
+			t.Fatalf("retried: %v", err)
+		}
+		offered := len(st.offers)
+		if a, err := st.s.Submit(t.Context(), r); err != nil || a.Job != first.Job || len(st.offers) != offered {
+			t.Errorf("submitted again: %s, %v, %d offers more", a.Job, err, len(st.offers)-offered)
+		}
+		st.answers = func(string, int) *Heard { return says(consensus.KindStarted) }
+		next, err := st.s.Retry(t.Context(), r, first.Request, first.Job)
+		if err != nil || next.Job == first.Job || next.Charter.Supersedes == nil || *next.Charter.Supersedes != first.Job {
+			t.Errorf("retried again: %+v, %v", next.Charter, err)
+		}
+	})
+}
+
 func TestTheRecordOfARefusedSubmissionGoesWhenItsCharterHasLapsed(t *testing.T) {
 	for name, rule := range map[string]struct {
 		answers func(string, int) *Heard
