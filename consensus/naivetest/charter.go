@@ -21,9 +21,7 @@ type charter struct {
 
 type seat struct{ peer, incarnation []byte }
 
-// readCharter checks the form of a charter (sections 2 and 3). The bounds of
-// names and lists, the ten years and the bounds of limits and timeout are
-// nowhere in the protocol's text: they are those of package consensus.
+// readCharter checks the form of a charter (sections 2 and 3).
 func readCharter(net network, data []byte) charter {
 	require(len(data) <= 8<<10, "a charter has at most 8 KiB")
 	m := dict(net.unseal("muster/charter/1", data),
