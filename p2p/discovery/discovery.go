@@ -53,7 +53,7 @@ type Config struct {
 	Validator   Validator
 	Bootstrap   func() []peer.AddrInfo // whom to ask first when the table is empty; nil: who connects
 	Records     ds.Batching            // where records of others are kept; nil: in memory
-	RecordBytes int64                  // of others' records; 64 MiB
+	RecordBytes int64                  // of others' records; 64 MiB, of which each peer puts a sixteenth in 48 hours
 	Every       time.Duration          // between background look-ups; 1 minute, more while they find nobody
 	Puts        rate.Limit             // records put by us for each second; 1
 	PeerPuts    rate.Limit             // records taken from one peer for each second; 1
@@ -96,7 +96,7 @@ func New(h host.Host, id admission.Network, cfg Config) *Discovery {
 	}
 	return &Discovery{
 		host: h, prefix: protocol.ID("/muster/" + id.String()), cfg: cfg,
-		live: newLiveness(h), puts: rate.NewLimiter(cfg.Puts, putBurst), quota: newQuota(cfg.PeerPuts),
+		live: newLiveness(h), puts: rate.NewLimiter(cfg.Puts, putBurst), quota: newQuota(cfg.PeerPuts, cfg.RecordBytes),
 	}
 }
 
@@ -169,7 +169,7 @@ func (d *Discovery) open() (*tables, error) {
 // limitPuts takes the record out of a peer's put when it has put too much: the
 // DHT then refuses the request.
 func (d *Discovery) limitPuts(_ context.Context, s network.Stream, request *pb.Message) {
-	if request.GetType() == pb.Message_PUT_VALUE && !d.quota.take(s.Conn().RemotePeer()) {
+	if request.GetType() == pb.Message_PUT_VALUE && !d.quota.take(s.Conn().RemotePeer(), len(request.GetRecord().GetValue())) {
 		request.Record = nil
 	}
 }
