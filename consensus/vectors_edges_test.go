@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"filippo.io/edwards25519"
+	"github.com/ipfs/go-cid"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
@@ -21,6 +22,7 @@ func (c *court) edges() {
 	c.edgesOfEncoding()
 	c.edgesOfCredentials()
 	c.edgesOfBatches()
+	c.edgesOfValues()
 	c.oddSignatures()
 }
 
@@ -211,6 +213,24 @@ func (c *court) edgesOfBatches() {
 	d = n.Decide(job, result)
 	c.claim(job, &d, 0, 512, left[:8]...)
 	c.forged(11, "a path of 8 hashes in a batch of 512", n.Certify(job, d))
+}
+
+func (c *court) edgesOfValues() {
+	n, job := c.n, c.n.Job(consensus.Byzantine, 1)
+	tree := consensustest.Link("out") // dag-cbor, as an array result is
+	failed := func(class consensus.Failure, code uint64) *consensus.Certificate {
+		return n.Certify(job, n.Decide(job, consensus.Value{Kind: consensus.Failed, Class: class, Code: code, Tree: &tree}))
+	}
+	c.holds("a trap without a number", failed(consensus.FailedTrap, 0))
+	c.holds("a trap of the greatest code", failed(consensus.FailedTrap, 1<<64-1))
+	c.holds("a limit", failed(consensus.FailedLimit, 3))
+	c.holds("exit of the greatest code", failed(consensus.FailedExit, 1<<64-1))
+	c.holds("one failed task", failed(consensus.FailedTasks, 1))
+	c.holds("100000 failed tasks", failed(consensus.FailedTasks, consensus.MaxTasks))
+	c.forged(8, "no failed task", failed(consensus.FailedTasks, 0))
+	c.forged(8, "100001 failed tasks", failed(consensus.FailedTasks, consensus.MaxTasks+1))
+	raw := codec.LinkTo(cid.NewCidV1(cid.Raw, tree.Hash()))
+	c.holds("a result of one raw block", n.Certify(job, n.Decide(job, consensus.Value{Kind: consensus.Result, Tree: &raw})))
 }
 
 // oddSignatures are such as implementations of Ed25519 differ on, and ZIP-215
