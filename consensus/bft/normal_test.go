@@ -105,6 +105,17 @@ func TestAValueIsFetchedWithTheFormsThatMakeItValid(t *testing.T) {
 	if len(r.Do) == 0 || r.Do[0].(Fetch).Normals != nil {
 		t.Errorf("certified, and asks for %+v", r.Do)
 	}
+	// So it is where it was asked for before, and came to no form that liars had named.
+	certificate = certificateFor("a", 0, m.t.Quorum)
+	certificate.set.Round = 1
+	m.Step(1_000, Message{From: 2, Note: consensus.NoteHighest, Payload: certificate.payload()})
+	r = m.Step(1_000+stalled*1_000, Tick{})
+	if !slices.ContainsFunc(r.Do, func(e Effect) bool {
+		f, ok := e.(Fetch)
+		return ok && f.Hash == certificate.set.Value && f.Normals == nil
+	}) {
+		t.Errorf("certified since it was asked for, and asks for %+v", r.Do)
+	}
 }
 
 func TestMembersPrepareTheSameOfTheValuesThatAreEqual(t *testing.T) {
