@@ -15,10 +15,11 @@ type entry struct {
 	shown     []bool             // by party: it has shown that it started
 	refused   []string           // by party: its reason
 	gaveUp    []bool             // by party: it said Voided
+	shareAt   []int64            // by seat: until when it is not shown all accepts again
 }
 
 func newEntry(n int) entry {
-	return entry{accepts: make([]*consensus.Proof, n), shown: make([]bool, n), refused: make([]string, n), gaveUp: make([]bool, n)}
+	return entry{accepts: make([]*consensus.Proof, n), shown: make([]bool, n), refused: make([]string, n), gaveUp: make([]bool, n), shareAt: make([]int64, n)}
 }
 
 func (m *Machine) acceptJob() {
@@ -43,12 +44,13 @@ func (m *Machine) witness(in Witnessed) {
 }
 
 // accept takes a member's accept. One that is sent again comes from a member
-// short of q: it is answered with all accepts held.
+// short of q: it is answered with all accepts held, once in a beat.
 func (m *Machine) accept(seat int, proof consensus.Proof) {
 	if seat >= m.t.N {
 		return
 	}
-	if m.entry.accepts[seat] != nil && seat != m.cfg.Self && !m.entry.shown[seat] {
+	if m.entry.accepts[seat] != nil && seat != m.cfg.Self && !m.entry.shown[seat] && m.now >= m.entry.shareAt[seat] {
+		m.entry.shareAt[seat] = m.now + m.cfg.Timing.Beat
 		m.say(m.shareAcceptsWith(seat))
 	}
 	m.hold(seat, proof)

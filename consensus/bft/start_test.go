@@ -214,3 +214,20 @@ func TestAVoidAfterTheStartKeepsNoBackupFromRunning(t *testing.T) {
 		t.Error("one timeout of two is shown, and no backup was called")
 	}
 }
+
+// An accept that is sent again is small, and all accepts with the charter are not.
+func TestAnAcceptThatIsSentOnAndOnIsAnsweredOnceInABeat(t *testing.T) {
+	m := New(testConfig(testCharter(consensus.Byzantine, 1, 1_000), 0))
+	m.Step(1_000, AcceptJob{})
+	answers := func(at int64) int {
+		said := 0
+		for range 100 {
+			r := m.Step(at, Message{From: 2, Kind: consensus.KindAccept})
+			said += count(r.Say, func(o Outgoing) bool { return o.Note == consensus.NoteAccepts })
+		}
+		return said
+	}
+	if first, early, later := answers(1_000), answers(1_999), answers(2_000); first != 1 || early != 0 || later != 1 {
+		t.Errorf("answered %d times at first, %d within a beat, %d after it", first, early, later)
+	}
+}

@@ -150,6 +150,18 @@ func (c *Core) sayCurrent(j *job, party, since int) bool {
 	return again
 }
 
+// answer says to a party that asks what it has to know: at once if it was not told
+// within the first back-off, and else when that is over. A question is small, and
+// its answer is not (protocol, section 16).
+func (c *Core) answer(now int64, j *job, party int) {
+	if due := j.answered[party] + c.resend; now < due {
+		j.nudge = min(j.nudge, due)
+		return
+	}
+	j.answered[party] = now
+	c.sayCurrent(j, party, len(c.batch.Says))
+}
+
 // jitter spreads back-offs by what is at hand, so that the core needs no
 // randomness.
 func jitter(id consensus.JobID, now int64) int64 {

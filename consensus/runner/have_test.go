@@ -146,6 +146,24 @@ func TestFramesWhoseAcknowledgementIsAwaitedAreBounded(t *testing.T) {
 	if _, ok := p.flight[p.seq]; !ok {
 		t.Error("the last one is not")
 	}
+	for range maxFlight {
+		p.seq++
+		p.fly(p.seq, make([]sentKey, maxMessages))
+	}
+	held := 0
+	for _, keys := range p.flight {
+		held += len(keys)
+	}
+	if held > maxFlightKeys || held != p.keys || len(p.flight[p.seq]) != maxMessages {
+		t.Errorf("%d messages are remembered, counted as %d", held, p.keys)
+	}
+	for seq := range p.seq + 1 {
+		p.land(seq)
+		p.land(seq)
+	}
+	if p.keys != 0 {
+		t.Errorf("%d messages are counted when all have landed", p.keys)
+	}
 }
 
 // got takes a frame of seat 1 with a vote about each of some jobs.

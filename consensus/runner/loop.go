@@ -34,6 +34,8 @@ type peer struct {
 	have    []have
 	missed  int // in have
 	flight  map[uint64][]sentKey
+	oldest  uint64 // that may be in flight
+	keys    int    // in flight
 }
 
 type sentKey struct {
@@ -45,9 +47,29 @@ type sentKey struct {
 // acknowledge is how long an acknowledgement waits for a frame to ride on.
 const acknowledge = 20 * time.Millisecond
 
-// maxFlight bounds the frames to one peer whose acknowledgement is awaited.
-// Beyond it the oldest are forgotten: what they held is said again in time.
-const maxFlight = 4096
+// maxFlight bounds the frames to one peer whose acknowledgement is awaited, and
+// maxFlightKeys what they hold. Beyond that the oldest are forgotten: what they held
+// is said again in time.
+const (
+	maxFlight     = 4096
+	maxFlightKeys = 16 * maxMessages
+)
+
+// fly awaits the acknowledgement of a frame.
+func (p *peer) fly(seq uint64, keys []sentKey) {
+	p.flight[seq] = keys
+	p.keys += len(keys)
+	for p.oldest+maxFlight <= seq || p.keys > maxFlightKeys {
+		p.land(p.oldest)
+		p.oldest++
+	}
+}
+
+// land awaits it no more.
+func (p *peer) land(seq uint64) {
+	p.keys -= len(p.flight[seq])
+	delete(p.flight, seq)
+}
 
 // Run drives the machines until ctx ends or the journal fails. It is the only
 // goroutine that steps them.
@@ -229,7 +251,7 @@ func (l *loop) heard(p *peer, h have) {
 	if !ok {
 		return
 	}
-	delete(p.flight, h.Seq)
+	p.land(h.Seq)
 	missed := map[uint64]bool{}
 	for _, at := range h.Missed {
 		missed[at] = true

@@ -328,10 +328,7 @@ func (l *loop) encodeBody(out []outgoing, which []int, base int, signed batchSig
 func (l *loop) sendFrame(to admission.Key, data []byte, keys []sentKey) {
 	p := l.peer(to)
 	p.seq++
-	p.flight[p.seq] = keys
-	if p.seq > maxFlight {
-		delete(p.flight, p.seq-maxFlight)
-	}
+	p.fly(p.seq, keys)
 	l.transmit(to, p, p.seq, data)
 }
 

@@ -45,6 +45,8 @@ type job struct {
 	due     int64 // the earlier of both, as it stands in the heap; 0: not in it
 	place   int
 	ended   int64
+
+	answered []int64 // by party: when it was last told what it had asked for
 }
 
 // SayKey names a message within a job.
@@ -127,7 +129,8 @@ func (c *Core) Open(now int64, o Open) error {
 	if _, ok := c.jobs[o.Config.Job]; ok {
 		return nil
 	}
-	j := &job{id: o.Config.Job, charter: o.Config.Charter, offer: o.Offer, self: o.Config.Self, backoff: c.resend, nudge: now + c.resend, ask: now + silence, quiet: silence}
+	j := &job{id: o.Config.Job, charter: o.Config.Charter, offer: o.Offer, self: o.Config.Self, backoff: c.resend, nudge: now + c.resend, ask: now + silence, quiet: silence,
+		answered: make([]int64, o.Config.Charter.Parties())}
 	var ready bft.Ready
 	if len(o.Records) > 0 {
 		machine, first, err := bft.Restore(o.Config, o.Records, now)
@@ -168,7 +171,7 @@ func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
 			j.said[i].had &^= 1 << m.From
 		}
 		j.decided &^= 1 << m.From
-		c.sayCurrent(j, m.From, len(c.batch.Says))
+		c.answer(now, j, m.From)
 		m.Note = consensus.NoteAlive // who asks is there
 		c.gather(now, j, j.machine.Step(now, m))
 		return

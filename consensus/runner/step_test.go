@@ -167,6 +167,31 @@ func TestWhoAsksIsToldEverythingAgain(t *testing.T) {
 	}
 }
 
+// A question is small and what answers it is not: who asks on and on is told as
+// often as the first back-off allows, and what it asked for last is not lost.
+func TestWhoAsksOnAndOnIsToldOnceInABackOff(t *testing.T) {
+	f, c := alone(t)
+	ask := bft.Message{From: 3, Note: consensus.NoteAsk}
+	for range 1_000 {
+		c.Input(f.now, f.job.ID, ask)
+	}
+	if says := c.Flush().Says; len(says) != 1 {
+		t.Errorf("a thousand questions are answered with %d messages", len(says))
+	}
+	c.Acknowledged(f.job.ID, 3, accepted)
+	c.Input(f.now, f.job.ID, ask)
+	if c.Pending() {
+		t.Errorf("answered again at once: %+v", c.Flush().Says)
+	}
+	if c.Tick(f.now + resend); !slices.ContainsFunc(c.Flush().Says, func(s Say) bool { return slices.Contains(s.To, 3) }) {
+		t.Error("the last question is not answered when the back-off is over")
+	}
+	c.Input(f.now+2*resend, f.job.ID, ask)
+	if says := c.Flush().Says; len(says) != 1 {
+		t.Errorf("a question after the back-off is answered with %d messages", len(says))
+	}
+}
+
 // What a process has acknowledged lives in its memory, until the machine writes
 // something down.
 func TestWhatAnEarlierProcessAcknowledgedIsSaidAgain(t *testing.T) {
