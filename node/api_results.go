@@ -200,8 +200,12 @@ type logAnswer struct {
 	Ended  bool
 }
 
-// maxLogAnswer bounds the output in one answer, in bytes.
-const maxLogAnswer = 1 << 20
+// maxLogAnswer bounds the output in one answer, in bytes, of which a chunk takes a
+// few besides its data.
+const (
+	maxLogAnswer = 1 << 20
+	logChunkCost = 16
+)
 
 // answerLogs answers with what the runs of a job have written here. It waits for
 // more for a moment, so that following does not mean asking all the time.
@@ -219,16 +223,19 @@ func (n *Node) answerLogs(ctx context.Context, q question) ([]byte, error) {
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return nil, err
 	}
-	answer := logAnswer{Ended: ended}
+	page := logPage(chunks)
+	return dagcbor.Marshal(logAnswer{Chunks: page, Ended: ended && len(page) == len(chunks)})
+}
+
+// logPage returns the first chunks that go into one answer, at least one.
+func logPage(chunks []member.LogChunk) []member.LogChunk {
 	size := 0
-	for _, c := range chunks {
-		if size += len(c.Data); size > maxLogAnswer && len(answer.Chunks) > 0 {
-			answer.Ended = false
-			break
+	for i, c := range chunks {
+		if size += len(c.Data) + logChunkCost; size > maxLogAnswer && i > 0 {
+			return chunks[:i]
 		}
-		answer.Chunks = append(answer.Chunks, c)
 	}
-	return dagcbor.Marshal(answer)
+	return chunks
 }
 
 func (n *Node) finalLogs(ctx context.Context, f found, fn func(api.LogChunk) error) error {

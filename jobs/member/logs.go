@@ -7,15 +7,20 @@ import (
 )
 
 // Logs is what the runs of one open job have written on this node, as they
-// wrote it: stdout and stderr interleaved, up to a limit each. Readers follow it
+// wrote it: stdout and stderr interleaved, up to a limit each, and as many chunks
+// as come to that in memory. Readers follow it
 // at their own pace; nobody waits for them.
 type Logs struct {
 	mutex   sync.Mutex
 	chunks  []LogChunk
-	left    [2]int
+	left    [2]allowance
+	shown   int // chunks that were handed out, which do not change any more
 	changed chan struct{}
 	closed  bool
 }
+
+// allowance is what may still come of one stream.
+type allowance struct{ bytes, chunks int }
 
 // LogChunk is a piece of one stream.
 type LogChunk struct {
@@ -24,8 +29,17 @@ type LogChunk struct {
 	Data   []byte
 }
 
+// Bounds of chunks. A program that writes byte by byte gets few: what they take
+// besides their data is no more than that may.
+const (
+	maxChunk  = 64 << 10 // bytes of data in one
+	chunkCost = 64       // bytes that one takes besides
+	minChunks = 64       // of a stream, however little it may write
+)
+
 func newLogs(limit int) *Logs {
-	return &Logs{left: [2]int{limit, limit}, changed: make(chan struct{})}
+	each := allowance{limit, minChunks + limit/chunkCost}
+	return &Logs{left: [2]allowance{each, each}, changed: make(chan struct{})}
 }
 
 // writer returns where a run writes its stream: 0 is stdout, 1 stderr.
@@ -40,14 +54,44 @@ func (w logWriter) Write(p []byte) (int, error) {
 	l := w.logs
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	n := min(len(p), l.left[w.stream])
-	if n > 0 && !l.closed {
-		l.left[w.stream] -= n
-		l.chunks = append(l.chunks, LogChunk{Stream: [...]string{"stdout", "stderr"}[w.stream], Data: append([]byte(nil), p[:n]...)})
-		close(l.changed)
-		l.changed = make(chan struct{})
+	left := &l.left[w.stream]
+	rest := p[:min(len(p), left.bytes)]
+	if l.closed {
+		rest = nil
+	}
+	for len(rest) > 0 {
+		to := l.open(w.stream)
+		if to == nil {
+			break
+		}
+		n := min(len(rest), maxChunk-len(to.Data))
+		to.Data = append(to.Data, rest[:n]...)
+		left.bytes -= n
+		rest = rest[n:]
+		l.wake()
 	}
 	return len(p), nil
+}
+
+// open returns the chunk that what comes of a stream goes into: the last one, while
+// nobody was shown it, or else another; nil when there were enough. The caller holds
+// the mutex.
+func (l *Logs) open(stream int) *LogChunk {
+	name, n := [...]string{"stdout", "stderr"}[stream], len(l.chunks)
+	if n > l.shown && l.chunks[n-1].Stream == name && len(l.chunks[n-1].Data) < maxChunk {
+		return &l.chunks[n-1]
+	}
+	if l.left[stream].chunks == 0 {
+		return nil
+	}
+	l.left[stream].chunks--
+	l.chunks = append(l.chunks, LogChunk{Stream: name})
+	return &l.chunks[n]
+}
+
+func (l *Logs) wake() {
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
 
 // Close ends the logs: the job has its outcome.
@@ -69,6 +113,7 @@ func (l *Logs) Next(ctx context.Context, at int, wait bool) ([]LogChunk, bool, e
 			var chunks []LogChunk
 			if at < len(l.chunks) {
 				chunks = l.chunks[at:len(l.chunks):len(l.chunks)]
+				l.shown = len(l.chunks)
 			}
 			defer l.mutex.Unlock()
 			return chunks, l.closed, nil
