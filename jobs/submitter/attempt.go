@@ -48,9 +48,10 @@ func (t *tally) starts() []consensus.Vote {
 	return votes
 }
 
-// answered reports whether a seat needs the offer no more.
+// answered reports whether a seat needs the offer no more. One that has accepted does
+// until it has started: who offers what is open is told again what came of it.
 func (t *tally) answered(seat int) bool {
-	return t.accepted[seat] || t.refused[seat] != "" || t.ended
+	return t.started[seat] != nil || t.refused[seat] != "" || t.ended
 }
 
 func (t *tally) refusals() int {
@@ -215,8 +216,9 @@ func (s *Submitter) acknowledge(ctx context.Context, sub *submission, a drawn, s
 // withdraw voids a charter that was not acknowledged. The next draw need not wait
 // for q answers where two copies would waste work only; where a task acts on the
 // world it does, and a refusal is none: who refused may be shown q accepts, and
-// start. A member that had started answers that the job lives; then it is
-// acknowledged after all.
+// start. A member that had started answers that the job lives, but no number of
+// those acknowledges it any more: whoever knows of the Void can have Cancelled
+// decided with it (decision 020). Its end does.
 func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *tally, heard <-chan Heard) (fate, error) {
 	r := a.record
 	r.Void = true
@@ -248,9 +250,9 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 				wait.Stop()
 				return fate{}, ctx.Err()
 			}
-			if starts := t.starts(); len(starts) >= thresholds.Suspicion || t.ended {
+			if t.ended {
 				wait.Stop()
-				return fate{acknowledged: true}, s.acknowledge(ctx, sub, a, starts)
+				return fate{acknowledged: true}, s.acknowledge(ctx, sub, a, t.starts())
 			}
 			if t.gone(a.charter.Effects == "") >= thresholds.Quorum {
 				wait.Stop()
@@ -262,7 +264,10 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 	}
 	reasons := t.reasons(a.charter)
 	for seat, member := range a.charter.Roster {
-		if !t.answered(seat) {
+		switch {
+		case t.started[seat] != nil:
+			reasons = append(reasons, member.Peer.Name()+" has started")
+		case !t.voided[seat] && t.refused[seat] == "":
 			reasons = append(reasons, member.Peer.Name()+": no answer")
 		}
 	}

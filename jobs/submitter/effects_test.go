@@ -1,6 +1,7 @@
 package submitter
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/muster-network/muster/consensus"
@@ -60,8 +61,12 @@ func TestWhatMayActIsNotDrawnForAgainUnderItsKey(t *testing.T) {
 			t.Errorf("nobody answers still: %v after %d draws", err, st.draws())
 		}
 		st.answers = func(string, int) *Heard { return says(consensus.KindStarted) }
+		if _, err := st.s.Submit(t.Context(), st.acting("key")); code(err) != jobs.CodePlaceUnknown || st.draws() != 1 || !strings.Contains(err.Error(), "has started") {
+			t.Errorf("it lives, and may be cancelled: %v after %d draws", err, st.draws())
+		}
+		st.answers = func(string, int) *Heard { return &Heard{Ended: &consensus.Conclusion{}} }
 		if a, err := st.s.Submit(t.Context(), st.acting("key")); err != nil || a.Job != first || st.draws() != 1 {
-			t.Errorf("it lives: %v, %v after %d draws", a.Job, err, st.draws())
+			t.Errorf("it has ended: %v, %v after %d draws", a.Job, err, st.draws())
 		}
 	})
 }

@@ -212,20 +212,48 @@ func TestAMemberThatRefusesAndVoidsGivesUpOneSeat(t *testing.T) {
 	})
 }
 
-func TestAMemberThatHadStartedKeepsAWithdrawnJobAlive(t *testing.T) {
-	play(t, func(t *testing.T, st *stage) {
-		st.answers = func(word string, seat int) *Heard {
-			switch {
-			case word == "void" && seat > 1:
-				return says(consensus.KindStarted)
-			case seat < 2:
-				return &Heard{Kind: consensus.KindRefuse, Reason: "busy"}
+// A charter that was withdrawn may live, where members had started. It may also end
+// as cancelled, for whoever was told of the Void can propose that: it is told to the
+// caller when it has ended, and not before.
+func TestAWithdrawnCharterIsAcknowledgedByItsEndAlone(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		play(t, func(t *testing.T, st *stage) {
+			st.answers = func(word string, seat int) *Heard {
+				switch {
+				case word == "void" && seat == 3 && ends:
+					return &Heard{Ended: &consensus.Conclusion{}}
+				case word == "void" && seat > 0:
+					return says(consensus.KindStarted)
+				case seat < 2:
+					return &Heard{Kind: consensus.KindRefuse, Reason: "busy"}
+				}
+				return nil
 			}
-			return nil
+			a, err := st.s.Submit(t.Context(), st.request("key", "Ada"))
+			all := st.stored()
+			switch {
+			case ends && (err != nil || len(all) != 1 || !all[0].Acknowledged || all[0].job() != a.Job || len(st.voids) != 1):
+				t.Errorf("it ended: %v, on disk %+v", err, all)
+			case !ends && (code(err) != jobs.CodePlaceUnknown || len(st.voids) != attempts):
+				t.Errorf("q members had started: %v, %d charters withdrawn", err, len(st.voids))
+			}
+		})
+	}
+}
+
+// An accept may come through where the Started does not, and that is said to who
+// asks alone.
+func TestAMemberThatHasAcceptedIsOfferedTheJobUntilItHasStarted(t *testing.T) {
+	play(t, func(t *testing.T, st *stage) {
+		offers := [4]int{}
+		st.answers = func(word string, seat int) *Heard {
+			if offers[seat]++; word == "offer" && offers[seat] == 1 {
+				return says(consensus.KindAccept)
+			}
+			return says(consensus.KindStarted)
 		}
-		a, err := st.s.Submit(t.Context(), st.request("key", "Ada"))
-		if all := st.stored(); err != nil || len(all) != 1 || !all[0].Acknowledged || all[0].job() != a.Job || len(st.voids) != 1 {
-			t.Errorf("%v, on disk %+v", err, all)
+		if _, err := st.s.Submit(t.Context(), st.request("key", "Ada")); err != nil || len(st.voids) != 0 {
+			t.Errorf("%v, %d charters withdrawn", err, len(st.voids))
 		}
 	})
 }
