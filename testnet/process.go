@@ -211,7 +211,7 @@ func (n *Network) down() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return os.RemoveAll(n.Dir)
+	return n.remove()
 }
 
 // State is how a testnet stands.

@@ -9,7 +9,6 @@ package testnet
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +32,7 @@ type Options struct {
 	Nodes  int
 	Lie    int      // how many of them lie: the last ones
 	Liars  node.Lie // how they lie; empty: by false results
-	Dir    string   // empty: a new one among the temporary files
+	Dir    string   // one that holds nothing, or is made; empty: a new one among the temporary files
 	Binary string   // the muster to run; empty: this one
 	Detach bool     // return when it is up, and leave it running
 	Policy *admission.Policy
@@ -77,9 +76,6 @@ func Policy() admission.Policy {
 	return p
 }
 
-// fileState is where a testnet's directory says what it is made of.
-const fileState = "testnet.json"
-
 // Up starts a network and returns when it is down again, or, detached, when
 // every node has met every other. The first node created it; the last
 // Options.Lie of them lie.
@@ -111,18 +107,12 @@ func lying(n *Network) string {
 }
 
 // Start starts a network and returns when every node has met every other. When
-// it fails nothing is left running.
+// it fails nothing of it is left, and nothing else is touched. A directory that
+// holds something, or a pointer to a testnet that is up, is a conflict.
 func Start(ctx context.Context, o Options) (n *Network, err error) {
 	if o.Nodes < 1 || o.Nodes > 64 || o.Lie < 0 || o.Lie >= o.Nodes {
 		return nil, &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("a testnet of %d nodes of which %d lie cannot be", o.Nodes, o.Lie),
 			Why: "it takes 1 to 64, and the first is honest", Try: "--nodes 7 --lie 1"}
-	}
-	if o.Dir == "" {
-		if o.Dir, err = os.MkdirTemp("", "muster-testnet-"); err != nil {
-			return nil, err
-		}
-	} else if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, err
 	}
 	if o.Binary == "" {
 		if o.Binary, err = os.Executable(); err != nil {
@@ -132,6 +122,14 @@ func Start(ctx context.Context, o Options) (n *Network, err error) {
 	if o.Policy == nil {
 		p := Policy()
 		o.Policy = &p
+	}
+	if o.Pointer != "" {
+		if err := vacate(o.Pointer); err != nil {
+			return nil, err
+		}
+	}
+	if o.Dir, err = place(o.Dir); err != nil {
+		return nil, err
 	}
 	n = &Network{Dir: o.Dir, Pointer: o.Pointer}
 	if err := n.found(ctx, o); err != nil {
@@ -155,7 +153,7 @@ func (n *Network) found(ctx context.Context, o Options) error {
 func (n *Network) plan(o Options) error {
 	taken := map[int]bool{}
 	for i := 1; i <= o.Nodes; i++ {
-		home := filepath.Join(n.Dir, fmt.Sprintf("n%d", i))
+		home := home(n.Dir, i)
 		port, err := freePort(taken)
 		if err != nil {
 			return err
@@ -314,45 +312,4 @@ func poll(ctx context.Context, done func() (bool, error)) error {
 // Client speaks to the node over its socket.
 func (n *Node) Client() (*client.Client, error) {
 	return client.New(client.Config{Address: "unix:" + n.Socket})
-}
-
-func (n *Network) save() error {
-	data, err := json.MarshalIndent(n, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(n.Dir, fileState), data, 0o600); err != nil {
-		return err
-	}
-	if n.Pointer == "" {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(n.Pointer), 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(n.Pointer, []byte(n.Dir), 0o600)
-}
-
-// Load reads what a testnet in dir is made of.
-func Load(dir string) (*Network, error) {
-	data, err := os.ReadFile(filepath.Join(dir, fileState))
-	if err != nil {
-		return nil, &jobs.Problem{Code: jobs.CodeNodeDown, What: "no testnet in " + dir, Why: err.Error(), Try: "muster testnet up"}
-	}
-	n := new(Network)
-	return n, json.Unmarshal(data, n)
-}
-
-// Locate returns the directory of the testnet that pointer names.
-func Locate(pointer string) (string, error) {
-	data, err := os.ReadFile(pointer)
-	if err != nil {
-		return "", &jobs.Problem{Code: jobs.CodeNodeDown, What: "no testnet is up", Try: "muster testnet up --nodes 7 --lie 1 --detach"}
-	}
-	return string(data), nil
-}
-
-// Socket returns where a node of the testnet in dir answers.
-func Socket(dir string, number int) string {
-	return node.SocketFor(filepath.Join(dir, fmt.Sprintf("n%d", number)))
 }
