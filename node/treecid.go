@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strconv"
+	"slices"
 	"strings"
 
 	blocks "github.com/ipfs/go-block-format"
@@ -24,8 +24,9 @@ const certificateName = "job.cert"
 const proofSuffix = ".proof"
 
 // TreeCID returns the CID of the result tree that a folder on disk is: out/,
-// stdout, stderr and exit, as muster result -o writes them. A certificate and
-// proofs beside them are left out; any other file makes it another tree, and an error.
+// stdout, stderr and exit, all of them, as muster result -o writes them. A
+// certificate and proofs beside them are left out; anything else that no tree
+// holds, such as an empty folder in out/, is an error.
 func TreeCID(ctx context.Context, dir string) (string, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -41,34 +42,62 @@ func TreeCID(ctx context.Context, dir string) (string, error) {
 
 func readResult(from fs.FS) (tree.Result, error) {
 	var r tree.Result
+	missing := []string{"exit", "out", "stderr", "stdout"}
 	err := fs.WalkDir(from, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || name == certificateName || path.Ext(name) == proofSuffix && !strings.Contains(name, "/") {
+		if err != nil || name == "." || isBeside(name, d) {
 			return err
 		}
-		data, err := fs.ReadFile(from, name)
-		if err != nil {
-			return err
+		missing = slices.DeleteFunc(missing, func(entry string) bool { return entry == name })
+		if d.IsDir() {
+			return checkFolder(from, name)
 		}
-		below, isOutput := strings.CutPrefix(name, "out/")
-		switch {
-		case isOutput:
-			r.Out = append(r.Out, tree.File{Path: path.Clean(below), Data: data})
-		case name == "stdout":
-			r.Stdout = data
-		case name == "stderr":
-			r.Stderr = data
-		case name == "exit":
-			code, err := strconv.ParseInt(strings.TrimSuffix(string(data), "\n"), 10, 32)
-			if err != nil {
-				return fmt.Errorf("exit is not an exit code: %w", err)
-			}
-			r.Code = int32(code)
-		default:
-			return fmt.Errorf("%s is no part of a result", name)
+		if !d.Type().IsRegular() {
+			return fmt.Errorf("%s is no plain file", name)
 		}
-		return nil
+		return addEntry(&r, from, name)
 	})
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("%s is missing", strings.Join(missing, ", "))
+	}
 	return r, err
+}
+
+// isBeside reports whether a file stands beside a result, and is no part of it.
+func isBeside(name string, d fs.DirEntry) bool {
+	return !d.IsDir() && (name == certificateName || path.Ext(name) == proofSuffix && !strings.Contains(name, "/"))
+}
+
+// checkFolder refuses a folder that the tree of its files would not have.
+func checkFolder(from fs.FS, name string) error {
+	if name == "out" {
+		return nil
+	}
+	entries, err := fs.ReadDir(from, name)
+	if err == nil && len(entries) == 0 {
+		err = fmt.Errorf("%s is an empty folder, and no part of a result", name)
+	}
+	return err
+}
+
+func addEntry(r *tree.Result, from fs.FS, name string) error {
+	data, err := fs.ReadFile(from, name)
+	if err != nil {
+		return err
+	}
+	below, isOutput := strings.CutPrefix(name, "out/")
+	switch {
+	case isOutput:
+		r.Out = append(r.Out, tree.File{Path: below, Data: data})
+	case name == "stdout":
+		r.Stdout = data
+	case name == "stderr":
+		r.Stderr = data
+	case name == "exit":
+		r.Code, err = tree.ParseExit(data)
+	default:
+		err = fmt.Errorf("%s is no part of a result", name)
+	}
+	return err
 }
 
 // nowhere is a block store that keeps nothing: only the CIDs are wanted.

@@ -117,6 +117,12 @@ func (r *reader) exit(ctx context.Context, c cid.Cid) (int32, error) {
 	if err != nil {
 		return 0, err
 	}
+	return ParseExit(data)
+}
+
+// ParseExit reads the exit code in a result's file exit, which has one form only:
+// any other is an error, ErrInvalid.
+func ParseExit(data []byte) (int32, error) {
 	const longest = len("-2147483648\n")
 	if len(data) == 0 || len(data) > longest {
 		return 0, fmt.Errorf("%w: an exit code of %d bytes", ErrInvalid, len(data))
