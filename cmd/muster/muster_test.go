@@ -141,6 +141,8 @@ func behave(file *jobs.File) servertest.Run {
 		}
 	case "outnumbered": // one signed less than the node says
 		run.Tell = func(j *jobs.Job) { j.Outcome.Signed, j.Members[3].Signed = 4, true }
+	case "swapped":
+		run.Swap = true
 	case "timeout":
 		fail(consensus.FailedTimeout, 0)
 	case "disagreement":

@@ -94,8 +94,13 @@ func (a *app) saveBundle(ctx context.Context, c *client.Client, cert client.Cert
 	if err != nil {
 		return err
 	}
-	if _, err := client.VerifyBundle(bytes.NewReader(data), genesis); err != nil {
+	bundle, err := client.VerifyBundle(bytes.NewReader(data), genesis)
+	if err != nil {
 		return err
+	}
+	if bundle.Verdict.Job != cert.Verdict.Job {
+		return &jobs.Problem{Code: jobs.CodeCertificate, What: "the bundle is of another job", Why: fmt.Sprintf("it is about job %s", bundle.Verdict.Job),
+			Try: "trust nothing that this node says; ask another peer"}
 	}
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		return err
