@@ -58,9 +58,8 @@ type running struct {
 
 // shown is what of a run's output was written before it was certified.
 type shown struct {
-	member         string       // whose output it is
-	stdout, stderr int          // bytes
-	out            bytes.Buffer // of stdout, to compare
+	member         string // whose output it is
+	stdout, stderr bytes.Buffer
 }
 
 func (r *running) run(ctx context.Context, file *jobs.File, o client.SubmitOptions) (err error) {
@@ -156,12 +155,11 @@ func (r *running) chunk(c api.LogChunk) error {
 		return nil
 	}
 	if c.Stream == "stderr" {
-		s.stderr += len(c.Data)
+		s.stderr.Write(c.Data)
 		_, err := r.err.Write(c.Data)
 		return err
 	}
-	s.stdout += len(c.Data)
-	s.out.Write(c.Data)
+	s.stdout.Write(c.Data)
 	_, err := r.out.Write(c.Data)
 	return err
 }
@@ -238,20 +236,28 @@ func (r *running) certified(ctx context.Context, cert client.Certified, result s
 			return nil
 		}
 	}
-	tail := &after{w: r.out, seen: r.shown.out.Bytes()}
-	if err := read("stdout", tail); err != nil {
-		return err
-	}
-	if tail.differs || len(tail.seen) > 0 {
-		r.say("%s the output above is one member's, and not what was certified; the certified output:", r.style(r.err).bad("warning:"))
-		if err := read("stdout", r.out); err != nil {
+	for _, stream := range []struct {
+		name, words string
+		w           io.Writer
+		shown       []byte
+	}{
+		{"stdout", "output", r.out, r.shown.stdout.Bytes()},
+		{"stderr", "error output", r.err, r.shown.stderr.Bytes()},
+	} {
+		tail := &after{w: stream.w, seen: stream.shown}
+		if err := read(stream.name, tail); err != nil {
+			return err
+		}
+		if !tail.differs && len(tail.seen) == 0 {
+			continue
+		}
+		r.say("%s the %s above is one member's, and not what was certified; the certified %s:",
+			r.style(r.err).bad("warning:"), stream.words, stream.words)
+		if err := read(stream.name, stream.w); err != nil {
 			return err
 		}
 	}
-	if r.shown.stderr > 0 {
-		return nil
-	}
-	return read("stderr", r.err)
+	return nil
 }
 
 // after writes what follows the bytes that were seen, unless they differ.

@@ -88,13 +88,14 @@ func TestCtrlCDetachesAndSaysHowToComeBack(t *testing.T) {
 	}
 }
 
-// live runs a job as on a terminal, whose logs are given.
+// live runs a job as on a terminal, whose logs are given; the last is of stdout.
 func live(t *testing.T, logs ...api.LogChunk) (out, said string) {
 	t.Helper()
 	hold := make(chan struct{})
 	errOut := new(bytes.Buffer)
 	a, stdout := inside(t, func(f *jobs.File) servertest.Run {
 		run := servertest.Hello(f) // writes "Hello, Ada\n"
+		run.Result.Stderr = []byte("careful\n")
 		run.Logs, run.Hold = logs, hold
 		return run
 	}, errOut)
@@ -127,6 +128,24 @@ func TestLiveOutputOfALiarIsToldApart(t *testing.T) {
 		out, said := live(t, api.LogChunk{Member: "liar", Stream: "stdout", Data: []byte(lie)})
 		if out != lie+"Hello, Ada\n" || !strings.Contains(said, "warning: the output above is one member's") {
 			t.Errorf("%q\n%s", out, said)
+		}
+	}
+}
+
+func TestLiveErrorOutputIsHeldAgainstTheCertifiedOneAsWell(t *testing.T) {
+	out := api.LogChunk{Member: "a", Stream: "stdout", Data: []byte("Hello, Ada\n")}
+	for _, test := range []struct {
+		shown string
+		told  bool
+	}{{"careful\n", false}, {"care", false}, {"", false}, {"all is well\n", true}, {"careful\nnot really\n", true}} {
+		stdout, said := live(t, api.LogChunk{Member: "a", Stream: "stderr", Data: []byte(test.shown)}, out)
+		_, said, _ = strings.Cut(said, "(f=1)\n")
+		want := "careful\n"
+		if test.told {
+			want = test.shown + "warning: the error output above is one member's, and not what was certified; the certified error output:\ncareful\n"
+		}
+		if !strings.HasPrefix(said, want+"certified ") || stdout != "Hello, Ada\n" {
+			t.Errorf("shown %q: %q\n%s", test.shown, stdout, said)
 		}
 	}
 }
