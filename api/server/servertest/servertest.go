@@ -130,9 +130,10 @@ func (n *Network) Submit(ctx context.Context, file *jobs.File, o server.SubmitOp
 // tell is what the node says of j; the caller holds the lock.
 func (j *job) tell() jobs.Job {
 	told := j.told
+	told.Members = slices.Clone(told.Members)
 	if j.run.Tell != nil && told.State.Terminal() {
 		outcome := *told.Outcome
-		told.Outcome, told.Members = &outcome, slices.Clone(told.Members)
+		told.Outcome = &outcome
 		j.run.Tell(&told)
 	}
 	return told
@@ -228,7 +229,7 @@ func (n *Network) List(_ context.Context, q server.ListQuery) (page []jobs.Job, 
 		if len(page) == q.Limit {
 			return page, j.told.ID, nil
 		}
-		page = append(page, j.told)
+		page = append(page, j.tell())
 	}
 	return page, "", nil
 }
