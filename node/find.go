@@ -2,9 +2,7 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/muster-network/muster/consensus/admission"
@@ -142,26 +140,6 @@ func (n *Node) askJob(ctx context.Context, key admission.Key, q question, ref re
 		return &found{job: j}, nil
 	}
 	return nil, nil
-}
-
-// toldOpen reads how an open job stands, as a peer tells it. Which job it is, and
-// whose, is what its charter says.
-func (n *Node) toldOpen(t told, ref reference) (j jobs.Job, err error) {
-	if t.Charter == nil {
-		return j, errors.New("an open job without its charter")
-	}
-	charter, id, err := t.Charter.Open(n.home.network)
-	if err != nil {
-		return j, err
-	}
-	if err := json.Unmarshal(t.Open, &j); err != nil {
-		return j, err
-	}
-	if j.State.Terminal() || !slices.Contains(jobs.States(), j.State) || !ref.matches(id, charter) {
-		return j, errors.New("an answer that cannot be")
-	}
-	j.ID, j.Request, j.Owner, j.Submitter = id.String(), charter.Request.String(), charter.Owner.String(), charter.Submitter.String()
-	return j, nil
 }
 
 // whomToAsk orders the peers by how likely they are to know.

@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/muster-network/muster/consensus"
@@ -35,7 +36,9 @@ func TestAnOpenJobIsTheOneThatItsCharterSays(t *testing.T) {
 	node := listener(n)
 	job := n.Job(consensus.Byzantine, 1)
 	ref := reference{request: job.Request}
-	data, err := json.Marshal(jobs.Job{ID: "another", Owner: n.Nodes[1].Key().String(), State: jobs.Running})
+	word := jobs.Describe(n.First(job))
+	word.ID, word.Owner, word.State = "another", n.Nodes[1].Key().String(), jobs.Running
+	data, err := json.Marshal(word)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +53,8 @@ func TestAnOpenJobIsTheOneThatItsCharterSays(t *testing.T) {
 			t.Errorf("taken with %s charter", what)
 		}
 	}
-	odd, err := json.Marshal(jobs.Job{State: "\x1b[2J"})
+	word.State = "\x1b[2J"
+	odd, err := json.Marshal(word)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +64,62 @@ func TestAnOpenJobIsTheOneThatItsCharterSays(t *testing.T) {
 	for what, ref := range map[string]reference{"request": {request: consensus.RequestID{1}}, "job": {isJob: true, job: consensus.JobID{1}}} {
 		if _, err := node.toldOpen(told{Open: data, Charter: &job.Signed}, ref); err == nil {
 			t.Errorf("taken for another %s", what)
+		}
+	}
+}
+
+func TestAPeersWordOnWhoIsInAnOpenJobIsHeldAgainstItsCharter(t *testing.T) {
+	n := consensustest.New(6)
+	node := listener(n)
+	job := n.Job(consensus.Byzantine, 1, func(c *consensus.Charter) { c.Reserves = make([]consensus.Seat, 1) })
+	first, reserve := job.Roster[0].Peer, job.Reserves[0].Peer
+	tell := func(t *testing.T, change func(*jobs.Job)) (jobs.Job, error) {
+		word := jobs.Describe(n.First(job))
+		word.State, word.Name = jobs.Running, "train"
+		word.Members[0].Peer, word.Members[0].Role = reserve.String(), "executor"
+		word.Replaced = []jobs.Replaced{{Height: 1, Seat: 0, Peer: first.String(), By: reserve.String()}}
+		word.Stalled = &jobs.Stalled{Reason: "why", Waiting: []string{reserve.Name()}}
+		change(&word)
+		data, err := json.Marshal(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return node.toldOpen(told{Open: data, Charter: &job.Signed}, reference{request: job.Request})
+	}
+	j, err := tell(t, func(j *jobs.Job) {
+		j.Members[0].Name, j.Members[0].Lied, j.Members[0].Signed = "\x1b[2J", true, true
+		j.Replaced[0].Name, j.Replaced[0].ByName = "x", "x"
+		j.Task, j.Faults, j.Outcome = "x", 9, &jobs.Outcome{}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := j.Members[0]; m.Name != reserve.Name() || m.Role != "executor" || m.Lied || m.Signed {
+		t.Errorf("a member: %+v", m)
+	}
+	if r := j.Replaced[0]; r.Name != first.Name() || r.ByName != reserve.Name() {
+		t.Errorf("a replacement: %+v", r)
+	}
+	if j.Task != job.Task.String() || j.Faults != 1 || j.Outcome != nil || j.Name != "train" || j.Stalled.Reason != "why" {
+		t.Errorf("%+v", j)
+	}
+	for what, change := range map[string]func(*jobs.Job){
+		"a member more":           func(j *jobs.Job) { j.Members = append(j.Members, j.Members[0]) },
+		"a member less":           func(j *jobs.Job) { j.Members = j.Members[1:] },
+		"a stranger":              func(j *jobs.Job) { j.Members[1].Peer = n.User.Key().String() },
+		"no peer":                 func(j *jobs.Job) { j.Members[1].Peer = "x" },
+		"a long report":           func(j *jobs.Job) { j.Members[1].Report = strings.Repeat("x", maxWords+1) },
+		"a long quantity":         func(j *jobs.Job) { j.Members[1].Use = map[string]uint64{strings.Repeat("x", 33): 1} },
+		"a replacement more":      func(j *jobs.Job) { j.Replaced = append(j.Replaced, j.Replaced[0]) },
+		"a stranger's seat":       func(j *jobs.Job) { j.Replaced[0].By = n.User.Key().String() },
+		"a seat that is none":     func(j *jobs.Job) { j.Replaced[0].Seat = 4 },
+		"a long reason":           func(j *jobs.Job) { j.Stalled.Reason = strings.Repeat("x", maxWords+1) },
+		"a name that is nobody's": func(j *jobs.Job) { j.Stalled.Waiting[0] = "x" },
+		"a long name":             func(j *jobs.Job) { j.Name = strings.Repeat("x", 129) },
+		"too many tasks":          func(j *jobs.Job) { j.Array = &jobs.ArrayState{Tasks: consensus.MaxTasks + 1} },
+	} {
+		if _, err := tell(t, change); err == nil {
+			t.Errorf("%s is taken", what)
 		}
 	}
 }
