@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -65,6 +66,17 @@ func TestWhatCannotRunIsRefusedWithAReason(t *testing.T) {
 			p.Extra = map[byte][]byte{sectionTable: {1, typeFuncRef, 0, 1}}
 			p.Code = asm.Join(0xd0, typeFuncRef, asm.Const(1), 0xfc, 15, 0, asm.Drop)
 		}), "table.grow"},
+		{"growing table behind a vector", with(func(p *asm.Program) {
+			p.Extra = map[byte][]byte{sectionTable: {1, typeFuncRef, 0, 1}}
+			p.Code = asm.Join(0xfd, 12, make([]byte, 16), asm.Drop,
+				0xd0, typeFuncRef, asm.Const(40_000_000), 0xfc, 15, 0, asm.Drop)
+		}), "table.grow"},
+		{"vector instruction that there is none of", with(func(p *asm.Program) { p.Code = asm.Join(0xfd, 154, 1) }), "0xfd 154"},
+		{"relaxed vector instruction", with(func(p *asm.Program) { p.Code = asm.Join(0xfd, 0x80, 2) }), "0xfd 256"},
+		// The engine takes 0x8c for the instruction and ends the block at 0x00.
+		{"vector instruction by a long number", with(func(p *asm.Program) {
+			p.Code = asm.Join(0xfd, 0x8c, 0, make([]byte, 16), asm.Drop)
+		}), "longer than need be"},
 		{"no memory", with(func(p *asm.Program) { p.Extra = map[byte][]byte{sectionMemory: {0}} }), "no memory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -106,6 +118,45 @@ func TestAFloatingPointInstructionBindsAModuleToItsArchitecture(t *testing.T) {
 	global := asm.Program{Pages: 1, Extra: map[byte][]byte{sectionGlobal: {1, asm.F64, 0, 0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b}}}
 	if m, err := decode(global.Module()); err != nil || m.class() == exec.Portable {
 		t.Errorf("a float in a global: %v %v", m, err)
+	}
+	v128 := asm.Join(0x7b, 0, 0xfd, 12, make([]byte, 16), 0x0b)
+	globals := asm.Program{Pages: 1, Extra: map[byte][]byte{sectionGlobal: asm.Join(2, v128, v128)}}
+	if m, err := decode(globals.Module()); err != nil || m.class() == exec.Portable {
+		t.Errorf("vectors in two globals: %v %v", m, err)
+	}
+}
+
+func TestTheScannerAndTheEngineSeeTheSameBehindEveryVectorInstruction(t *testing.T) {
+	e, err := newEngine(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close(t.Context())
+	grow := asm.Join(0xd0, typeFuncRef, asm.Const(1), 0xfc, 15, 0, asm.Drop)
+	const lane = 2 // read as an instruction it would open a block
+	immediates := [][]byte{nil, {0}, {lane}, {0, 0}, {0, 0, 0}, {0, 0, lane}, bytes.Repeat([]byte{lane}, 16)}
+	for op := range uint64(256) {
+		forms := 0
+		for _, immediates := range immediates {
+			module := asm.Program{
+				Pages: 1,
+				Extra: map[byte][]byte{sectionTable: {1, typeFuncRef, 1, 1, 2}},
+				// After unreachable, whatever operands it wants are there.
+				Code: asm.Join(asm.Unreachable, 0xfd, asm.U(op), immediates, grow, asm.Unreachable),
+			}.Module()
+			compiled, err := e.runtime.CompileModule(t.Context(), module)
+			if err != nil {
+				continue
+			}
+			forms++
+			_ = compiled.Close(t.Context())
+			if m, err := decode(module); err != nil || !m.growsTab {
+				t.Errorf("%d with %d bytes: %+v %v", op, len(immediates), m, err)
+			}
+		}
+		if vectorOp(uint32(op)) != (forms > 0) {
+			t.Errorf("%d: the engine takes %d forms of it", op, forms)
+		}
 	}
 }
 

@@ -42,9 +42,7 @@ func (s *scanner) function() error {
 	return nil
 }
 
-// expression reads instructions up to the end that closes the first block. On
-// a vector instruction it stops and takes the rest for granted: the function
-// then computes with vectors, whatever follows.
+// expression reads instructions up to the end that closes the first block.
 func (s *scanner) expression() error {
 	for depth := 1; depth > 0; {
 		op, err := s.byte()
@@ -57,10 +55,6 @@ func (s *scanner) expression() error {
 			_, err = s.leb(33)
 		case 0x0b: // end
 			depth--
-		case 0xfd:
-			s.floating = true
-			s.at = len(s.data)
-			return nil
 		default:
 			err = s.instruction(op)
 		}
@@ -102,6 +96,8 @@ func (s *scanner) instruction(op byte) error {
 		_, err = s.byte()
 	case op == 0xfc:
 		err = s.prefixed()
+	case op == 0xfd:
+		err = s.vector()
 	default:
 		err = fmt.Errorf("instruction %#x is not offered (threads, tail calls, exceptions and later proposals are not)", op)
 	}
