@@ -48,7 +48,7 @@ const (
 
 // module is what decode learns of a program.
 type module struct {
-	types     []string // signatures, in the notation of signature
+	types     []signature
 	functions []uint32 // type indices: imported ones first
 	imported  int      // how many of functions are imported
 	pages     uint32   // initial size of the linear memory
@@ -56,7 +56,7 @@ type module struct {
 	floating  bool // some instruction computes with floats or vectors
 	growsTab  bool // table.grow occurs
 	tables    []table
-	start     string // export "_start": its signature, or ""
+	start     *signature // of export "_start", or nil
 }
 
 type table struct {
@@ -163,9 +163,9 @@ func (m *module) section(id byte, r *reader) error {
 // check refuses what decodes but cannot run here.
 func (m *module) check() error {
 	switch {
-	case m.start == "":
+	case m.start == nil:
 		return errors.New(`no function "_start" is exported: build it as a command (GOOS=wasip1 GOARCH=wasm, or --target wasm32-wasip1)`)
-	case m.start != "()":
+	case m.start.String() != "()":
 		return fmt.Errorf(`"_start" has the signature %s, it must take and return nothing`, m.start)
 	case !m.memory:
 		return errors.New("no memory: a program without one cannot call anything")
@@ -200,7 +200,7 @@ func (m *module) typeSection(r *reader) error {
 		if err != nil {
 			return err
 		}
-		m.types = append(m.types, signature(params, results))
+		m.types = append(m.types, signature{params, results})
 	}
 	return nil
 }
@@ -219,6 +219,9 @@ func (m *module) importSection(r *reader) error {
 		if err != nil {
 			return err
 		}
+		if len(from) > maxName || len(name) > maxName {
+			return errors.New("import of a name that is too long to be known")
+		}
 		kind, err := r.byte()
 		if err != nil {
 			return err
@@ -233,7 +236,7 @@ func (m *module) importSection(r *reader) error {
 		if index >= uint32(len(m.types)) {
 			return fmt.Errorf("import %q.%q has no type", from, name)
 		}
-		if err := m.checkImport(from, name, m.types[index]); err != nil {
+		if err := checkImport(from, name, m.types[index]); err != nil {
 			return err
 		}
 		m.functions = append(m.functions, index)
@@ -242,7 +245,7 @@ func (m *module) importSection(r *reader) error {
 	return nil
 }
 
-func (m *module) checkImport(from, name, got string) error {
+func checkImport(from, name string, got signature) error {
 	if from != wasi {
 		return fmt.Errorf("import %q.%q is unknown: only %s is offered", from, name, wasi)
 	}
@@ -250,7 +253,7 @@ func (m *module) checkImport(from, name, got string) error {
 	if want == "" {
 		return fmt.Errorf("import %q.%q is unknown", from, name)
 	}
-	if got != want {
+	if got.String() != want {
 		return fmt.Errorf("import %q.%q has the signature %s, want %s", from, name, got, want)
 	}
 	return nil
@@ -346,7 +349,7 @@ func (m *module) exportSection(r *reader) error {
 			return err
 		}
 		if name == "_start" && kind == 0 && index < uint32(len(m.functions)) {
-			m.start = m.types[m.functions[index]]
+			m.start = &m.types[m.functions[index]]
 		}
 	}
 	return nil

@@ -50,7 +50,11 @@ func TestWhatCannotRunIsRefusedWithAReason(t *testing.T) {
 		{"cut short", valid[:len(valid)-3], "ends in the middle"},
 		{"library", with(func(p *asm.Program) { p.Start = "run" }), `"_start"`},
 		{"unknown module", with(func(p *asm.Program) { p.Imports[0].Module = "env" }), `"env"."args_sizes_get" is unknown`},
+		{"name that would fill the memory of who remembers it", with(func(p *asm.Program) {
+			p.Imports[0].Name = strings.Repeat("x", 1<<20)
+		}), "too long"},
 		{"unknown function", with(func(p *asm.Program) { p.Imports[0].Name = "fork" }), `"fork" is unknown`},
+		{"long signature", with(func(p *asm.Program) { p.Imports[0].Params = bytes.Repeat([]byte{asm.I32}, 1000) }), "i32 ...) i32, want"},
 		{"wrong signature", with(func(p *asm.Program) { p.Imports[0].Params = nil }), "want (i32 i32) i32"},
 		{"shared memory", with(func(p *asm.Program) { p.Extra = map[byte][]byte{sectionMemory: {1, 3, 1, 2}} }), "threads"},
 		{"imported memory", with(func(p *asm.Program) {
@@ -81,7 +85,7 @@ func TestWhatCannotRunIsRefusedWithAReason(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			class, err := e.Inspect(c.module)
-			if err == nil || !strings.Contains(err.Error(), c.reason) {
+			if err == nil || !strings.Contains(err.Error(), c.reason) || len(err.Error()) > 1000 {
 				t.Errorf("class %q, error %v, want %q", class, err, c.reason)
 			}
 		})
@@ -174,6 +178,26 @@ func TestEveryNumericInstructionIsKnownForWhatItComputesWith(t *testing.T) {
 	}
 }
 
+func TestInspectingAModuleOfLongSignaturesTakesNoMemoryForThem(t *testing.T) {
+	const types = 30_000
+	long := append(asm.U(1000), bytes.Repeat([]byte{typeI64}, 1000)...)
+	section := append(asm.U(types+1), typeFunc, 0, 0)
+	for range types {
+		section = append(append(append(section, typeFunc), long...), long...)
+	}
+	module := asm.Program{Pages: 1, Extra: map[byte][]byte{sectionType: section}}.Module()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	m, err := decode(module)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(m.types) != types+1 {
+		t.Fatal(err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > uint64(len(module)) {
+		t.Errorf("%d bytes were allocated for a module of %d", took, len(module))
+	}
+}
+
 // FuzzDecode checks that no bytes make the decoder panic, and that what the
 // engine accepts is not refused for its form.
 func FuzzDecode(f *testing.F) {
@@ -182,7 +206,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(grow(1))
 	f.Add(asm.Program{Pages: 1, Code: asm.Join(0x43, 0, 0, 0, 0, asm.Drop)}.Module())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if m, err := decode(data); err == nil && (m.start != "()" || !m.memory) {
+		if m, err := decode(data); err == nil && (m.start.String() != "()" || !m.memory) {
 			t.Errorf("accepted without _start or memory")
 		}
 	})

@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -16,7 +17,7 @@ const wasi = wasi_snapshot_preview1.ModuleName
 const errnoNosys = 52
 
 // wasiSignature returns the signature of a function of WASI preview 1, in the
-// notation of signature, or "" for a name that it does not have.
+// notation of signature.String, or "" for a name that it does not have.
 func wasiSignature(name string) string {
 	switch name {
 	case "proc_exit":
@@ -74,20 +75,25 @@ func offerWASI(ctx context.Context, r wazero.Runtime) error {
 	return err
 }
 
-// signature writes parameter and result types as "(i32 i64) i32".
-func signature(params, results []byte) string {
-	s := "("
-	for i, t := range params {
-		if i > 0 {
-			s += " "
+// signature is the parameter and result types of a function, as they stand in
+// the module: of many long ones nothing is copied.
+type signature struct{ params, results []byte }
+
+// String writes a signature as "(i32 i64) i32", and of a long one the beginning:
+// those of WASI are short.
+func (s signature) String() string {
+	const longest = 16
+	names := func(types []byte) string {
+		var all []string
+		for _, t := range types[:min(len(types), longest)] {
+			all = append(all, typeName(t))
 		}
-		s += typeName(t)
+		if len(types) > longest {
+			all = append(all, "...")
+		}
+		return strings.Join(all, " ")
 	}
-	s += ")"
-	for _, t := range results {
-		s += " " + typeName(t)
-	}
-	return s
+	return strings.TrimRight("("+names(s.params)+") "+names(s.results), " ")
 }
 
 func typeName(t byte) string {
