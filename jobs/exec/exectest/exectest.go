@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t testing.TB) exec.Executor, f Fixtures) {
 		{"Another task has other randomness", s.randomness},
 		{"Output beyond the limit ends a run with exactly what fits", s.flood},
 		{"Disk beyond the limit ends a run", s.disk},
+		{"What files held once takes no room", s.shrink},
 		{"Files and folders without end come to one", s.litter},
 		{"Memory without end comes to one, the same each time", s.hog},
 		{"A run over its time is stopped, its output kept", s.timeout},
@@ -270,6 +271,17 @@ func (s suite) disk(t *testing.T) {
 	want(t, res, exec.Limited, exec.LimitDisk)
 	same(t, res, do(t, s.e, exact))
 	want(t, do(t, s.e, s.request("stretch", "/out/big", "1099511627776")), exec.Limited, exec.LimitDisk)
+}
+
+func (s suite) shrink(t *testing.T) {
+	req := s.request("shrink", "100", "67108864")
+	req.Memory, req.Disk = s.f.Memory+128<<20, 128<<20
+	first := do(t, s.e, req)
+	want(t, first, exec.Exited, 0)
+	if len(first.Out) != 100 || len(first.Out[99].Data) != 1 {
+		t.Errorf("left %d files", len(first.Out))
+	}
+	same(t, first, do(t, s.e, req))
 }
 
 func (s suite) litter(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 )
 
 // What a program can make the host keep beside its memory and files is charged
-// to its memory: so much for each file, folder and open descriptor, and for
-// each name that an open folder has been asked for, in bytes.
+// to its memory: so much for each file, folder and open descriptor (with
+// the path that it was opened by), and for each name that an open folder has been asked for, in bytes.
 const (
 	entryCost = 512
 	nameCost  = 128

@@ -23,6 +23,7 @@ type file struct {
 	names []string // of a folder: what is left to list
 	begun bool     // names has been filled
 	held  int64    // bytes charged for names
+	cost  int64    // bytes charged for the descriptor
 }
 
 // Dev implements the engine's File.
@@ -193,7 +194,7 @@ func (f *file) Close() experimental.Errno {
 	}
 	f.closed = true
 	f.hold(0)
-	f.tree.account.hold(-entryCost)
+	f.tree.account.hold(-f.cost)
 	f.node.open--
 	f.tree.drop(f.node)
 	return 0

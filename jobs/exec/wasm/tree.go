@@ -208,13 +208,14 @@ func (t *tree) OpenFile(path string, flag experimental.Oflag, _ fs.FileMode) (ex
 	case n.readOnly && write:
 		return nil, experimental.EROFS
 	}
-	t.account.hold(entryCost)
+	held := entryCost + int64(len(path)) // the engine keeps the path
+	t.account.hold(held)
 	n.open++
 	if flag&experimental.O_TRUNC != 0 {
 		t.resize(n, 0)
 	}
 	return &file{
-		tree: t, node: n,
+		tree: t, node: n, cost: held,
 		read:   flag&experimental.O_WRONLY == 0,
 		write:  write,
 		append: flag&experimental.O_APPEND != 0,
@@ -237,13 +238,16 @@ func (t *tree) create(path string) (*node, experimental.Errno) {
 	return n, 0
 }
 
-// resize makes a file under /out longer, with zeros, or shorter.
+// resize makes a file under /out longer, with zeros, or shorter. The memory that
+// holds it is little longer than the file, which is what the account knows of.
 func (t *tree) resize(n *node, size int64) {
 	was := int64(len(n.data))
 	t.account.write(size - was)
 	switch {
 	case size == 0:
 		n.data = nil
+	case size <= was && int64(cap(n.data))-size > size/4+entryCost: // more than growing leaves
+		n.data = slices.Clone(n.data[:size])
 	case size <= was:
 		n.data = n.data[:size]
 	default:

@@ -181,7 +181,7 @@ func TestTheAccountFollowsTheTree(t *testing.T) {
 }
 
 func TestALimitEndsTheRunAndChangesNothing(t *testing.T) {
-	a := &account{memory: 4*entryCost + 15, disk: 10}
+	a := &account{memory: 4*entryCost + 20, disk: 10}
 	tr := newTree(a)
 	f := open(t, tr, "out/f", rw)
 	ends := func(want int32, do func()) {
@@ -205,6 +205,21 @@ func TestALimitEndsTheRunAndChangesNothing(t *testing.T) {
 	}
 	if files := tr.collect(true, nil); len(files) != 2 || string(files[0].Data) != "0123456789" {
 		t.Errorf("left %q", files)
+	}
+}
+
+func TestAnOpenDescriptorIsChargedWithThePathThatTheEngineKeeps(t *testing.T) {
+	a := roomy()
+	tr := newTree(a)
+	path := "out/" + strings.Repeat("./", 1000) + "f"
+	open(t, tr, path, rw).Close()
+	before := a.outputs
+	f := open(t, tr, path, 0)
+	if charged := a.outputs - before; charged != entryCost+int64(len(path)) {
+		t.Errorf("charged %d bytes for a path of %d", charged, len(path))
+	}
+	if f.Close(); a.outputs != before {
+		t.Errorf("gave back %d bytes too few", a.outputs-before)
 	}
 }
 

@@ -26,7 +26,7 @@
 // # Limits
 //
 // Request.Memory covers the linear memory and all files, with 512 bytes for
-// every file, folder and open descriptor. When the linear memory would grow
+// every file, folder and open descriptor, and the path that one was opened by. When the linear memory would grow
 // beyond it, memory.grow returns -1 and the program goes on; most then trap or
 // exit by themselves. When a file would, or when the memory a module starts
 // with does not fit, the run ends as exec.Limited. Request.Disk covers the

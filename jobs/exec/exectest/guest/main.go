@@ -65,6 +65,8 @@ func main() {
 		if err = os.WriteFile(args[0], nil, 0o600); err == nil {
 			err = os.Truncate(args[0], int64(number(args[1])))
 		}
+	case "shrink": // makes files that long, and each a byte before the next
+		err = shrink(number(args[0]), int64(number(args[1])))
 	case "files": // makes, renames and removes files and folders under /out
 		err = files()
 	case "litter": // makes empty files for ever
@@ -152,6 +154,25 @@ func fill(path string, n int) error {
 		n -= len(block)
 	}
 	return f.Close()
+}
+
+func shrink(files int, size int64) error {
+	for i := range files {
+		f, err := os.Create(fmt.Sprintf("/out/%d", i))
+		if err == nil {
+			err = f.Truncate(size)
+		}
+		if err == nil {
+			err = f.Truncate(1)
+		}
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func files() error {
