@@ -12,6 +12,8 @@
 //   - For a deterministic Kind (see Kind.Deterministic) Kind, Code, Stdout,
 //     Stderr and Out are the same bytes on every machine of the module's Class.
 //     Use and Reason are this machine's own and are never compared.
+//   - Inputs and outputs are bounded in number, and in the length of their
+//     names, as well as in bytes (MaxNames and what follows it, MaxInputs).
 //   - The kept streams are the first bytes the program wrote, without gaps. A
 //     program that writes a byte more than Request.Stream is stopped there.
 //   - Nothing of a run is left behind: no process, no file, no memory that
@@ -61,6 +63,29 @@ type Task struct {
 	Inputs    []File   // beside Request.Inputs, sorted by path; no path stands in both
 }
 
+// Bounds of the names that a program leaves under /out: what they allow fits a
+// result tree, whose folders are blocks, and can be read where it is an input
+// again, below a folder or two. A deeper or longer path, or a name that is not
+// UTF-8 or holds a zero byte, is refused to the program; one that would go over
+// another of them ends it with LimitDisk.
+const (
+	MaxNames  = 1 << 15 // files and folders
+	MaxPaths  = 8 << 20 // bytes of their paths from /out, together
+	MaxDepth  = 60      // names in a path from /out
+	MaxPath   = 4000    // bytes of a path from /out
+	MaxFolder = 2 << 20 // bytes of the names in one folder, FolderEntry more for each
+
+	FolderEntry = 64
+)
+
+// MaxInputs and MaxInputPaths bound Request.Inputs, with a Task's: files, and
+// bytes of their paths. They hold a result, the inputs that it was made from, and
+// as much again.
+const (
+	MaxInputs     = 3 * MaxNames
+	MaxInputPaths = 3 * MaxPaths
+)
+
 // Kind says how a run ended.
 type Kind uint8
 
@@ -76,7 +101,7 @@ const (
 // Codes of Limited.
 const (
 	LimitMemory int32 = 1 // Request.Memory does not hold the module, its inputs and what it wrote
-	LimitDisk   int32 = 2 // more under /out than Request.Disk, or more names than an executor keeps
+	LimitDisk   int32 = 2 // more under /out than Request.Disk, or more names than MaxNames, MaxPaths and MaxFolder allow
 	LimitOutput int32 = 3 // more on stdout or stderr than Request.Stream
 )
 

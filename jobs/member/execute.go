@@ -276,7 +276,7 @@ func (m *Member) keep(ctx context.Context, j *job, r exec.Result) (consensus.Val
 	if err != nil {
 		return v, err
 	}
-	if uint64(t.Bytes) > j.charter.Limits.Output {
+	if uint64(t.Bytes) > j.charter.Limits.Output || len(t.Blocks) > maxBlocks { // nobody could fetch it
 		return v, errOutput
 	}
 	link := dagcbor.LinkTo(t.Root)

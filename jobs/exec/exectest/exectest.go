@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t testing.TB) exec.Executor, f Fixtures) {
 		{"Output beyond the limit ends a run with exactly what fits", s.flood},
 		{"Disk beyond the limit ends a run", s.disk},
 		{"What files held once takes no room", s.shrink},
+		{"Many files with long names go in and come out", s.crowd},
 		{"Files and folders without end come to one", s.litter},
 		{"Memory without end comes to one, the same each time", s.hog},
 		{"A run over its time is stopped, its output kept", s.timeout},
@@ -293,6 +294,11 @@ func (s suite) litter(t *testing.T) {
 		}
 		same(t, first, do(t, s.e, req))
 	}
+	req := s.request("litter") // with memory for more names than are kept
+	req.Memory += 128 << 20
+	first := do(t, s.e, req)
+	want(t, first, exec.Limited, exec.LimitDisk)
+	same(t, first, do(t, s.e, req))
 	want(t, do(t, s.e, s.request("echo")), exec.Exited, 0)
 }
 

@@ -22,6 +22,8 @@ type account struct {
 	linear          int64 // linear memory
 	inputs, outputs int64 // files and what else the host keeps
 	written         int64 // bytes under /out, against disk
+	names, paths    int   // files and folders under /out, bytes of their paths
+	crowded         bool  // the limit that ended the run was one of names
 	peak            int64 // most that linear, inputs and outputs were together
 	over            int32 // the Limit constant that ended the run
 	broken          error // what this machine could not give
@@ -53,6 +55,22 @@ func (a *account) write(bytes int64) {
 	}
 	a.hold(bytes)
 	a.written += bytes
+}
+
+// name charges files or folders more, or less, under /out, and bytes of paths. It
+// does not return when that is over a limit.
+func (a *account) name(nodes, paths int) {
+	if nodes > exec.MaxNames-a.names || paths > exec.MaxPaths-a.paths {
+		a.crowd()
+	}
+	a.names += nodes
+	a.paths += paths
+}
+
+// crowd ends the program for its names under /out.
+func (a *account) crowd() {
+	a.crowded = true
+	a.stop(exec.LimitDisk)
 }
 
 // hold charges bytes more, or less, of memory that the host keeps for the

@@ -207,6 +207,10 @@ func limited(a *account, code int32) outcome {
 		o.reason = fmt.Sprintf("needs more memory than the limit of %d bytes, inputs and outputs included", a.memory)
 	case exec.LimitDisk:
 		o.reason = fmt.Sprintf("wrote more under /out than the limit of %d bytes", a.disk)
+		if a.crowded {
+			o.reason = fmt.Sprintf("made more names under /out than are kept: %d, in paths of %d bytes together, %d of them in one folder",
+				exec.MaxNames, exec.MaxPaths, exec.MaxFolder)
+		}
 	case exec.LimitOutput:
 		o.reason = "wrote more on stdout or stderr than the limit"
 	}

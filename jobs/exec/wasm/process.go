@@ -130,7 +130,7 @@ func (p *process) run(req *exec.Request, id hash, stdout, stderr *live) (exec.Re
 func (p *process) sendJob(req *exec.Request, id hash) error {
 	f := jobFrame{
 		Task: req.Task[:], Module: id[:], Args: req.Args, Env: req.Env,
-		Inputs: entriesOf(req.Inputs), Outputs: req.Outputs, Everything: req.Outputs == nil,
+		Inputs: len(req.Inputs), Outputs: req.Outputs, Everything: req.Outputs == nil,
 		Memory: req.Memory, Disk: req.Disk, Stream: req.Stream,
 	}
 	return errors.Join(p.wire.send(frameJob, f), p.wire.sendFiles(req.Inputs))
@@ -167,7 +167,7 @@ func (p *process) finish(req *exec.Request, body []byte) (exec.Result, error) {
 	if err := dagcbor.Unmarshal(body, &done); err != nil {
 		return exec.Result{}, err
 	}
-	out, err := p.wire.readFiles(done.Out, req.Disk)
+	out, err := p.wire.readFiles(done.Out, bounds{files: exec.MaxNames, paths: exec.MaxPaths, data: req.Disk})
 	if err != nil {
 		return exec.Result{}, err
 	}

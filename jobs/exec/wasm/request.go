@@ -23,6 +23,16 @@ func checkRequest(req *exec.Request) error {
 	if req.Memory > maxMemory {
 		return fmt.Errorf("memory of %d bytes, at most %d are given", req.Memory, int64(maxMemory))
 	}
+	if len(req.Inputs) > exec.MaxInputs {
+		return fmt.Errorf("inputs: %d files, at most %d are taken", len(req.Inputs), exec.MaxInputs)
+	}
+	paths := 0
+	for _, f := range req.Inputs {
+		paths += len(f.Path)
+	}
+	if paths > exec.MaxInputPaths {
+		return fmt.Errorf("inputs: paths of %d bytes, at most %d are taken", paths, exec.MaxInputPaths)
+	}
 	if err := checkFiles(req.Inputs); err != nil {
 		return fmt.Errorf("inputs: %w", err)
 	}
@@ -50,6 +60,7 @@ func checkInputs(req *exec.Request) outcome {
 // files need no more than another such.
 const maxMemory = 8 << 30
 
+// checkFiles checks paths, and that they are in order.
 func checkFiles(files []exec.File) error {
 	for i, f := range files {
 		if !validPath(f.Path) {

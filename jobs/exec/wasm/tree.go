@@ -27,6 +27,7 @@ type tree struct {
 type node struct {
 	inode    uint64
 	entries  map[string]*node
+	listed   int // bytes of a folder's names, against exec.MaxFolder
 	data     []byte
 	readOnly bool
 	removed  bool
@@ -129,22 +130,16 @@ func isWanted(path string, wanted []string) bool {
 	})
 }
 
-// Longest names and paths, in bytes.
-const (
-	maxName = 255
-	maxPath = 4096
-)
-
 // find returns the node at a path as the engine gives it: clean, relative to
 // the root, without "..", perhaps with a slash at the end.
 func (t *tree) find(path string) (*node, experimental.Errno) {
-	dir, name, errno := t.parent(path)
+	at, errno := t.place(path)
 	if errno != 0 {
 		return nil, errno
 	}
-	n := dir
-	if name != "" {
-		n = dir.entries[name]
+	n := at.dir
+	if at.name != "" {
+		n = at.dir.entries[at.name]
 	}
 	switch {
 	case n == nil:
@@ -153,37 +148,6 @@ func (t *tree) find(path string) (*node, experimental.Errno) {
 		return nil, experimental.ENOTDIR
 	}
 	return n, 0
-}
-
-// parent returns the folder that holds a path's last name, and that name; for
-// the root, itself and "".
-func (t *tree) parent(path string) (*node, string, experimental.Errno) {
-	if len(path) > maxPath {
-		return nil, "", experimental.ENAMETOOLONG
-	}
-	dir, last := t.root, ""
-	for name := range strings.SplitSeq(path, "/") {
-		if name == "" || name == "." {
-			continue
-		}
-		if name == ".." {
-			return nil, "", experimental.EPERM
-		}
-		if len(name) > maxName {
-			return nil, "", experimental.ENAMETOOLONG
-		}
-		if last != "" {
-			dir = dir.entries[last]
-		}
-		if dir == nil {
-			return nil, "", experimental.ENOENT
-		}
-		if !dir.isDir() {
-			return nil, "", experimental.ENOTDIR
-		}
-		last = name
-	}
-	return dir, last, 0
 }
 
 // OpenFile implements the engine's FS.
@@ -223,18 +187,21 @@ func (t *tree) OpenFile(path string, flag experimental.Oflag, _ fs.FileMode) (ex
 }
 
 func (t *tree) create(path string) (*node, experimental.Errno) {
-	dir, name, errno := t.parent(path)
+	at, errno := t.place(path)
 	switch {
 	case errno != 0:
 		return nil, errno
 	case strings.HasSuffix(path, "/"):
 		return nil, experimental.EISDIR
-	case dir.readOnly:
+	case at.dir.readOnly:
 		return nil, experimental.EROFS
 	}
-	t.account.hold(entryCost)
+	if errno := at.check(nil); errno != 0 {
+		return nil, errno
+	}
+	t.add(at)
 	n := t.file()
-	dir.entries[name] = n
+	at.dir.entries[at.name] = n
 	return n, 0
 }
 
@@ -288,17 +255,20 @@ func (t *tree) Readlink(path string) (string, experimental.Errno) {
 
 // Mkdir implements the engine's FS.
 func (t *tree) Mkdir(path string, _ fs.FileMode) experimental.Errno {
-	dir, name, errno := t.parent(path)
+	at, errno := t.place(path)
 	switch {
 	case errno != 0:
 		return errno
-	case name == "" || dir.entries[name] != nil:
+	case at.name == "" || at.dir.entries[at.name] != nil:
 		return experimental.EEXIST
-	case dir.readOnly:
+	case at.dir.readOnly:
 		return experimental.EROFS
 	}
-	t.account.hold(entryCost)
-	dir.entries[name] = t.folder()
+	if errno := at.check(nil); errno != 0 {
+		return errno
+	}
+	t.add(at)
+	at.dir.entries[at.name] = t.folder()
 	return 0
 }
 
@@ -313,9 +283,9 @@ func (t *tree) remove(path string, wantDir bool) experimental.Errno {
 	if errno != 0 {
 		return errno
 	}
-	dir, name, _ := t.parent(path)
+	at, _ := t.place(path)
 	switch {
-	case dir.readOnly:
+	case at.dir.readOnly:
 		return experimental.EROFS
 	case wantDir && !n.isDir():
 		return experimental.ENOTDIR
@@ -324,7 +294,9 @@ func (t *tree) remove(path string, wantDir bool) experimental.Errno {
 	case len(n.entries) > 0:
 		return experimental.ENOTEMPTY
 	}
-	delete(dir.entries, name)
+	t.account.name(-1, -at.bytes)
+	at.dir.listed -= listing(at.name)
+	delete(at.dir.entries, at.name)
 	n.removed = true
 	t.drop(n)
 	return 0
@@ -336,21 +308,22 @@ func (t *tree) Rename(from, to string) experimental.Errno {
 	if errno != 0 {
 		return errno
 	}
-	oldDir, oldName, _ := t.parent(from)
-	newDir, newName, errno := t.parent(to)
+	old, _ := t.place(from)
+	at, errno := t.place(to)
 	switch {
 	case errno != 0:
 		return errno
-	case oldDir.readOnly, newDir.readOnly:
+	case old.dir.readOnly, at.dir.readOnly:
 		return experimental.EROFS
 	case !n.isDir() && strings.HasSuffix(to, "/"):
 		return experimental.ENOTDIR
 	case n.isDir() && strings.HasPrefix(path.Clean(to), path.Clean(from)+"/"):
 		return experimental.EINVAL
-	case len(to)+n.longest() > maxPath:
-		return experimental.ENAMETOOLONG
 	}
-	if target := newDir.entries[newName]; target == n {
+	if errno := at.check(n); errno != 0 {
+		return errno
+	}
+	if target := at.dir.entries[at.name]; target == n {
 		return 0
 	} else if target != nil {
 		if n.isDir() && !target.isDir() {
@@ -363,18 +336,11 @@ func (t *tree) Rename(from, to string) experimental.Errno {
 			return errno
 		}
 	}
-	delete(oldDir.entries, oldName)
-	newDir.entries[newName] = n
+	old.dir.listed -= listing(old.name)
+	t.move(old, at, n)
+	delete(old.dir.entries, old.name)
+	at.dir.entries[at.name] = n
 	return 0
-}
-
-// longest returns the length of the longest path below n.
-func (n *node) longest() int {
-	most := 0
-	for name, child := range n.entries {
-		most = max(most, 1+len(name)+child.longest())
-	}
-	return most
 }
 
 // Chmod implements the engine's FS; modes are not kept.

@@ -105,7 +105,7 @@ func TestNamesHaveALengthLimit(t *testing.T) {
 	for errno := experimental.Errno(0); errno == 0; errno = tr.Mkdir(path, 0) {
 		path += "/" + strings.Repeat("x", maxName)
 	}
-	if len(path) <= maxPath || len(path) > maxPath+maxName+1 {
+	if below := len(path) - len("out/"); below <= exec.MaxPath || below > exec.MaxPath+maxName+1 {
 		t.Errorf("path of %d bytes was refused", len(path))
 	}
 	// Moving a folder must not make paths that could not be made one by one.
@@ -122,6 +122,74 @@ func TestNamesHaveALengthLimit(t *testing.T) {
 	}
 	if errno := tr.Rename(from, "out/x"); errno != 0 {
 		t.Errorf("renamed: %v", errno)
+	}
+}
+
+func TestWhatCannotStandInAResultCannotBeNamed(t *testing.T) {
+	tr := newTree(roomy())
+	for _, name := range []string{"a\x00b", "a\xff"} {
+		for verb, errno := range map[string]experimental.Errno{
+			"mkdir":  tr.Mkdir("out/"+name, 0),
+			"create": errnoOf(tr.OpenFile("out/"+name, rw, 0)),
+		} {
+			if errno != experimental.EINVAL {
+				t.Errorf("%s %q: %v", verb, name, errno)
+			}
+		}
+	}
+	deep := "out"
+	for range exec.MaxDepth - 1 {
+		deep += "/d"
+		if errno := tr.Mkdir(deep, 0); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	open(t, tr, deep+"/f", rw).Close()
+	if errno := tr.Mkdir(deep+"/d", 0); errno != 0 {
+		t.Error(errno)
+	}
+	if errno := errnoOf(tr.OpenFile(deep+"/d/f", rw, 0)); errno != experimental.ENAMETOOLONG {
+		t.Errorf("one name deeper: %v", errno)
+	}
+	if errno := tr.Mkdir("out/x", 0); errno != 0 {
+		t.Fatal(errno)
+	}
+	if errno := tr.Rename("out/d", "out/x/d"); errno != experimental.ENAMETOOLONG {
+		t.Errorf("moved deeper: %v", errno)
+	}
+}
+
+func TestNamesWithoutEndAreALimitOfOut(t *testing.T) {
+	for name, path := range map[string]func(i int) string{
+		"files":    func(i int) string { return fmt.Sprintf("out/%d/%d", i%10, i) },
+		"a folder": func(i int) string { return fmt.Sprintf("out/0/%0200d", i) },
+		"paths": func(i int) string {
+			return "out/" + strings.Repeat("x", 200) + strings.Repeat("/"+strings.Repeat("x", 200), 4) + fmt.Sprint("/", i)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := roomy()
+			tr := newTree(a)
+			defer func() {
+				if _, ok := recover().(*sys.ExitError); !ok || a.over != exec.LimitDisk || !a.crowded {
+					t.Errorf("over %d, crowded %v", a.over, a.crowded)
+				}
+				if a.names > exec.MaxNames || a.paths > exec.MaxPaths || a.names < 5000 {
+					t.Errorf("%d names of %d bytes", a.names, a.paths)
+				}
+			}()
+			for i := 0; ; i++ {
+				for at := len("out/"); ; at++ { // the folders above it
+					next := strings.IndexByte(path(i)[at:], '/')
+					if next < 0 {
+						break
+					}
+					at += next
+					tr.Mkdir(path(i)[:at], 0)
+				}
+				open(t, tr, path(i), rw).Close()
+			}
+		})
 	}
 }
 
@@ -165,15 +233,25 @@ func TestTheAccountFollowsTheTree(t *testing.T) {
 			f.Close()
 		}
 		var bytes, nodes int64
-		var count func(n *node)
-		count = func(n *node) {
-			for _, child := range n.entries {
+		var paths int
+		var count func(n *node, above int)
+		count = func(n *node, above int) {
+			listed := 0
+			for name, child := range n.entries {
 				bytes += int64(len(child.data))
 				nodes++
-				count(child)
+				paths += above + len(name)
+				listed += listing(name)
+				count(child, above+len(name)+1)
+			}
+			if n.listed != listed {
+				t.Fatalf("a folder counts %d bytes of names, not %d", n.listed, listed)
 			}
 		}
-		count(tr.out)
+		count(tr.out, 0)
+		if a.names != int(nodes) || a.paths != paths {
+			t.Fatalf("account: %d names in paths of %d bytes; the tree has %d in %d", a.names, a.paths, nodes, paths)
+		}
 		if a.written != bytes || a.outputs != bytes+nodes*entryCost {
 			t.Fatalf("account: %d written, %d held; the tree has %d bytes in %d nodes", a.written, a.outputs, bytes, nodes)
 		}

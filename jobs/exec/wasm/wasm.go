@@ -30,8 +30,9 @@
 // beyond it, memory.grow returns -1 and the program goes on; most then trap or
 // exit by themselves. When a file would, or when the memory a module starts
 // with does not fit, the run ends as exec.Limited. Request.Disk covers the
-// bytes of files under /out, Request.Stream each stream: the first byte too
-// many ends the run as exec.Limited, and what fitted is kept.
+// bytes of files under /out, whose names have bounds of their own (package
+// exec), Request.Stream each stream: the first byte too many ends the run as
+// exec.Limited, and what fitted is kept.
 //
 // How deep a program may recurse depends on the machine's architecture, also
 // for portable modules. A program that overflows its stack traps on all.

@@ -13,7 +13,7 @@ import (
 
 // wireVersion is spoken in both hellos. Executor and worker are one binary, so
 // another version only says that something else answered.
-const wireVersion = 1
+const wireVersion = 2
 
 // maxFrame bounds a frame; files travel in pieces of chunk. Bytes.
 const (
@@ -25,13 +25,14 @@ const (
 // follows), its kind and one dag-cbor value.
 const (
 	frameHello  byte = iota + 1 // both ways: hello
-	frameJob                    // to the worker: jobFrame, then the inputs' data
+	frameJob                    // to the worker: jobFrame, then the inputs
 	frameCode                   // to the worker: codeFrame, then the module's data
 	frameData                   // both ways: a piece of a file
+	frameFiles                  // both ways: entries of the files whose data follow
 	frameWant                   // to the executor: the job's module is not held
 	frameStdout                 // to the executor: a piece of the stream
 	frameStderr                 // to the executor: a piece of the stream
-	frameDone                   // to the executor: doneFrame, then the outputs' data
+	frameDone                   // to the executor: doneFrame, then the outputs
 )
 
 type hello struct {
@@ -54,7 +55,7 @@ type jobFrame struct {
 	Module     []byte
 	Args       []string
 	Env        []string
-	Inputs     []entry
+	Inputs     int // files
 	Outputs    []string
 	Everything bool
 	Memory     int64
@@ -75,7 +76,7 @@ type doneFrame struct {
 	Reason string
 	CPU    int64 // ns that the worker has used since it started
 	Peak   int64 // bytes
-	Out    []entry
+	Out    int   // files
 }
 
 // wire frames values over a pair of pipes.
@@ -94,6 +95,9 @@ func (c *wire) send(kind byte, v any) error {
 	body, err := dagcbor.Marshal(v)
 	if err != nil {
 		return err
+	}
+	if len(body)+1 > maxFrame {
+		return fmt.Errorf("frame of %d bytes, at most %d are taken", len(body)+1, maxFrame)
 	}
 	var head [5]byte
 	binary.BigEndian.PutUint32(head[:], uint32(len(body)+1))
@@ -167,8 +171,28 @@ func (c *wire) readData(size int64) ([]byte, error) {
 	return data, nil
 }
 
-// sendFiles writes the data of files whose entries have been announced.
+// entriesBytes is how many bytes of paths one frame of entries holds, and
+// entryBytes what else an entry takes there at most.
+const (
+	entriesBytes = 1 << 20
+	entryBytes   = 16
+)
+
+// sendFiles writes files whose number has been announced: their entries, in as
+// many frames as they need, then their data.
 func (c *wire) sendFiles(files []exec.File) error {
+	var entries []entry
+	size := 0
+	for i, f := range files {
+		entries = append(entries, entry{Path: f.Path, Size: int64(len(f.Data))})
+		if size += len(f.Path) + entryBytes; size < entriesBytes && i < len(files)-1 {
+			continue
+		}
+		if err := c.send(frameFiles, entries); err != nil {
+			return err
+		}
+		entries, size = entries[:0], 0
+	}
 	for _, f := range files {
 		if err := c.sendData(f.Data); err != nil {
 			return err
@@ -177,17 +201,43 @@ func (c *wire) sendFiles(files []exec.File) error {
 	return nil
 }
 
-// readFiles reads the files that entries announce, at most limit bytes in all.
-func (c *wire) readFiles(entries []entry, limit int64) ([]exec.File, error) {
-	if len(entries) == 0 {
+// bounds of files that are read: their number, the bytes of their paths and those
+// of their data.
+type bounds struct {
+	files       int
+	paths, data int64
+}
+
+// readFiles reads n files.
+func (c *wire) readFiles(n int, most bounds) ([]exec.File, error) {
+	if n == 0 {
 		return nil, nil
 	}
-	files := make([]exec.File, len(entries))
-	for i, e := range entries {
-		if e.Size < 0 || e.Size > limit {
+	if n < 0 || n > most.files {
+		return nil, fmt.Errorf("%d files, at most %d are taken", n, most.files)
+	}
+	var all []entry
+	for len(all) < n {
+		var entries []entry
+		if err := c.expect(frameFiles, &entries); err != nil {
+			return nil, err
+		}
+		if len(entries) == 0 || len(all)+len(entries) > n {
+			return nil, errors.New("entries do not fit their announcement")
+		}
+		for _, e := range entries {
+			if most.paths -= int64(len(e.Path)); most.paths < 0 {
+				return nil, errors.New("paths are over the limit")
+			}
+		}
+		all = append(all, entries...)
+	}
+	files := make([]exec.File, n)
+	for i, e := range all {
+		if e.Size < 0 || e.Size > most.data {
 			return nil, fmt.Errorf("file %q of %d bytes is over the limit", e.Path, e.Size)
 		}
-		limit -= e.Size
+		most.data -= e.Size
 		data, err := c.readData(e.Size)
 		if err != nil {
 			return nil, err
@@ -195,12 +245,4 @@ func (c *wire) readFiles(entries []entry, limit int64) ([]exec.File, error) {
 		files[i] = exec.File{Path: e.Path, Data: data}
 	}
 	return files, nil
-}
-
-func entriesOf(files []exec.File) []entry {
-	entries := make([]entry, len(files))
-	for i, f := range files {
-		entries[i] = entry{Path: f.Path, Size: int64(len(f.Data))}
-	}
-	return entries
 }

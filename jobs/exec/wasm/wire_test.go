@@ -24,7 +24,8 @@ func TestFilesOfAnySizeCrossTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent := pipe.Bytes()
-	got, err := newWire(bytes.NewReader(sent), nil).readFiles(entriesOf(files), 3*chunk)
+	most := bounds{files: 3, paths: 3, data: 3 * chunk}
+	got, err := newWire(bytes.NewReader(sent), nil).readFiles(len(files), most)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,8 +34,20 @@ func TestFilesOfAnySizeCrossTheWire(t *testing.T) {
 			t.Errorf("%s came as %d bytes", files[i].Path, len(got[i].Data))
 		}
 	}
-	if _, err := newWire(bytes.NewReader(sent), nil).readFiles(entriesOf(files), 2*chunk); err == nil {
-		t.Error("more than the limit was taken")
+	for _, less := range []bounds{{2, 3, 3 * chunk}, {3, 2, 3 * chunk}, {3, 3, 2 * chunk}} {
+		if _, err := newWire(bytes.NewReader(sent), nil).readFiles(len(files), less); err == nil {
+			t.Errorf("more than %+v was taken", less)
+		}
+	}
+	if _, err := newWire(bytes.NewReader(sent), nil).readFiles(2, most); err == nil {
+		t.Error("more files were taken than had been announced")
+	}
+}
+
+func TestAFrameThatNobodyWouldTakeIsNotSent(t *testing.T) {
+	var pipe bytes.Buffer
+	if err := newWire(nil, &pipe).send(frameData, make([]byte, maxFrame)); err == nil {
+		t.Error("it was sent")
 	}
 }
 
@@ -55,7 +68,7 @@ func FuzzFrames(f *testing.F) {
 	w := newWire(nil, &frames)
 	files := []exec.File{{Path: "x", Data: []byte("data")}}
 	w.send(frameStdout, []byte("hello"))
-	w.send(frameDone, doneFrame{Kind: int(exec.Exited), Out: entriesOf(files)})
+	w.send(frameDone, doneFrame{Kind: int(exec.Exited), Out: len(files)})
 	w.sendFiles(files)
 	w.flush()
 	f.Add(frames.Bytes())

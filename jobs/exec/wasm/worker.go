@@ -111,7 +111,7 @@ func (w *worker) job(ctx context.Context, f *jobFrame) error {
 			return err
 		}
 	}
-	inputs, err := w.wire.readFiles(f.Inputs, f.Memory)
+	inputs, err := w.wire.readFiles(f.Inputs, bounds{files: exec.MaxInputs, paths: exec.MaxInputPaths, data: f.Memory})
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (w *worker) done(o outcome) error {
 		w.sendPending(),
 		w.wire.send(frameDone, doneFrame{
 			Kind: int(o.kind), Code: o.code, Reason: o.reason,
-			CPU: int64(cpuTime()), Peak: o.peak, Out: entriesOf(o.out),
+			CPU: int64(cpuTime()), Peak: o.peak, Out: len(o.out),
 		}),
 		w.wire.sendFiles(o.out),
 		w.wire.flush(),

@@ -65,6 +65,8 @@ func main() {
 		if err = os.WriteFile(args[0], nil, 0o600); err == nil {
 			err = os.Truncate(args[0], int64(number(args[1])))
 		}
+	case "mirror": // copies all below a folder into another
+		err = os.CopyFS(args[1], os.DirFS(args[0]))
 	case "shrink": // makes files that long, and each a byte before the next
 		err = shrink(number(args[0]), int64(number(args[1])))
 	case "files": // makes, renames and removes files and folders under /out
