@@ -35,7 +35,7 @@ func (e *Executor) take(fresh bool) (*process, error) {
 
 // start starts a worker that Close can kill.
 func (e *Executor) start(compile bool) (*process, error) {
-	p, err := start(e.config.Command, hello{Version: wireVersion, Compile: compile, Cache: e.config.Cache})
+	p, err := start(e.config.Command, hello{Version: wireVersion, Compile: compile, Data: e.compileData, Cache: e.config.Cache})
 	if err != nil {
 		return nil, fmt.Errorf("start worker: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 const (
 	workerFiles = 64      // descriptors
 	workerSlack = 1 << 30 // bytes of data: engine, compiled code, deep stacks, collector
+	compileData = 2 << 30 // bytes of data to compile a module in
 )
 
 // processAttributes makes a worker die with the thread that started it, and
@@ -63,15 +64,19 @@ func sealListed() error {
 }
 
 // confine gives up, for the rest of the process's life, what a worker does not
-// need. Only one that compiles may write files.
-func confine(compiles bool) error {
+// need. Only one that compiles may write files; it may hold data bytes more than
+// it holds now, where one that runs guests is given a limit for each run.
+func confine(compiles bool, data int64) error {
 	none := &syscall.Rlimit{}
 	files := &syscall.Rlimit{Cur: workerFiles, Max: workerFiles}
 	err := errors.Join(
 		syscall.Setrlimit(syscall.RLIMIT_CORE, none),
 		syscall.Setrlimit(syscall.RLIMIT_NOFILE, files),
 	)
-	if !compiles {
+	if compiles {
+		err = errors.Join(err, limitDataTo(dataSize()+data))
+		debug.SetMemoryLimit(data - data/4) // collect before that limit ends it
+	} else {
 		// The Go runtime ignores SIGXFSZ, so a write fails with EFBIG.
 		err = errors.Join(err, syscall.Setrlimit(syscall.RLIMIT_FSIZE, none))
 		// Small rather than fast: one guest has one thread, and leaves little.
@@ -84,12 +89,17 @@ func confine(compiles bool) error {
 // limitData stops the worker, not the machine, should a run make it hold far
 // more than the run may. base is what it held before.
 func limitData(base, memory int64) error {
+	// Twice: a file under /out may be held twice while it grows.
+	return limitDataTo(base + 2*memory + workerSlack)
+}
+
+// limitDataTo lets the process hold so many bytes of data.
+func limitDataTo(most int64) error {
 	var now syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_DATA, &now); err != nil {
 		return err
 	}
-	// Twice: a file under /out may be held twice while it grows.
-	now.Cur = min(uint64(base)+2*uint64(memory)+workerSlack, now.Max)
+	now.Cur = min(uint64(most), now.Max)
 	return syscall.Setrlimit(syscall.RLIMIT_DATA, &now)
 }
 

@@ -13,7 +13,9 @@
 // stopped, the run is tried once more in a new one, then it is exec.Broken.
 //
 // Compiled code is kept on disk by module. Only a worker that compiles and runs
-// no guest writes there; those that run guests cannot write files at all.
+// no guest writes there; those that run guests cannot write files at all. One
+// that compiles has a limit of data, too: a module that is not compiled within
+// 2 GiB is exec.Broken.
 //
 // # What a program sees
 //
@@ -80,6 +82,8 @@ type Executor struct {
 	config Config
 	own    bool // the cache folder is ours to remove
 
+	compileData int64 // hello.Data
+
 	slots   chan struct{} // one for each worker process in use
 	closing chan struct{}
 	running sync.WaitGroup // runs, and ends of idle workers
@@ -98,11 +102,12 @@ var _ exec.Executor = (*Executor)(nil)
 // those that runs will start.
 func New(config Config) (*Executor, error) {
 	e := &Executor{
-		config:   config,
-		closing:  make(chan struct{}),
-		busy:     map[*process]struct{}{},
-		compiled: map[hash]*compilation{},
-		inspects: map[hash]inspection{},
+		config:      config,
+		compileData: compileData,
+		closing:     make(chan struct{}),
+		busy:        map[*process]struct{}{},
+		compiled:    map[hash]*compilation{},
+		inspects:    map[hash]inspection{},
 	}
 	c := &e.config
 	if c.Command.Path == "" {

@@ -13,7 +13,7 @@ import (
 
 // wireVersion is spoken in both hellos. Executor and worker are one binary, so
 // another version only says that something else answered.
-const wireVersion = 2
+const wireVersion = 3
 
 // maxFrame bounds a frame; files travel in pieces of chunk. Bytes.
 const (
@@ -39,6 +39,7 @@ type hello struct {
 	_       struct{} `cbor:",toarray"`
 	Version int
 	Compile bool   // the worker compiles one module and runs nothing
+	Data    int64  // bytes of data that one which compiles may hold beside what it starts with
 	Cache   string // folder of compiled code
 	CPU     int64  // ns that the worker has used to start
 }

@@ -46,7 +46,7 @@ func work(in, out *os.File) int {
 	if err := w.wire.expect(frameHello, &h); err != nil || h.Version != wireVersion {
 		return 2
 	}
-	if err := confine(h.Compile); err != nil {
+	if err := confine(h.Compile, h.Data); err != nil {
 		return 3
 	}
 	// The process has no caller to take a context from: it lives until in
