@@ -1,12 +1,17 @@
 package member
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/ipfs/go-cid"
+
+	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/store/dagcbor"
 	"github.com/muster-network/muster/store/storetest"
 	"github.com/muster-network/muster/store/tree"
 )
@@ -43,5 +48,45 @@ func TestWhatAnExecutorMayLeaveFitsATreeAndAnInput(t *testing.T) {
 				t.Errorf("%d files, %v", len(files), err)
 			}
 		})
+	}
+}
+
+// present fetches what is here.
+type present struct{ Fetcher }
+
+func (present) Fetch(context.Context, cid.Cid, []admission.Key, int64) error { return nil }
+
+func TestInputsOfNamesThatNoExecutorIsGivenAreRefusedWhenTheJobIsLoaded(t *testing.T) {
+	names := func(n int, format string) []tree.File {
+		files := make([]tree.File, n)
+		for i := range files {
+			files[i].Path = fmt.Sprintf(format, i%100, i)
+		}
+		return files
+	}
+	deep := func(n int) []tree.File { return []tree.File{{Path: strings.Repeat("d/", n-1) + "f"}} }
+	long := "%02d/%05d" + strings.Repeat("/"+strings.Repeat("x", 200), 3)
+	for name, c := range map[string]struct {
+		files []tree.File
+		code  string
+	}{
+		"as many as there may be": {names(exec.MaxNames, "%02d/%05d"), ""},
+		"one more":                {names(exec.MaxNames+1, "%02d/%05d"), RefuseInvalid},
+		"20,000 that are long":    {names(20_000, "%02d/%05d"+strings.Repeat("x", 100)), ""},
+		"paths that are too long": {names(20_000, long), RefuseInvalid},
+		"as deep as may be":       {deep(exec.MaxDepth), ""},
+		"one deeper":              {deep(exec.MaxDepth + 1), RefuseInvalid},
+	} {
+		blocks := &storetest.Memory{}
+		written, err := tree.Write(t.Context(), blocks, c.files)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		link := dagcbor.LinkTo(written.Root)
+		m := &Member{cfg: Config{Store: blocks, Fetcher: present{}}}
+		err = m.loadInputs(t.Context(), &job{task: &jobs.Task{Inputs: &link}}, admission.Key{}, written.Bytes)
+		if (err == nil) != (c.code == "") || err != nil && codeOf(err) != c.code {
+			t.Errorf("%s: %v, want %q", name, err, c.code)
+		}
 	}
 }

@@ -1,11 +1,16 @@
 package member
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/store/tree"
 )
 
 // checkPart checks that this node has a part in the job: a seat, or a place among
@@ -117,6 +122,21 @@ func (m *Member) checkRevoked(c *consensus.Charter) error {
 		if m.cfg.Revoked(key) {
 			return refuse(RefuseDenied, "the credential of %s was revoked", key.Name())
 		}
+	}
+	return nil
+}
+
+// checkNames refuses inputs of more or longer names than an executor is given. They
+// have the bounds of what one leaves, so that what a job left another can read.
+func (m *Member) checkNames(ctx context.Context, inputs cid.Cid, limit int64) error {
+	n, err := tree.Survey(ctx, m.cfg.Store, inputs, tree.Limits{Bytes: limit, Blocks: maxBlocks})
+	switch {
+	case err != nil:
+		return refuse(RefuseInvalid, "inputs: %w", err)
+	case n.Files > exec.MaxNames, n.Bytes > exec.MaxPaths:
+		return refuse(RefuseInvalid, "inputs: %d files in paths of %d bytes, at most %d in %d", n.Files, n.Bytes, exec.MaxNames, exec.MaxPaths)
+	case n.Depth > exec.MaxDepth, n.Longest > exec.MaxPath:
+		return refuse(RefuseInvalid, "inputs: a path of %d bytes or %d names, at most %d and %d", n.Longest, n.Depth, exec.MaxPath, exec.MaxDepth)
 	}
 	return nil
 }
