@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/jobs"
@@ -159,20 +160,36 @@ func (n *Node) goneSince(seat consensus.Seat, drawn int64) (int64, bool) {
 }
 
 // submitterDecided archives the certificate of a job that was submitted here
-// when the member here does not, and ends the submission's record.
+// when the member here does not, and ends the submission's record. It goes on until
+// that is done: the members tell once, and may be gone when they are asked again.
 func (n *Node) submitterDecided(offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) {
 	n.owe(func(ctx context.Context) error {
-		holds, err := n.holds(id)
-		if err != nil {
-			return err
-		}
-		if !holds {
-			if err := n.keepEnd(ctx, offer, c, id, ended); err != nil {
-				return fmt.Errorf("archive %s: %w", id, err)
+		for wait := time.Second; ; wait = min(2*wait, 10*time.Minute) {
+			err := n.archiveSubmitted(ctx, offer, c, id, ended)
+			if err == nil || ctx.Err() != nil {
+				return err
+			}
+			n.cfg.Log.Warn("outcome not archived yet", "job", id, "error", err)
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 		}
-		return n.submitter.Forget(ctx, c.Request, id)
 	})
+}
+
+func (n *Node) archiveSubmitted(ctx context.Context, offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) error {
+	holds, err := n.holds(id)
+	if err != nil {
+		return err
+	}
+	if !holds {
+		if err := n.keepEnd(ctx, offer, c, id, ended); err != nil {
+			return err
+		}
+	}
+	return n.submitter.Forget(ctx, c.Request, id)
 }
 
 // holds reports whether the member here has a job, open or ended: then its own
@@ -218,7 +235,7 @@ func (n *Node) endedHere(id consensus.JobID) (submitter.Acknowledged, bool, erro
 }
 
 func (n *Node) keepEnd(ctx context.Context, offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) error {
-	data, err := n.blocks.Get(ctx, c.Roll.Cid)
+	data, err := n.fetchBlock(ctx, c.Roll.Cid, rosterOf(c.Roster))
 	if err != nil {
 		return err
 	}

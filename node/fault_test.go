@@ -27,6 +27,7 @@ import (
 type lab struct {
 	t     *testing.T
 	ctx   context.Context
+	dir   string
 	nodes []*node.Node
 	ends  []func()
 }
@@ -35,10 +36,9 @@ func newLab(t *testing.T, size int, policy admission.Policy, faults func(i int) 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), hang)
 	t.Cleanup(cancel)
-	l := &lab{t: t, ctx: ctx}
-	dir := t.TempDir()
+	l := &lab{t: t, ctx: ctx, dir: t.TempDir()}
 	for i := range size {
-		home := filepath.Join(dir, fmt.Sprint(i))
+		home := l.home(i)
 		if i == 0 {
 			_, err := node.CreateNetwork(home, node.CreateOptions{Name: "lab", Testnet: true, Policy: policy})
 			l.must(err)
@@ -53,6 +53,8 @@ func newLab(t *testing.T, size int, policy admission.Policy, faults func(i int) 
 	meet(t, l.nodes)
 	return l
 }
+
+func (l *lab) home(i int) string { return filepath.Join(l.dir, fmt.Sprint(i)) }
 
 func (l *lab) must(err error) {
 	l.t.Helper()
@@ -278,5 +280,38 @@ func TestASubmitterWithAnEmptySeatKeepsTheOutcome(t *testing.T) {
 	}
 	if told.ID != j.ID || len(told.Members) != 4 {
 		t.Errorf("its request id names %+v", told)
+	}
+}
+
+// Members tell a submitter without a seat once how its job ended. One that was down
+// then asks, and has the certificate when the members are gone.
+func TestASubmitterThatWasDownWhenItsJobEndedAsksForTheOutcome(t *testing.T) {
+	p := testPolicy()
+	p.NoSubmitter = true
+	down := make(chan struct{})
+	l := newLab(t, 5, p, func(int) node.Faults {
+		return node.Faults{Run: func(*exec.Result) { <-down }}
+	})
+	j, err := l.nodes[0].Submit(l.ctx, hello("Ada", 4), server.SubmitOptions{})
+	l.must(err)
+	l.ends[0]()
+	close(down)
+	for _, n := range l.nodes[1:] {
+		if end := l.ended(n, j.ID); end.State != jobs.Succeeded {
+			t.Fatalf("%+v", end)
+		}
+	}
+	l.start(l.home(0), node.Faults{})
+	again := l.nodes[5]
+	l.await("the outcome is kept, and the submission forgotten", func() bool {
+		id, forgotten, err := again.Keeps(j.Request)
+		l.must(err)
+		return id == j.ID && forgotten
+	})
+	for i := range 4 {
+		l.ends[i+1]()
+	}
+	if _, err := again.Certificate(l.ctx, j.ID); err != nil {
+		t.Errorf("alone it has no certificate: %v", err)
 	}
 }

@@ -209,7 +209,7 @@ func (s *Submitter) acknowledge(ctx context.Context, sub *submission, a drawn, s
 	if err := s.cfg.Journal.Append(ctx, entry); err != nil {
 		return err
 	}
-	s.last(a.job, sub.request)
+	s.inquire(ctx, a.job, sub.request, inquireAfter)
 	return nil
 }
 

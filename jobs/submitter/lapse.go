@@ -2,14 +2,12 @@ package submitter
 
 import (
 	"context"
-	"slices"
-	"time"
 
 	"github.com/muster-network/muster/consensus"
 )
 
-// lapse is when a charter that was withdrawn needs no record any more, and no
-// word about it is listened for.
+// lapse is a charter that was withdrawn: after a time it needs no record any more, and
+// no word about it is listened for.
 type lapse struct {
 	at      int64 // Unix milliseconds
 	request consensus.RequestID
@@ -36,35 +34,12 @@ func (s *Submitter) withdrawn(ctx context.Context, l lapse) {
 	}
 }
 
-// lapsing is the charters whose time will come, in order.
-type lapsing []lapse
-
-func (l lapsing) add(one lapse) lapsing {
-	at, _ := slices.BinarySearchFunc(l, one, func(a, b lapse) int {
-		if a.at <= b.at {
-			return -1
-		}
-		return 1
-	})
-	return slices.Insert(l, at, one)
-}
-
-// wait arms a timer for the first.
-func (l lapsing) wait(timer *time.Timer, now int64) {
-	if len(l) == 0 {
-		timer.Stop()
-		return
-	}
-	timer.Reset(time.Duration(max(l[0].at+1-now, 0)) * time.Millisecond)
-}
-
 // lapse lets go of the charters whose time has come: of what is listened for, and
 // of the record, unless another charter has taken its place.
-func (s *Submitter) lapse(ctx context.Context, l lapsing) lapsing {
+func (s *Submitter) lapse(ctx context.Context, a agenda[lapse]) agenda[lapse] {
 	now := s.cfg.Clock()
-	for len(l) > 0 && l[0].at < now {
-		first := l[0]
-		l = l[1:]
+	for first, rest, ok := a.next(now); ok; first, rest, ok = a.next(now) {
+		a = rest
 		s.cfg.Quorum.Forget(first.job)
 		s.runs.Go(func() {
 			if err := s.Forget(ctx, first.request, first.job); err != nil && ctx.Err() == nil {
@@ -72,5 +47,5 @@ func (s *Submitter) lapse(ctx context.Context, l lapsing) lapsing {
 			}
 		})
 	}
-	return l
+	return a
 }

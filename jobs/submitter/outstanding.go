@@ -42,10 +42,3 @@ func (s *Submitter) OutstandingJob(job consensus.JobID) (Acknowledged, bool, err
 	a, ok, err := s.Outstanding(request)
 	return a, ok && a.Job == job, err
 }
-
-// last notes that a job was acknowledged.
-func (s *Submitter) last(job consensus.JobID, request consensus.RequestID) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.lasting[job] = request
-}

@@ -10,8 +10,8 @@ import (
 )
 
 // Recover takes up what was pending when the node went down: it sends the same
-// bytes again, and listens for the outcomes of jobs that were acknowledged.
-// Records of jobs whose deadline has long passed go. It is called once, while
+// bytes again, and asks for the outcomes of jobs that were acknowledged. Records go of
+// jobs whose outcome is archived, or whose deadline has long passed. It is called once, while
 // Run runs.
 func (s *Submitter) Recover(ctx context.Context) error {
 	type found struct {
@@ -38,14 +38,18 @@ func (s *Submitter) Recover(ctx context.Context) error {
 		a := drawn{job: job, charter: charter, record: f.record}
 		sub := &submission{request: f.request, specRef: charter.Spec, taskRef: charter.Task, limits: charter.Limits,
 			class: charter.Class, done: make(chan struct{})}
+		_, ended, err := s.cfg.Ended(job)
+		if err != nil {
+			return err
+		}
 		switch {
-		case s.cfg.Clock() > charter.End:
+		case ended || s.cfg.Clock() > charter.End:
 			if err := s.cfg.Journal.Append(ctx, journal.Entry{Key: recordKey(f.request), Delete: true}); err != nil {
 				return err
 			}
 		case f.record.Acknowledged:
-			s.last(job, f.request)
 			s.watch(a)
+			s.inquire(ctx, job, f.request, inquireResumed)
 		default:
 			sub.resume = &f.record
 			s.mutex.Lock()

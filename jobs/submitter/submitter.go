@@ -3,9 +3,9 @@
 // does not call it acknowledged before f+1 of them have said that it started
 // (protocol, section 4).
 //
-// draw.go makes a charter, attempt.go takes one charter to its answer,
-// outstanding.go tells of those whose outcome is not known here, and recover.go
-// goes on with what was pending when the node went down. Once a job
+// draw.go makes a charter, attempt.go takes one charter to its answer, outstanding.go
+// tells of those whose outcome is not known here, inquire.go asks the members for it,
+// and recover.go goes on with what was pending when the node went down. Once a job
 // is acknowledged the submitter has no part in it any more: it may die.
 package submitter
 
@@ -82,15 +82,16 @@ type Submitter struct {
 	cfg    Config
 	policy consensus.Hash
 
-	mutex   sync.Mutex
-	pending map[consensus.RequestID]*submission
-	lasting map[consensus.JobID]consensus.RequestID // acknowledged, and their outcomes not archived
-	forgets map[consensus.RequestID]chan struct{}   // closed when a record is gone
-	told    map[toldKey]struct{}                    // blocks that members have been sent
-	runs    sync.WaitGroup
-	start   chan *submission
-	lapses  chan lapse
-	ended   chan struct{} // closed when Run takes nothing more
+	mutex     sync.Mutex
+	pending   map[consensus.RequestID]*submission
+	lasting   map[consensus.JobID]consensus.RequestID // acknowledged, and their outcomes not archived
+	forgets   map[consensus.RequestID]chan struct{}   // closed when a record is gone
+	told      map[toldKey]struct{}                    // blocks that members have been sent
+	runs      sync.WaitGroup
+	start     chan *submission
+	lapses    chan lapse
+	inquiries chan inquiry
+	ended     chan struct{} // closed when Run takes nothing more
 }
 
 // New returns a submitter. Run must run before Submit is called.
@@ -101,7 +102,7 @@ func New(cfg Config) (*Submitter, error) {
 	}
 	return &Submitter{cfg: cfg, policy: digest, pending: map[consensus.RequestID]*submission{}, lasting: map[consensus.JobID]consensus.RequestID{},
 		forgets: map[consensus.RequestID]chan struct{}{}, told: map[toldKey]struct{}{},
-		start: make(chan *submission), lapses: make(chan lapse), ended: make(chan struct{})}, nil
+		start: make(chan *submission), lapses: make(chan lapse), inquiries: make(chan inquiry), ended: make(chan struct{})}, nil
 }
 
 // Run carries submissions until ctx ends. What is pending then is taken up
@@ -109,18 +110,25 @@ func New(cfg Config) (*Submitter, error) {
 func (s *Submitter) Run(ctx context.Context) error {
 	defer s.runs.Wait()
 	defer close(s.ended)
-	var lapsing lapsing
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	var lapsing agenda[lapse]
+	var asking agenda[inquiry]
+	lapses, asks := time.NewTimer(0), time.NewTimer(0)
+	defer lapses.Stop()
+	defer asks.Stop()
 	for {
-		lapsing.wait(timer, s.cfg.Clock())
+		lapsing.wait(lapses, s.cfg.Clock())
+		asking.wait(asks, s.cfg.Clock())
 		select {
 		case sub := <-s.start:
 			s.runs.Go(func() { s.carry(ctx, sub) })
 		case l := <-s.lapses:
-			lapsing = lapsing.add(l)
-		case <-timer.C:
+			lapsing = lapsing.add(l.at, l)
+		case <-lapses.C:
 			lapsing = s.lapse(ctx, lapsing)
+		case q := <-s.inquiries:
+			asking = asking.add(s.cfg.Clock()+q.wait, q)
+		case <-asks.C:
+			asking = s.ask(ctx, asking)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
