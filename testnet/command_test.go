@@ -116,6 +116,7 @@ func (n *network) failedJobsFail(at func(...string) []string) {
 		{args: at("run", program, "--", "echo"), exit: 0},
 		{args: at("run", program, "--", "exit", "3"), exit: 1},
 		{args: at("run", "--propagate-exit", program, "--", "exit", "3"), exit: 3},
+		{args: at("run", "--propagate-exit", program, "--", "exit", "256"), exit: 1}, // not 0, which is its low byte
 		{args: at("run", "--propagate-exit", program, "--", "echo"), exit: 0},
 		{args: at("run", "--timeout", "1s", program, "--", "loop"), exit: 9},
 	} {

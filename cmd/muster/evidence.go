@@ -62,22 +62,14 @@ func (a *app) saveEvidence(ctx context.Context, c *client.Client, list api.Evide
 	if len(list.Evidence) != 1 {
 		return usage(fmt.Sprintf("%d pieces of evidence, and one file", len(list.Evidence)), "the id of one: muster evidence -o name")
 	}
+	if _, err := os.Lstat(path); err == nil {
+		return usage(path+" is there already", "another file")
+	}
 	proven, err := c.EvidenceFile(ctx, list.Evidence[0].ID)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if os.IsExist(err) {
-		return usage(path+" is there already", "another file")
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(proven.Bytes)
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
+	if err := writeFile(path, proven.Bytes); err != nil {
 		return err
 	}
 	a.say("%s of %s in %s   Next: %s verify %s", proven.Finding.Misconduct, proven.Finding.Peer.Name(), path, a.muster(), path)

@@ -27,15 +27,17 @@ func (a *app) logsCommand() *cobra.Command {
 		panic(err) // no such flag: our own mistake
 	}
 	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-		seen := member
+		seen := ""
 		return c.Logs(ctx, args[0], follow, func(chunk api.LogChunk) error {
-			if member == "" && seen == "" {
+			if seen == "" && of(chunk, member) {
 				seen = chunk.Member
 			}
-			if a.machine() && (member == "" || of(chunk, member)) {
+			// What is certified goes on where the run that is shown was left.
+			certified := chunk.Member == "" && (member == "" || seen != "")
+			if a.machine() && (member == "" || certified || of(chunk, member)) {
 				return a.line(chunk)
 			}
-			if !of(chunk, seen) {
+			if !certified && (seen == "" || chunk.Member != seen) {
 				return nil
 			}
 			w := a.out

@@ -102,7 +102,7 @@ func (a *app) saveBundle(ctx context.Context, c *client.Client, cert client.Cert
 		return &jobs.Problem{Code: jobs.CodeCertificate, What: "the bundle is of another job", Why: fmt.Sprintf("it is about job %s", bundle.Verdict.Job),
 			Try: "trust nothing that this node says; ask another peer"}
 	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
+	if err := writeFile(path, data); err != nil {
 		return err
 	}
 	a.say("bundle in %s   Next: %s verify %s", path, a.muster(), path)

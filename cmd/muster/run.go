@@ -279,7 +279,8 @@ func (t *after) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// exitCode is the program's own exit code, which the result tree holds.
+// exitCode is the program's own exit code, which the result tree holds, as far as a
+// process can end with it: eight bits, of which a failure leaves one set.
 func (r *running) exitCode(ctx context.Context, result string) (int, error) {
 	var text bytes.Buffer
 	if err := r.client.ReadFile(ctx, result, "exit", &text); err != nil {
@@ -288,6 +289,9 @@ func (r *running) exitCode(ctx context.Context, result string) (int, error) {
 	code, err := strconv.Atoi(strings.TrimSpace(text.String()))
 	if err != nil {
 		return 0, fmt.Errorf("the result's exit code: %w", err)
+	}
+	if code != 0 && code&0xff == 0 {
+		return exitFailed, nil
 	}
 	return code & 0xff, nil
 }

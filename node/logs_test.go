@@ -1,0 +1,116 @@
+package node_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"testing"
+
+	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/api/server"
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/exec"
+	"github.com/muster-network/muster/jobs/exec/exectest/asm"
+	"github.com/muster-network/muster/node"
+)
+
+// blocks, of blockSize bytes, are what the program talk says on each stream: more
+// than one answer of another node holds.
+const (
+	blocks    = 16
+	blockSize = 60_000
+)
+
+// talk returns a job, of one member, that writes blocks to stdout and to stderr.
+func talk(t *testing.T, n *node.Node) *jobs.File {
+	t.Helper()
+	const iovec, written, text = 16, 24, 64
+	write := func(stream int32) []byte {
+		return asm.Join(asm.Const(stream), asm.Const(iovec), asm.Const(1), asm.Const(written), asm.Call(0), asm.Drop)
+	}
+	program := asm.Program{
+		Imports: []asm.Import{asm.WASI("fd_write", 4)}, Locals: 1, Pages: 1,
+		Code: asm.Join(
+			asm.Const(iovec), asm.Const(text), asm.Store(0),
+			asm.Const(iovec), asm.Const(blockSize), asm.Store(4),
+			0x03, 0x40, // loop
+			asm.Const(text), asm.Get(0), asm.Store(0), // no two blocks are the same
+			write(1), write(2),
+			asm.Get(0), asm.Const(1), asm.Add, asm.Set(0),
+			asm.Get(0), asm.Const(blocks), 0x48, 0x0d, 0, // fewer than blocks: again
+			0x0b),
+	}
+	blob, err := n.PutFile(t.Context(), bytes.NewReader(program.Module()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := jobs.FileFor("cid:"+blob.CID, nil)
+	f.Run.Quorum.Size = 1
+	return f
+}
+
+// follower follows a job's logs, and keeps the first chunk waiting.
+type follower struct {
+	first chan api.LogChunk // what it was shown first
+	wait  chan struct{}     // closed: it goes on
+	ended chan error
+
+	out, err bytes.Buffer
+}
+
+func follow(ctx context.Context, n *node.Node, id string) *follower {
+	f := &follower{first: make(chan api.LogChunk, 1), wait: make(chan struct{}), ended: make(chan error, 1)}
+	go func() {
+		f.ended <- n.Logs(ctx, id, true, func(c api.LogChunk) error {
+			if f.out.Len()+f.err.Len() == 0 {
+				f.first <- c
+				<-f.wait
+			}
+			if c.Stream == "stderr" {
+				f.err.Write(c.Data)
+			} else {
+				f.out.Write(c.Data)
+			}
+			return nil
+		})
+	}()
+	return f
+}
+
+func TestWhoFollowsSlowlyIsShownAllThatWasWritten(t *testing.T) {
+	seen := make(chan struct{})
+	l := newLab(t, 2, testPolicy(), func(int) node.Faults {
+		return node.Faults{Run: func(*exec.Result) { <-seen }} // the job is open until it was looked at
+	})
+	j, err := l.nodes[0].Submit(l.ctx, talk(t, l.nodes[0]), server.SubmitOptions{})
+	l.must(err)
+	var followers []*follower
+	for _, n := range l.nodes { // one runs the job, the other asks it
+		f := follow(l.ctx, n, j.ID)
+		followers = append(followers, f)
+		select {
+		case c := <-f.first:
+			if c.Member == "" {
+				t.Error("shown as certified, and the job is open")
+			}
+		case <-l.ctx.Done():
+			t.Fatal("nothing is shown")
+		}
+	}
+	close(seen)
+	for i, n := range l.nodes {
+		if j := l.ended(n, j.ID); j.State != jobs.Succeeded {
+			t.Fatalf("%+v", j)
+		}
+		close(followers[i].wait)
+	}
+	var want []byte
+	for i := range blocks {
+		want = append(binary.LittleEndian.AppendUint32(want, uint32(i)), make([]byte, blockSize-4)...)
+	}
+	for i, f := range followers {
+		if err := <-f.ended; err != nil || !bytes.Equal(f.out.Bytes(), want) || !bytes.Equal(f.err.Bytes(), want) {
+			t.Errorf("node %d shows %d bytes of stdout and %d of stderr, want the %d of each: %v", i, f.out.Len(), f.err.Len(), len(want), err)
+		}
+	}
+}
