@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"time"
@@ -189,7 +190,7 @@ func (n *Node) Invite(_ context.Context, r api.InviteRequest) (api.Ticket, error
 // Node implements server.Node.
 func (n *Node) Node(context.Context) (api.Node, error) {
 	load := n.member.Load()
-	out := api.Node{
+	out := api.Node{PID: os.Getpid(),
 		Schema: api.SchemaNode, Peer: n.home.identity.Peer.String(), Name: n.name, Incarnation: fmt.Sprintf("%x", n.incarnation[:]),
 		Network: n.home.network.String(), NetworkName: n.home.founded.Name, Role: roleName(n.home.credential.Body.Role),
 		Version: n.cfg.Version, Class: "arch/" + runtime.GOARCH, Started: n.started, Ready: n.Ready(), Lying: n.cfg.Lie != Honest,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -156,38 +155,6 @@ func (a *app) nodeStatus() *cobra.Command {
 				}
 				t.write(w, a.style(w))
 			}})
-		}),
-	}
-}
-
-// stopPatience is how long a node may take to end in order.
-const stopPatience = 15 * time.Second
-
-func (a *app) nodeStop() *cobra.Command {
-	return &cobra.Command{
-		Use:   "stop",
-		Short: "Stop the node in order, and wait until it is gone",
-		Args:  noArgs,
-		RunE: a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
-			if err := c.Stop(ctx); err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(ctx, stopPatience)
-			defer cancel()
-			tick := time.NewTicker(50 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				_, err := c.Node(ctx)
-				if p := new(jobs.Problem); errors.As(err, &p) && p.Code == jobs.CodeNodeDown {
-					a.say("stopped")
-					return nil
-				}
-				select {
-				case <-tick.C:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
 		}),
 	}
 }
