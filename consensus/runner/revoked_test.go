@@ -54,3 +54,38 @@ func (f *fleet) asked(c *Core) (jobs []consensus.JobID) {
 	}
 	return jobs
 }
+
+// Who has decided says that, and is silent otherwise: it is there all the same, and
+// is not missed by who has not decided yet.
+func TestWhoSaysThatItHasDecidedIsNotMissed(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		f := newFleet(t, 1, func(c *consensus.Charter) { c.Replace = 1 })
+		c := NewCore(f.job.Roster[0].Peer, resend)
+		o := f.open(0)
+		o.Config.Timing.Patience = 8_000
+		if err := c.Open(f.now, o); err != nil {
+			t.Fatal(err)
+		}
+		for party := 1; party < 4; party++ {
+			c.Input(f.now, f.job.ID, bft.Message{From: party, Kind: consensus.KindAccept})
+		}
+		c.Flush()
+		missed := false
+		for range 20 {
+			for party := 1; party < 4; party++ {
+				if m := (bft.Message{From: party, Note: consensus.NoteAlive}); party > 1 {
+					c.Input(f.now, f.job.ID, m)
+				} else if !silent {
+					m.Note = consensus.NoteDecided
+					c.Input(f.now, f.job.ID, m)
+				}
+			}
+			f.now += 1_000
+			c.Tick(f.now)
+			missed = missed || slices.ContainsFunc(c.Flush().Says, func(s Say) bool { return s.Out.Kind == consensus.KindSuspect })
+		}
+		if missed != silent {
+			t.Errorf("silent %v: missed %v", silent, missed)
+		}
+	}
+}

@@ -179,7 +179,10 @@ func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
 	if m, ok := in.(bft.Message); ok && m.Note == consensus.NoteDecided && m.From >= 0 {
 		j.decided |= 1 << m.From
 		if m.Payload == nil {
-			c.dropHeard(j)
+			if !c.dropHeard(j) && !j.machine.Done() {
+				m.Note = consensus.NoteAlive // who has decided is there, and says little more
+				c.gather(now, j, j.machine.Step(now, m))
+			}
 			return
 		}
 	}
