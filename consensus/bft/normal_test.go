@@ -116,6 +116,13 @@ func TestAValueIsFetchedWithTheFormsThatMakeItValid(t *testing.T) {
 	}) {
 		t.Errorf("certified since it was asked for, and asks for %+v", r.Do)
 	}
+	// A certificate frees no other value from its form.
+	if !slices.ContainsFunc(r.Do, func(e Effect) bool {
+		f, ok := e.(Fetch)
+		return ok && f.Hash == mustHash(named("b")) && slices.Equal(f.Normals, []consensus.Hash{{7}})
+	}) {
+		t.Errorf("another value is certified, and b is asked for with %+v", r.Do)
+	}
 }
 
 func TestMembersPrepareTheSameOfTheValuesThatAreEqual(t *testing.T) {
