@@ -1,9 +1,13 @@
 package testnet_test
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/muster-network/muster/jobs"
@@ -134,5 +138,56 @@ func TestWhoElseMayWriteDoesNotSayWhichTestnetIsUp(t *testing.T) {
 	}
 	if n, err := testnet.Load(dir); err != nil || n.Dir != dir {
 		t.Errorf("the testnet in %s is %+v: %v", dir, n, err)
+	}
+}
+
+func TestATestnetTakenDownByAnotherProcessEndsTheOneThatShowsIt(t *testing.T) {
+	o := alone(filepath.Join(t.TempDir(), "net"), "")
+	out, said := io.Pipe()
+	o.Stdout = said
+	ended := make(chan error, 1)
+	go func() { ended <- errors.Join(testnet.Up(t.Context(), o), said.Close()) }()
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "try") {
+	}
+	if err := testnet.Down(o.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if !lines.Scan() || lines.Text() != "it was taken down" || lines.Scan() {
+		t.Errorf("it said %q last", lines.Text())
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAPortTakenBeforeItsNodeStartsCostsANetworkAnotherTry(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		taken int
+		ok    bool
+	}{{taken: 1, ok: true}, {taken: 3}} {
+		o := alone(filepath.Join(dir, "net"), "")
+		o.Binary = filepath.Join(dir, fmt.Sprint("muster", c.taken))
+		script := fmt.Sprintf("#!/bin/sh\necho >> %[1]s.starts\n[ $(wc -l < %[1]s.starts) -gt %d ] && exec %s \"$@\"\necho '  code: MUSTER-CONFLICT'; exit 1\n",
+			o.Binary, c.taken, os.Getenv(envBinary))
+		if err := os.WriteFile(o.Binary, []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		n, err := testnet.Start(t.Context(), o)
+		if (err == nil) != c.ok {
+			t.Errorf("after %d: %v", c.taken, err)
+		}
+		if err == nil {
+			err = n.Down()
+		} else if strings.Contains(err.Error(), jobs.CodeConflict) {
+			err = nil
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(o.Dir); err == nil {
+			t.Errorf("%s is left", o.Dir)
+		}
 	}
 }

@@ -87,11 +87,19 @@ func (n *Node) awaitReady(ctx context.Context, log string) error {
 		}
 		return info.Ready, err
 	})
-	if err != nil {
-		return fmt.Errorf("n%d is not ready: %w; its log ends:\n%s", n.Number, err, tail(log))
+	if err == nil {
+		return nil
 	}
-	return nil
+	end := tail(log)
+	if strings.Contains(end, "code: "+jobs.CodeConflict) {
+		err = errors.Join(errPortTaken, err)
+	}
+	return fmt.Errorf("n%d is not ready: %w; its log ends:\n%s", n.Number, err, end)
 }
+
+// errPortTaken is the error of a node that did not start because somebody listens where
+// it is to listen.
+var errPortTaken = errors.New("a port is taken")
 
 func tail(path string) string {
 	data, err := os.ReadFile(path)

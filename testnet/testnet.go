@@ -91,9 +91,36 @@ func Up(ctx context.Context, o Options) error {
 	if o.Detach {
 		return nil
 	}
-	<-ctx.Done()
+	if n.awaitDown(ctx) {
+		fmt.Fprintln(o.Stdout, "it was taken down")
+		return nil
+	}
 	fmt.Fprintln(o.Stdout, "going down")
-	return Down(n.Dir)
+	if err := Down(n.Dir); !isDown(err) {
+		return err
+	}
+	return nil
+}
+
+// lookEvery is how often the process that shows a testnet looks whether another has
+// taken it down.
+const lookEvery = time.Second
+
+// awaitDown waits until another process has taken the network down, or for the end of
+// ctx: false.
+func (n *Network) awaitDown(ctx context.Context) bool {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-look.C:
+			if _, err := Load(n.Dir); isDown(err) {
+				return true
+			}
+		}
+	}
 }
 
 func lying(n *Network) string {
@@ -128,15 +155,24 @@ func Start(ctx context.Context, o Options) (n *Network, err error) {
 			return nil, err
 		}
 	}
-	if o.Dir, err = place(o.Dir); err != nil {
-		return nil, err
+	for tries := 1; ; tries++ {
+		dir, err := place(o.Dir)
+		if err != nil {
+			return nil, err
+		}
+		n = &Network{Dir: dir, Pointer: o.Pointer}
+		if err = n.found(ctx, o); err == nil {
+			return n, nil
+		}
+		if down := n.down(); down != nil || tries == portTries || !errors.Is(err, errPortTaken) {
+			return nil, errors.Join(err, down)
+		}
 	}
-	n = &Network{Dir: o.Dir, Pointer: o.Pointer}
-	if err := n.found(ctx, o); err != nil {
-		return nil, errors.Join(err, n.down())
-	}
-	return n, nil
 }
+
+// portTries is how often a network is started before it is an error that somebody else
+// took a port between the moment it was found free and the start of its node.
+const portTries = 3
 
 func (n *Network) found(ctx context.Context, o Options) error {
 	if err := n.plan(o); err != nil {
