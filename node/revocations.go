@@ -91,6 +91,19 @@ func (r *revocations) has(key admission.Key) bool {
 	return ok
 }
 
+// encoded returns the revocation of a key in its encoded form, or nothing.
+func (r *revocations) encoded(key admission.Key) []byte {
+	s, ok := r.of(key)
+	if !ok {
+		return nil
+	}
+	data, err := dagcbor.Marshal(s)
+	if err != nil {
+		panic(err) // it was decoded from these bytes
+	}
+	return data
+}
+
 func (r *revocations) count() int {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()

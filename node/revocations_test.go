@@ -11,6 +11,7 @@ import (
 
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/consensustest"
+	"github.com/muster-network/muster/p2p"
 	"github.com/muster-network/muster/p2p/gossip"
 	"github.com/muster-network/muster/store/dagcbor"
 	"github.com/muster-network/muster/store/journal"
@@ -126,6 +127,44 @@ func TestRevocationsAreToldInPagesAndNotToWhoHasThem(t *testing.T) {
 	digest := r.digest()
 	if data, err := node.answerRevoked(question{Data: digest[:]}); err != nil || !bytes.Equal(data, encoded(t, [][]byte{})) {
 		t.Errorf("who has the same is told %d bytes, %v", len(data), err)
+	}
+}
+
+func TestANodeHearsAtAClosedDoorThatItWasRevokedAndOfNobodyElse(t *testing.T) {
+	r := openRegister(t)
+	self, other := r.n.Nodes[1], r.n.Nodes[2].Key()
+	node := &Node{home: home{identity: p2p.Identity{Signer: self.KeySigner}, founded: r.n.Genesis, network: r.n.ID}, revocations: r.revocations,
+		owed: newBacklog[func(context.Context) error]()}
+	forged, err := admission.SignRevocation(r.n.ID, admission.Revocation{Subject: self.Key(), Issued: consensustest.Now}, r.n.Nodes[0].KeySigner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := encoded(t, revocationOf(t, r.n, self.Key(), "lost"))
+	for _, c := range []struct {
+		what  string
+		shown []byte
+		owed  int
+	}{
+		{"nothing", nil, 0},
+		{"bytes", []byte("bytes"), 0},
+		{"that of another", encoded(t, revocationOf(t, r.n, other, "lost")), 0},
+		{"a forged one", encoded(t, forged), 0},
+		{"its own", own, 1},
+	} {
+		node.doorShut(&p2p.RefusedError{Reason: p2p.ReasonRevoked, ByPeer: true, Revocation: c.shown})
+		if len(node.owed.list) != c.owed {
+			t.Errorf("%s is shown: %d things to do", c.what, len(node.owed.list))
+		}
+	}
+	if _, err := r.add(t.Context(), revocationOf(t, r.n, self.Key(), "lost")); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(r.encoded(self.Key()), own) || r.encoded(other) != nil {
+		t.Error("it is not shown as it was signed, or another is")
+	}
+	node.doorShut(&p2p.RefusedError{Reason: p2p.ReasonRevoked, ByPeer: true, Revocation: own})
+	if len(node.owed.list) != 1 {
+		t.Error("what is known is news")
 	}
 }
 

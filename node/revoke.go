@@ -10,6 +10,7 @@ import (
 	"github.com/muster-network/muster/api"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/p2p"
 	"github.com/muster-network/muster/p2p/gossip"
 	"github.com/muster-network/muster/store/dagcbor"
 )
@@ -110,6 +111,20 @@ func (n *Node) bar(ctx context.Context, s admission.SignedRevocation) error {
 		return n.runner.Revoke(ctx, subject)
 	})
 	return nil
+}
+
+// doorShut takes in this node's own revocation where a peer shows it as the reason for
+// its closed door: it may be connected to nobody who could pass it on.
+func (n *Node) doorShut(refused *p2p.RefusedError) {
+	self := n.home.identity.Signer.Key()
+	if len(refused.Revocation) == 0 || n.revocations.has(self) {
+		return
+	}
+	s, err := admission.OpenRevocation(refused.Revocation, n.home.founded, n.home.network)
+	if err != nil || s.Body.Subject != self {
+		return
+	}
+	n.owe(func(ctx context.Context) error { return n.bar(ctx, s) })
 }
 
 // judgeRevocation takes in what gossip brings.

@@ -168,8 +168,8 @@ func (n *Node) openNetwork() error {
 	n.issuer = &issuer{home: n.home, journal: n.journal, clock: n.clock}
 	cfg := p2p.Config{Identity: n.home.identity, Genesis: n.home.genesis, Listen: listen,
 		Credential: func() admission.SignedCredential { return n.home.credential },
-		Revoked:    n.revocations.has,
-		PeersFile:  filepath.Join(n.cfg.Home, filePeers), Log: n.cfg.Log}
+		Revoked:    n.revocations.has, Revocation: n.revocations.encoded, Refused: n.doorShut,
+		PeersFile: filepath.Join(n.cfg.Home, filePeers), Log: n.cfg.Log}
 	if n.home.founded.Authority(n.home.identity.Signer.Key()) {
 		cfg.Issuer = n.issuer
 	}

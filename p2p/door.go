@@ -25,6 +25,7 @@ type door struct {
 	network    admission.Network
 	credential func() admission.SignedCredential
 	revoked    func(admission.Key) bool
+	revocation func(admission.Key) []byte
 	issuer     Issuer
 	refused    func(*RefusedError)
 	log        *slog.Logger
@@ -52,8 +53,8 @@ var errJoined = errors.New("the connection was for joining")
 func newDoor(cfg Config, g admission.Genesis, id admission.Network) *door {
 	return &door{
 		self: cfg.Identity.Signer.Key(), genesis: g, network: id,
-		credential: cfg.Credential, revoked: cfg.Revoked, issuer: cfg.Issuer,
-		refused: cfg.Refused, log: cfg.Log, now: cfg.Now, limits: cfg.limits,
+		credential: cfg.Credential, revoked: cfg.Revoked, revocation: cfg.Revocation,
+		issuer: cfg.Issuer, refused: cfg.Refused, log: cfg.Log, now: cfg.Now, limits: cfg.limits,
 		waiting: newPending(cfg.limits), members: map[peer.ID]entrant{},
 	}
 }
@@ -90,14 +91,14 @@ func (d *door) enterStream(ctx context.Context, conn transport.CapableConn) erro
 		return err
 	}
 	if reason != 0 {
-		return &RefusedError{Reason: reason, ByPeer: true}
+		return refusedBy(reason, theirs)
 	}
 	credential, reason := d.judge(conn.RemotePeer(), theirs)
 	if reason != 0 {
-		return d.refuse(s, reason)
+		return d.refuse(s, conn.RemotePeer(), reason)
 	}
 	if reason := d.remember(conn.RemotePeer(), credential); reason != 0 {
-		return d.refuse(s, reason)
+		return d.refuse(s, conn.RemotePeer(), reason)
 	}
 	return writeAnswer(s, 0, nil)
 }
@@ -125,17 +126,17 @@ func (d *door) admitStream(ctx context.Context, conn transport.CapableConn) erro
 	}
 	greeting, err := decodeHello(message)
 	if err != nil {
-		return d.refuse(s, ReasonProtocol)
+		return d.refuse(s, conn.RemotePeer(), ReasonProtocol)
 	}
 	if greeting.Network != d.network {
-		return d.refuse(s, ReasonAnotherNetwork)
+		return d.refuse(s, conn.RemotePeer(), ReasonAnotherNetwork)
 	}
 	if greeting.Verb == verbJoin {
 		return d.issue(ctx, s, conn.RemotePeer(), greeting.Body)
 	}
 	credential, reason := d.judge(conn.RemotePeer(), greeting.Body)
 	if reason != 0 {
-		return d.refuse(s, reason)
+		return d.refuse(s, conn.RemotePeer(), reason)
 	}
 	ours, err := encodeCredential(d.credential())
 	if err != nil {
@@ -144,12 +145,12 @@ func (d *door) admitStream(ctx context.Context, conn transport.CapableConn) erro
 	if err := writeAnswer(s, 0, ours); err != nil {
 		return err
 	}
-	reason, _, err = readAnswer(s)
+	reason, shown, err := readAnswer(s)
 	if err != nil {
 		return err
 	}
 	if reason != 0 {
-		return &RefusedError{Reason: reason, ByPeer: true}
+		return refusedBy(reason, shown)
 	}
 	if reason := d.remember(conn.RemotePeer(), credential); reason != 0 {
 		return &RefusedError{Reason: reason}
@@ -160,16 +161,34 @@ func (d *door) admitStream(ctx context.Context, conn transport.CapableConn) erro
 // linger is how long a refused peer has to read why.
 const linger = time.Second
 
-// refuse tells the other side why, and gives it time to read: closing at once
+// refuse tells the other side, id, why, and gives it time to read: closing at once
 // would throw the answer away.
-func (d *door) refuse(s network.MuxedStream, reason Reason) error {
-	if err := writeAnswer(s, reason, nil); err != nil {
+func (d *door) refuse(s network.MuxedStream, id peer.ID, reason Reason) error {
+	if err := writeAnswer(s, reason, d.shownTo(id, reason)); err != nil {
 		return err
 	}
 	if s.CloseWrite() == nil && s.SetReadDeadline(time.Now().Add(linger)) == nil {
 		_, _ = readMessage(s)
 	}
 	return &RefusedError{Reason: reason}
+}
+
+// shownTo is what a reason is given with: its revocation to who was revoked.
+func (d *door) shownTo(id peer.ID, reason Reason) []byte {
+	key, err := admission.KeyOf(id)
+	if err != nil || reason != ReasonRevoked {
+		return nil
+	}
+	return d.revocation(key)
+}
+
+// refusedBy is the error of a peer's reason, with what it was given with.
+func refusedBy(reason Reason, shown []byte) *RefusedError {
+	refused := &RefusedError{Reason: reason, ByPeer: true}
+	if reason == ReasonRevoked && len(shown) <= admission.MaxRevocation {
+		refused.Revocation = shown
+	}
+	return refused
 }
 
 // settle gives an exchange's error its peer and its proper kind, and reports

@@ -3,6 +3,8 @@ package p2p_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -205,4 +207,48 @@ func watchIdentify(t *testing.T, n *p2p.Node) <-chan peer.ID {
 	})
 	t.Cleanup(func() { sub.Close(); done.Wait() })
 	return seen
+}
+
+// Nobody speaks to who was revoked any more: it hears of it where the door is shut.
+func TestWhoWasRevokedIsShownTheRevocation(t *testing.T) {
+	for _, c := range []struct {
+		what, shown, seen string
+		reason            p2p.Reason
+	}{
+		{"revoked", "signed", "signed", p2p.ReasonRevoked},
+		{"shown too much", strings.Repeat("x", admission.MaxRevocation+1), "", p2p.ReasonRevoked},
+		{"expired", "signed", "", p2p.ReasonExpired},
+	} {
+		for _, dialled := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, dialled %v", c.what, dialled), func(t *testing.T) {
+				net := p2ptest.New(t)
+				a, b := net.Config(t), net.Config(t)
+				who := b.Identity.Signer.Key()
+				a.Revoked = func(k admission.Key) bool { return c.reason == p2p.ReasonRevoked && k == who }
+				a.Revocation = func(k admission.Key) []byte {
+					if k != who {
+						t.Errorf("that of %s is shown to %s", k, who)
+					}
+					return []byte(c.shown)
+				}
+				if c.reason == p2p.ReasonExpired {
+					old := net.Credential(t, who, func(c *admission.Credential) { c.Until = c.From + 1 })
+					b.Credential = func() admission.SignedCredential { return old }
+				}
+				seen := watchRefusals(&b)
+				from, to := p2ptest.Start(t, b), p2ptest.Start(t, a)
+				if dialled {
+					from, to = to, from
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				if err := from.Connect(ctx, p2ptest.Info(to)); err == nil && !dialled {
+					t.Error("it came in")
+				}
+				if e := seen.next(t); e.Reason != c.reason || !e.ByPeer || string(e.Revocation) != c.seen {
+					t.Errorf("it hears %+v", e)
+				}
+			})
+		}
+	}
 }

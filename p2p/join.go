@@ -129,32 +129,32 @@ func joinAt(ctx context.Context, d *joinDialer, addr multiaddr.Multiaddr, ticket
 func (d *door) issue(ctx context.Context, s network.MuxedStream, subject peer.ID, body []byte) error {
 	key, err := admission.KeyOf(subject)
 	if err != nil {
-		return d.refuse(s, ReasonWrongSubject)
+		return d.refuse(s, subject, ReasonWrongSubject)
 	}
 	var request joinRequest
 	if dagcbor.Unmarshal(body, &request) != nil {
-		return d.refuse(s, ReasonTicketAltered)
+		return d.refuse(s, subject, ReasonTicketAltered)
 	}
 	ticket := admission.Ticket{Invite: request.Invite, Signature: request.Signature}
 	if ticket.Genesis, _, err = d.genesis.Seal(); err != nil {
 		return err
 	}
 	if _, _, err := ticket.Check(d.now().UnixMilli()); err != nil {
-		return d.refuse(s, ticketReason(err))
+		return d.refuse(s, subject, ticketReason(err))
 	}
 	switch {
 	case d.revoked(key):
-		return d.refuse(s, ReasonRevoked)
+		return d.refuse(s, subject, ReasonRevoked)
 	case d.issuer == nil || ticket.Invite.Issuer != d.self:
-		return d.refuse(s, ReasonNotIssuer)
+		return d.refuse(s, subject, ReasonNotIssuer)
 	}
 	credential, err := d.issuer.Issue(ctx, ticket, key)
 	if errors.Is(err, ErrUsedUp) {
-		return d.refuse(s, ReasonTicketUsedUp)
+		return d.refuse(s, subject, ReasonTicketUsedUp)
 	}
 	if err != nil {
 		d.log.Error("issue a credential", "peer", subject, "error", err)
-		return d.refuse(s, ReasonNotIssued)
+		return d.refuse(s, subject, ReasonNotIssued)
 	}
 	answer, err := encodeCredential(credential)
 	if err != nil {

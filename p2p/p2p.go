@@ -29,6 +29,7 @@ type Config struct {
 	Genesis    []byte                            // sealed; names the network
 	Credential func() admission.SignedCredential // our own; the zero value while there is none
 	Revoked    func(admission.Key) bool          // nil: nobody is
+	Revocation func(admission.Key) []byte        // what is shown to who is revoked: signed, encoded; nil: nothing
 	Issuer     Issuer                            // nil: this node gives no credentials
 	Listen     []multiaddr.Multiaddr             // TCP and QUIC; empty: dial only
 	Announce   []multiaddr.Multiaddr             // said to peers in place of the interface addresses
@@ -71,6 +72,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Revoked == nil {
 		c.Revoked = func(admission.Key) bool { return false }
+	}
+	if c.Revocation == nil {
+		c.Revocation = func(admission.Key) []byte { return nil }
 	}
 	if c.Refused == nil {
 		c.Refused = func(*RefusedError) {}

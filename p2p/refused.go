@@ -67,6 +67,9 @@ type RefusedError struct {
 	Peer   peer.ID // the other side
 	Reason Reason
 	ByPeer bool // it refused us; otherwise we refused it
+	// Revocation is what a peer showed as it refused us for ReasonRevoked: who is
+	// connected to nobody hears of it in no other way. It is unchecked.
+	Revocation []byte
 }
 
 // Error says who refused whom, and why.

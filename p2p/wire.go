@@ -17,7 +17,8 @@ import (
 //	         listener reason [credential]            authority reason [credential]
 //	         dialler  reason (0: come in)            stranger  reason (0: received)
 //
-// A reason other than 0 ends the exchange. The listener shows its credential
+// A reason other than 0 ends the exchange; who was revoked is shown the revocation
+// with it. The listener shows its credential
 // to members only; a connection that asked to join never leaves the door.
 const (
 	maxMessage = 4 << 10 // bytes of one message (protocol, section 10)

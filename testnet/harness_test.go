@@ -113,7 +113,7 @@ func (n *network) in(t *testing.T) *network {
 
 func (n *network) showLogs() {
 	for _, node := range n.Nodes {
-		n.t.Logf("n%d %s, running %v, its log ends:\n%s", node.Number, node.Name, node.Running(), n.log(node))
+		n.t.Logf("n%d %s %s, running %v, its log ends:\n%s", node.Number, node.Name, node.Peer, node.Running(), n.log(node))
 	}
 }
 
