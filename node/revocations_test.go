@@ -11,6 +11,7 @@ import (
 
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/consensustest"
+	"github.com/muster-network/muster/jobs/backlog"
 	"github.com/muster-network/muster/p2p"
 	"github.com/muster-network/muster/p2p/gossip"
 	"github.com/muster-network/muster/store/dagcbor"
@@ -134,7 +135,7 @@ func TestANodeHearsAtAClosedDoorThatItWasRevokedAndOfNobodyElse(t *testing.T) {
 	r := openRegister(t)
 	self, other := r.n.Nodes[1], r.n.Nodes[2].Key()
 	node := &Node{home: home{identity: p2p.Identity{Signer: self.KeySigner}, founded: r.n.Genesis, network: r.n.ID}, revocations: r.revocations,
-		owed: newBacklog[func(context.Context) error]()}
+		owed: backlog.New[func(context.Context) error]()}
 	forged, err := admission.SignRevocation(r.n.ID, admission.Revocation{Subject: self.Key(), Issued: consensustest.Now}, r.n.Nodes[0].KeySigner)
 	if err != nil {
 		t.Fatal(err)
@@ -152,8 +153,8 @@ func TestANodeHearsAtAClosedDoorThatItWasRevokedAndOfNobodyElse(t *testing.T) {
 		{"its own", own, 1},
 	} {
 		node.doorShut(&p2p.RefusedError{Reason: p2p.ReasonRevoked, ByPeer: true, Revocation: c.shown})
-		if len(node.owed.list) != c.owed {
-			t.Errorf("%s is shown: %d things to do", c.what, len(node.owed.list))
+		if node.owed.Len() != c.owed {
+			t.Errorf("%s is shown: %d things to do", c.what, node.owed.Len())
 		}
 	}
 	if _, err := r.add(t.Context(), revocationOf(t, r.n, self.Key(), "lost")); err != nil {
@@ -163,7 +164,7 @@ func TestANodeHearsAtAClosedDoorThatItWasRevokedAndOfNobodyElse(t *testing.T) {
 		t.Error("it is not shown as it was signed, or another is")
 	}
 	node.doorShut(&p2p.RefusedError{Reason: p2p.ReasonRevoked, ByPeer: true, Revocation: own})
-	if len(node.owed.list) != 1 {
+	if node.owed.Len() != 1 {
 		t.Error("what is known is news")
 	}
 }
@@ -195,7 +196,7 @@ func FuzzJudgeRevocation(f *testing.F) {
 		}
 		node := listener(n)
 		node.cfg.Log, node.events = slog.New(slog.DiscardHandler), events
-		node.owed = newBacklog[func(context.Context) error]()
+		node.owed = backlog.New[func(context.Context) error]()
 		node.revocations = &revocations{home: node.home, journal: j, held: map[admission.Key]admission.SignedRevocation{}}
 		if node.judgeRevocation("", data) != gossip.Accept {
 			if len(node.revocations.held) > 0 {

@@ -187,13 +187,13 @@ func jitterOf(d time.Duration) time.Duration { return rand.N(d/2 + 1) }
 // owe does in the background what nothing else makes good before a restart: it is
 // never left out. Each thing is done in a goroutine of its own, for some wait; there
 // are no more than submissions of this node and members that can be revoked.
-func (n *Node) owe(do func(context.Context) error) { n.owed.add(do) }
+func (n *Node) owe(do func(context.Context) error) { n.owed.Add(do) }
 
 func (n *Node) owedLoop(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		for {
-			do, err := n.owed.take(ctx)
+			do, err := n.owed.Take(ctx)
 			if err != nil {
 				return err
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/runner"
 	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/backlog"
 	"github.com/muster-network/muster/jobs/exec"
 	"github.com/muster-network/muster/jobs/exec/wasm"
 	"github.com/muster-network/muster/jobs/member"
@@ -72,7 +73,7 @@ type Node struct {
 	misconduct  *misconduct
 	revocations *revocations
 	tasks       chan func(context.Context) error // may be left out
-	owed        *backlog[func(context.Context) error]
+	owed        *backlog.Backlog[func(context.Context) error]
 	arrivals    *arrivals
 
 	listeners []server.Listener
@@ -108,7 +109,7 @@ func open(cfg Config, change func(*Node)) (*Node, error) {
 		return nil, &jobs.Problem{Code: jobs.CodeDenied, What: "this node may not lie", Why: "its network is no testnet"}
 	}
 	n := &Node{cfg: cfg, home: h, name: h.identity.Signer.Key().Name(), ready: make(chan struct{}), stop: make(chan struct{}),
-		tasks: make(chan func(context.Context) error, 1024), owed: newBacklog[func(context.Context) error](), arrivals: newArrivals(), classes: map[cid.Cid]consensus.Class{}, builtins: map[string]cid.Cid{}, announced: newAnnounced(), agreed: newAgreed(),
+		tasks: make(chan func(context.Context) error, 1024), owed: backlog.New[func(context.Context) error](), arrivals: newArrivals(), classes: map[cid.Cid]consensus.Class{}, builtins: map[string]cid.Cid{}, announced: newAnnounced(), agreed: newAgreed(),
 		records: make(chan dhtRecord, maxRecords)}
 	n.started = n.clock()
 	changed := func() error { change(n); return nil }

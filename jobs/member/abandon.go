@@ -37,7 +37,7 @@ func (m *Member) places() int {
 // Expired is told when the deadline of a job passed that never started, or the end
 // of one that went on without this node: nothing of it is kept. records are the keys under which agreement kept it.
 func (m *Member) Expired(id consensus.JobID, records [][]byte) {
-	m.work.add(func(ctx context.Context) {
+	m.work.Add(func(ctx context.Context) {
 		if err := m.forget(ctx, id, records); err != nil && ctx.Err() == nil {
 			m.cfg.Log.Error("expired job not removed", "job", id, "error", err)
 		}

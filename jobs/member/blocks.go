@@ -61,13 +61,13 @@ func (m *Member) Inline(ctx context.Context, v consensus.Value) []consensus.Bloc
 // asked for again when more members claim to hold the blocks.
 // With normals, a value that comes to none of them is not held.
 func (m *Member) Fetch(id consensus.JobID, v consensus.Value, hash consensus.Hash, normals []consensus.Hash, from []admission.Key) {
-	m.work.add(func(ctx context.Context) {
+	m.work.Add(func(ctx context.Context) {
 		if done, err := m.fetchInline(ctx, id, v); err == nil && done {
 			m.held(ctx, id, v, hash, normals)
 			return
 		}
 		if m.claimFetch(id, hash, fetching{normals: normals, from: from}) {
-			m.tasks.add(func(ctx context.Context) { m.fetchTree(ctx, id, v, hash, from) })
+			m.tasks.Add(func(ctx context.Context) { m.fetchTree(ctx, id, v, hash, from) })
 		}
 	})
 }

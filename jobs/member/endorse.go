@@ -27,7 +27,7 @@ type checked struct {
 // blocks are here. It starts when all that a run takes is free. A check that this
 // machine cannot run has no verdict: agreement asks again.
 func (m *Member) Check(id consensus.JobID, v consensus.Value, hash consensus.Hash) {
-	m.work.add(func(context.Context) {
+	m.work.Add(func(context.Context) {
 		j, ok := m.job(id)
 		if !ok || !m.queueCheck(j, checked{v, hash}) {
 			return

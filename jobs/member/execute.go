@@ -16,7 +16,7 @@ import (
 // Execute queues a run. It starts when all its resources are free.
 func (m *Member) Execute(id consensus.JobID, run uint64) {
 	token := m.token(id, run)
-	m.work.add(func(ctx context.Context) {
+	m.work.Add(func(ctx context.Context) {
 		j, ok := m.job(id)
 		if !ok {
 			return
@@ -94,7 +94,7 @@ func (m *Member) startRuns() {
 			panic("sched: a run was handed out that does not fit") // its contract
 		}
 		m.running++
-		m.tasks.add(func(ctx context.Context) {
+		m.tasks.Add(func(ctx context.Context) {
 			defer m.release(item.Need)
 			if w.check != nil {
 				m.check(ctx, w.job, *w.check)

@@ -41,7 +41,7 @@ func (m *Member) Reached(id consensus.JobID, at consensus.Height) {
 // place of everything that was kept while the job was open: records are the keys
 // under which agreement kept what is not needed any more.
 func (m *Member) Decided(id consensus.JobID, ended consensus.Conclusion, standing Standing, records [][]byte) {
-	m.work.add(func(ctx context.Context) {
+	m.work.Add(func(ctx context.Context) {
 		if err := m.finish(ctx, id, ended, standing, records); err != nil && ctx.Err() == nil {
 			m.cfg.Log.Error("outcome not archived", "job", id, "error", err)
 		}
@@ -110,7 +110,7 @@ func (m *Member) replicate(j *job, v consensus.Value) {
 		return
 	}
 	others := m.others(j)
-	m.tasks.add(func(ctx context.Context) {
+	m.tasks.Add(func(ctx context.Context) {
 		if err := m.cfg.Fetcher.Fetch(ctx, v.Tree.Cid, others, int64(j.charter.Limits.Output)); err != nil && ctx.Err() == nil {
 			m.cfg.Log.Warn("result not replicated", "job", j.id, "error", err)
 		}

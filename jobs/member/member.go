@@ -23,6 +23,7 @@ import (
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/election"
 	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/backlog"
 	"github.com/muster-network/muster/jobs/exec"
 	"github.com/muster-network/muster/jobs/sched"
 	"github.com/muster-network/muster/store"
@@ -174,8 +175,8 @@ type Member struct {
 	cfg    Config
 	policy consensus.Hash // digest of the policy in force
 
-	work    *backlog // short, and asks nobody: workers take it
-	tasks   *backlog // long: each gets a goroutine
+	work    *backlog.Backlog[func(context.Context)] // short, and asks nobody: workers take it
+	tasks   *backlog.Backlog[func(context.Context)] // long: each gets a goroutine
 	offers  *offers
 	mutex   sync.Mutex
 	open    map[consensus.JobID]*job
@@ -199,8 +200,8 @@ func New(cfg Config) (*Member, error) {
 	}
 	return &Member{
 		cfg: cfg, policy: digest,
-		work:    newBacklog(),
-		tasks:   newBacklog(),
+		work:    backlog.New[func(context.Context)](),
+		tasks:   backlog.New[func(context.Context)](),
 		offers:  newOffers(),
 		open:    map[consensus.JobID]*job{},
 		intake:  map[consensus.JobID]*look{},
@@ -247,9 +248,11 @@ func (m *Member) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-func each(ctx context.Context, b *backlog, handle func(func(context.Context))) error {
+// each hands over what waits, until ctx ends. Who adds are agreement's loop and the readers
+// of streams; what waits is bounded by the jobs that a member accepts.
+func each(ctx context.Context, b *backlog.Backlog[func(context.Context)], handle func(func(context.Context))) error {
 	for {
-		do, err := b.take(ctx)
+		do, err := b.Take(ctx)
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 
 // Equivocated is told of two statements that a peer signed in one slot.
 func (m *Member) Equivocated(id consensus.JobID, charter *consensus.Charter, first, second consensus.Signed) {
-	m.work.add(func(ctx context.Context) {
+	m.work.Add(func(ctx context.Context) {
 		e, err := m.equivocation(ctx, charter, first, second)
 		if err != nil {
 			if ctx.Err() == nil {

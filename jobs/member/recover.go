@@ -56,7 +56,7 @@ func (m *Member) Recover(ctx context.Context) (int, error) {
 // what was said before stays on disk, where an offer of the job must not begin anew.
 func (m *Member) again(id consensus.JobID, record openRecord) {
 	m.reserve(id)
-	m.tasks.add(func(ctx context.Context) {
+	m.tasks.Add(func(ctx context.Context) {
 		charter, _, err := record.Offer.Charter.Open(m.cfg.Network)
 		if err != nil {
 			return // it was opened before

@@ -67,7 +67,7 @@ func (m *Member) waitFor(id consensus.JobID, o offered, err error) bool {
 	}
 	ended, stop := m.Await(live.job)
 	o.waited = true
-	m.tasks.add(func(ctx context.Context) {
+	m.tasks.Add(func(ctx context.Context) {
 		defer m.offers.release(o.from)
 		defer stop()
 		if _, open := m.Job(live.job); open {

@@ -10,6 +10,7 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/consensustest"
 	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/backlog"
 	"github.com/muster-network/muster/jobs/sched"
 )
 
@@ -17,7 +18,7 @@ import (
 func memberAt(t *testing.T, n *consensustest.Network) *Member {
 	t.Helper()
 	return &Member{cfg: Config{Network: n.ID, Genesis: n.Genesis, Journal: openJournal(t), Clock: func() int64 { return consensustest.Now }},
-		work: newBacklog(), tasks: newBacklog(), open: map[consensus.JobID]*job{}, offers: newOffers(), intake: map[consensus.JobID]*look{},
+		work: backlog.New[func(context.Context)](), tasks: backlog.New[func(context.Context)](), open: map[consensus.JobID]*job{}, offers: newOffers(), intake: map[consensus.JobID]*look{},
 		queue: sched.NewQueue(sched.Limits{}), pool: sched.New(jobs.Resources{}), waiters: map[consensus.JobID][]chan struct{}{}}
 }
 
@@ -114,7 +115,7 @@ func TestAnOfferWaitsForTheEndOfTheJobThatItSupersedes(t *testing.T) {
 			if !m.waitFor(id, offered{from: from}, &refusal{RefuseLive, &liveError{old.ID, consensustest.Now + 5_000}}) {
 				t.Fatal("does not wait")
 			}
-			wait, err := m.tasks.take(t.Context())
+			wait, err := m.tasks.Take(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/consensustest"
+	"github.com/muster-network/muster/jobs/backlog"
 	"github.com/muster-network/muster/store/journal"
 )
 
@@ -56,7 +57,7 @@ func TestWhoComesOverAndOverIsAskedOnceAtATimeAndKeepsNobodyWaiting(t *testing.T
 
 func TestWhatIsOwedIsDoneWhateverElseThereIsToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &Node{cfg: Config{Log: slog.New(slog.DiscardHandler)}, tasks: make(chan func(context.Context) error), owed: newBacklog[func(context.Context) error]()}
+		n := &Node{cfg: Config{Log: slog.New(slog.DiscardHandler)}, tasks: make(chan func(context.Context) error), owed: backlog.New[func(context.Context) error]()}
 		n.later(func(context.Context) error { t.Error("there was no room for it"); return nil })
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -93,7 +94,7 @@ func TestARevocationAndTheEndOfAnOwnJobAreOwedTheirEffects(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = j.Close() })
 	node := listener(n)
-	node.cfg.Log, node.owed = slog.New(slog.DiscardHandler), newBacklog[func(context.Context) error]()
+	node.cfg.Log, node.owed = slog.New(slog.DiscardHandler), backlog.New[func(context.Context) error]()
 	if node.events, err = openEvents(j, "muster:lab", time.Now); err != nil {
 		t.Fatal(err)
 	}
@@ -104,11 +105,11 @@ func TestARevocationAndTheEndOfAnOwnJobAreOwedTheirEffects(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(node.owed.list) != 1 {
-		t.Errorf("a revocation owes %d things", len(node.owed.list))
+	if node.owed.Len() != 1 {
+		t.Errorf("a revocation owes %d things", node.owed.Len())
 	}
 	node.submitterDecided(consensus.Offer{}, nil, consensus.JobID{1}, consensus.Conclusion{})
-	if len(node.owed.list) != 2 {
+	if node.owed.Len() != 2 {
 		t.Error("the end of a job that was submitted here may be left out")
 	}
 }
