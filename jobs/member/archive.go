@@ -37,6 +37,7 @@ var (
 	prefixCopy    = []byte("b/")
 
 	prefixCheckpoint = []byte("k/")
+	prefixRecords    = []byte("r/")
 )
 
 func keyOf(prefix []byte, id [32]byte) []byte {

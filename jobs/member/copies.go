@@ -15,7 +15,7 @@ import (
 // Bounds of what is kept for each member that brings ends of its jobs. Whoever is a
 // member can certify jobs alone, as many as it likes, so what it has brought is
 // counted, and the oldest of that makes room for the next: what others have brought
-// is not touched.
+// first is not touched.
 //
 // No outcome is lost by it. The members of a job keep its certificate for as long as
 // it is to be kept, and so does the node that submitted it; a copy here is where

@@ -259,6 +259,40 @@ func TestAJobWhoseBlocksNeverCameIsNotBegunAnew(t *testing.T) {
 	})
 }
 
+func TestNothingIsLeftOfAJobWhoseOutcomeCameBeforeItsBlocks(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		other := b.accepted("other")
+		b.check = "a check" // so that its spec is another
+		j := b.accepted("job")
+		for _, key := range [][]byte{keyOf(prefixRecords, j.ID), keyOf(prefixCheckpoint, j.ID), keyOf(prefixRecords, other.ID)} {
+			b.records.Held[string(append(key, 1))] = []byte{1}
+		}
+		b.end()
+		b.lose(j)
+		b.start()
+		if n, err := b.m.Recover(t.Context()); n != 1 || err != nil {
+			t.Fatalf("%d resumed: %v", n, err)
+		}
+		cancelled := consensus.Value{Kind: consensus.Cancelled}
+		certificate, err := dagcbor.Marshal(b.n.Certify(j, b.n.Decide(j, cancelled)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.m.Keep(t.Context(), consensus.Verdict{Job: j.ID, Charter: j.Charter, Value: cancelled}, Closed{Certificate: certificate, Seats: []Seat{}}); err != nil {
+			t.Fatal(err)
+		}
+		pass(20 * time.Minute)
+		for key := range b.records.Held {
+			if id := string(j.ID[:]); strings.Contains(key, id) && !strings.HasPrefix(key, "d/") && !strings.HasPrefix(key, "q/") && !strings.HasPrefix(key, "t/") {
+				t.Errorf("%q is left", key[:2])
+			}
+		}
+		if len(b.records.Held[string(append(keyOf(prefixRecords, other.ID), 1))]) == 0 {
+			t.Error("another job's records are gone, too")
+		}
+	})
+}
+
 func TestAnOutcomeTakesThePlaceOfAllThatWasKeptInOneAppend(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		j := b.job(as, as)

@@ -9,6 +9,7 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/journal"
 )
 
 // Recover resumes every job that was open when the node went down. It is called
@@ -71,6 +72,7 @@ func (m *Member) again(id consensus.JobID, record openRecord) {
 				return
 			}
 			if _, ended := m.archived(id); ended { // its certificate was brought
+				m.clear(ctx, id)
 				m.end(id, m.cfg.Self)
 				return
 			}
@@ -86,6 +88,16 @@ func (m *Member) again(id consensus.JobID, record openRecord) {
 			}
 		}
 	})
+}
+
+// clear drops what is left of a job that was archived before it could be resumed: its
+// archive entry took c/<job> along, so that no start would find the rest.
+func (m *Member) clear(ctx context.Context, id consensus.JobID) {
+	err := m.cfg.Journal.Append(ctx, journal.Entry{Key: keyOf(prefixRecords, id), Delete: true, Prefix: true},
+		journal.Entry{Key: keyOf(prefixCheckpoint, id), Delete: true, Prefix: true})
+	if err != nil && ctx.Err() == nil {
+		m.cfg.Log.Error("records of an ended job are left in the journal", "job", id, "error", err)
+	}
 }
 
 // What a job lacks is asked for after 10 s, 20 s and so on, later each 11 minutes,
