@@ -135,7 +135,7 @@ func (n *Node) openStore() error {
 			Try: "muster node status; or another data directory: --home DIR"}
 	}
 	if err != nil {
-		return err
+		return formatProblem(n.cfg.Home, err)
 	}
 	n.incarnation = n.journal.Incarnation()
 	n.archive = member.Archive{Journal: n.journal}
@@ -146,7 +146,16 @@ func (n *Node) openStore() error {
 		return err
 	}
 	n.blocks, err = disk.Open(filepath.Join(n.cfg.Home, dirBlocks), disk.Options{Logger: n.cfg.Log})
-	return err
+	return formatProblem(n.cfg.Home, err)
+}
+
+// formatProblem says that another version of muster wrote what is on disk.
+func formatProblem(home string, err error) error {
+	if !errors.Is(err, journal.ErrFormat) && !errors.Is(err, disk.ErrFormat) {
+		return err
+	}
+	return &jobs.Problem{Code: jobs.CodeFile, What: "this program cannot read what is in " + home, Why: err.Error(),
+		Try: "the muster that wrote it, which finds everything as it was; or muster network join with another --home"}
 }
 
 func (n *Node) openExecutor() error {

@@ -23,8 +23,9 @@ const (
 // damageMark is the file that marks a damaged journal.
 const damageMark = "DAMAGED"
 
-// version names the format of everything in a journal.
-const version = "muster/journal/1"
+// version names the format of everything in a journal, also of what its users put there:
+// whoever changes a key or a value that a journal of before may hold counts it up.
+const version = "muster/journal/2"
 
 var errDamaged = errors.New("not a whole journal")
 
