@@ -105,7 +105,7 @@ func (m *Member) fetchInline(ctx context.Context, id consensus.JobID, v consensu
 		return false, err
 	}
 	var fresh []blocks.Block
-	err := tree.Walk(ctx, src, v.Tree.Cid, tree.Limits{Bytes: int64(j.charter.Limits.Output), Blocks: maxBlocks},
+	err := tree.Walk(ctx, src, v.Tree.Cid, readable(j.charter.Limits.Output),
 		func(c cid.Cid, data []byte) error {
 			if _, ok := inline[c]; ok {
 				block, err := blocks.NewBlockWithCid(data, c)
@@ -125,19 +125,21 @@ func (m *Member) fetchInline(ctx context.Context, id consensus.JobID, v consensu
 	return true, m.cfg.Store.Put(ctx, fresh...)
 }
 
-// checkTree verifies that a value's tree is what its kind of job leaves.
-func (m *Member) checkTree(ctx context.Context, src tree.Source, j *job, v consensus.Value) error {
+// checkTree verifies that a value's tree is what its kind of job leaves, and that
+// whoever reads it as files reads no more than the charter and the contract of
+// executors allow. All honest members judge alike.
+func (m *Member) checkTree(ctx context.Context, src tree.Sized, j *job, v consensus.Value) error {
 	if array := j.task.Array != nil; array != v.IsArray() {
 		return fmt.Errorf("%s is not what this job leaves", v)
 	} else if array {
 		return m.checkArray(ctx, src, j, v)
 	}
-	_, err := tree.ReadExit(ctx, src, v.Tree.Cid)
-	return err
+	names, err := tree.SurveyResult(ctx, src, v.Tree.Cid, readable(j.charter.Limits.Output))
+	if err != nil {
+		return err
+	}
+	return withinNames(names)
 }
-
-// maxBlocks bounds the blocks of one result tree.
-const maxBlocks = 1 << 16
 
 // overlay reads blocks that rode along before those in the store.
 type overlay struct {
@@ -150,6 +152,14 @@ func (o overlay) Get(ctx context.Context, c cid.Cid) ([]byte, error) {
 		return data, nil
 	}
 	return o.below.Get(ctx, c)
+}
+
+// Size implements tree.Sized.
+func (o overlay) Size(ctx context.Context, c cid.Cid) (int, error) {
+	if data, ok := o.inline[c]; ok {
+		return len(data), nil
+	}
+	return o.below.Size(ctx, c)
 }
 
 // fetching is what was asked for last of a value that is being fetched.

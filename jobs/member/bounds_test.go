@@ -8,6 +8,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/exec"
@@ -39,9 +40,15 @@ func TestWhatAnExecutorMayLeaveFitsATreeAndAnInput(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			limits := tree.Limits{Bytes: written.Bytes, Blocks: maxBlocks}
+			limits := readable(uint64(written.Read.Bytes))
+			if written.Read.Blocks > maxBlocks {
+				t.Errorf("%d blocks", written.Read.Blocks)
+			}
 			if r, err := tree.ReadResult(t.Context(), blocks, written.Root, limits); err != nil || len(r.Out) != len(out) {
 				t.Errorf("%d files, %v", len(r.Out), err)
+			}
+			if names, err := tree.SurveyResult(t.Context(), blocks, written.Root, written.Read); err != nil || withinNames(names) != nil {
+				t.Errorf("%+v, %v, %v: no member would take it", names, err, withinNames(names))
 			}
 			// As its check reads it.
 			if files, err := tree.Read(t.Context(), blocks, written.Root, limits); err != nil || len(below(jobs.CheckResult, files)) != len(out)+3 {
@@ -51,10 +58,72 @@ func TestWhatAnExecutorMayLeaveFitsATreeAndAnInput(t *testing.T) {
 	}
 }
 
+// What its executor keeps every other member takes over, and nothing else.
+func TestAResultIsKeptIfEveryMemberWouldTakeIt(t *testing.T) {
+	twice := make([]byte, tree.ChunkSize+1)
+	result := exec.Result{Kind: exec.Exited, Stdout: twice, Out: []exec.File{{Path: "a", Data: twice}, {Path: "b/a", Data: twice}}}
+	blocks := &storetest.Memory{}
+	written, err := tree.WriteResult(t.Context(), blocks, resultOf(result))
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := dagcbor.LinkTo(written.Root)
+	v := consensus.Value{Kind: consensus.Result, Tree: &link}
+	m := &Member{cfg: Config{Store: blocks}}
+	for most, good := range map[int64]bool{written.Read.Bytes: true, written.Read.Bytes - 1: false, written.Bytes: false} {
+		j := &job{task: &jobs.Task{}, charter: &consensus.Charter{Limits: consensus.Limits{Output: uint64(most)}}}
+		if got, err := m.keep(t.Context(), j, result); (err == nil) != good || good && *got.Tree != link {
+			t.Errorf("output of %d: kept as %s, %v", most, got, err)
+		}
+		if err := m.checkTree(t.Context(), blocks, j, v); (err == nil) != good {
+			t.Errorf("output of %d: taken over with %v", most, err)
+		}
+	}
+	// Names that no executor leaves: see exec.MaxDepth.
+	deep := resultOf(exec.Result{Out: []exec.File{{Path: strings.Repeat("d/", exec.MaxDepth) + "f"}}})
+	if written, err = tree.WriteResult(t.Context(), blocks, deep); err != nil {
+		t.Fatal(err)
+	}
+	link = dagcbor.LinkTo(written.Root)
+	j := &job{task: &jobs.Task{}, charter: &consensus.Charter{Limits: consensus.Limits{Output: 1 << 20}}}
+	if err := m.checkTree(t.Context(), blocks, j, consensus.Value{Kind: consensus.Result, Tree: &link}); err == nil {
+		t.Error("a deeper path than an executor leaves was taken over")
+	}
+}
+
 // present fetches what is here.
 type present struct{ Fetcher }
 
 func (present) Fetch(context.Context, cid.Cid, []admission.Key, int64) error { return nil }
+
+// loaded is what becomes of inputs when a job is loaded that may have so many bytes.
+func loaded(t *testing.T, blocks *storetest.Memory, inputs dagcbor.Link, most int64) error {
+	m := &Member{cfg: Config{Store: blocks, Fetcher: present{}}}
+	c := &consensus.Charter{Limits: consensus.Limits{Input: uint64(most)}}
+	return m.loadInputs(t.Context(), &job{charter: c, task: &jobs.Task{Inputs: &inputs}}, admission.Key{}, most)
+}
+
+func TestInputsThatARunCouldNotReadAreRefusedWhenTheJobIsLoaded(t *testing.T) {
+	blocks := &storetest.Memory{}
+	big := make([]byte, tree.ChunkSize+1)
+	written, err := tree.Write(t.Context(), blocks, []tree.File{{Path: "a/big", Data: big}, {Path: "b/big", Data: big}, {Path: "c", Data: []byte("c")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := dagcbor.LinkTo(written.Root)
+	if written.Read.Bytes <= 2*int64(len(big)) || written.Bytes > written.Read.Bytes*2/3 {
+		t.Fatalf("%d bytes stored, %d read", written.Bytes, written.Read.Bytes)
+	}
+	for most, want := range map[int64]string{written.Read.Bytes: "", written.Read.Bytes - 1: RefuseInvalid} {
+		if err := loaded(t, blocks, link, most); (err == nil) != (want == "") || err != nil && codeOf(err) != want {
+			t.Errorf("at most %d: %v, want %q", most, err, want)
+		}
+		_, err := tree.Read(t.Context(), blocks, written.Root, readable(uint64(most)))
+		if (err == nil) != (want == "") {
+			t.Errorf("at most %d: a run reads it with %v", most, err)
+		}
+	}
+}
 
 func TestInputsOfNamesThatNoExecutorIsGivenAreRefusedWhenTheJobIsLoaded(t *testing.T) {
 	names := func(n int, format string) []tree.File {
@@ -83,8 +152,7 @@ func TestInputsOfNamesThatNoExecutorIsGivenAreRefusedWhenTheJobIsLoaded(t *testi
 			t.Fatalf("%s: %v", name, err)
 		}
 		link := dagcbor.LinkTo(written.Root)
-		m := &Member{cfg: Config{Store: blocks, Fetcher: present{}}}
-		err = m.loadInputs(t.Context(), &job{task: &jobs.Task{Inputs: &link}}, admission.Key{}, written.Bytes)
+		err = loaded(t, blocks, link, written.Read.Bytes)
 		if (err == nil) != (c.code == "") || err != nil && codeOf(err) != c.code {
 			t.Errorf("%s: %v, want %q", name, err, c.code)
 		}

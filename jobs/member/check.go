@@ -126,17 +126,37 @@ func (m *Member) checkRevoked(c *consensus.Charter) error {
 	return nil
 }
 
-// checkNames refuses inputs of more or longer names than an executor is given. They
-// have the bounds of what one leaves, so that what a job left another can read.
-func (m *Member) checkNames(ctx context.Context, inputs cid.Cid, limit int64) error {
-	n, err := tree.Survey(ctx, m.cfg.Store, inputs, tree.Limits{Bytes: limit, Blocks: maxBlocks})
+// CheckInputs returns an error for inputs that a run could not read within most
+// bytes, or of more or longer names than an executor is given. They have the bounds
+// of what one leaves, so that what a job left another can read.
+func CheckInputs(ctx context.Context, src tree.Sized, inputs cid.Cid, most uint64) error {
+	n, err := tree.Survey(ctx, src, inputs, readable(most))
 	switch {
-	case err != nil:
-		return refuse(RefuseInvalid, "inputs: %w", err)
+	case errors.Is(err, tree.ErrLimit):
+		return fmt.Errorf("inputs: more than %d bytes or %d blocks, each counted as often as it is named: %w", most, maxBlocks, err)
+	case err == nil:
+		err = withinNames(n)
+	}
+	if err != nil {
+		return fmt.Errorf("inputs: %w", err)
+	}
+	return nil
+}
+
+// maxBlocks bounds the blocks of one tree of inputs or of a result.
+const maxBlocks = 1 << 16
+
+// readable bounds a tree of inputs or of a result that takes so many bytes at most
+// when it is read: blocks count as often as the tree names them.
+func readable(most uint64) tree.Limits { return tree.Limits{Bytes: int64(most), Blocks: maxBlocks} }
+
+// withinNames refuses more or longer names than an executor leaves or is given.
+func withinNames(n tree.Names) error {
+	switch {
 	case n.Files > exec.MaxNames, n.Bytes > exec.MaxPaths:
-		return refuse(RefuseInvalid, "inputs: %d files in paths of %d bytes, at most %d in %d", n.Files, n.Bytes, exec.MaxNames, exec.MaxPaths)
+		return fmt.Errorf("%d files in paths of %d bytes, at most %d in %d", n.Files, n.Bytes, exec.MaxNames, exec.MaxPaths)
 	case n.Depth > exec.MaxDepth, n.Longest > exec.MaxPath:
-		return refuse(RefuseInvalid, "inputs: a path of %d bytes or %d names, at most %d and %d", n.Longest, n.Depth, exec.MaxPath, exec.MaxDepth)
+		return fmt.Errorf("a path of %d bytes or %d names, at most %d and %d", n.Longest, n.Depth, exec.MaxPath, exec.MaxDepth)
 	}
 	return nil
 }

@@ -254,7 +254,7 @@ func (m *Member) keptResult(ctx context.Context, j *job, end taskEnd) (exec.Resu
 		}
 		return r, nil
 	}
-	stored, err := tree.ReadResult(ctx, verified{m.cfg.Store}, end.Tree.Cid, tree.Limits{Bytes: int64(j.charter.Limits.Output), Blocks: maxBlocks})
+	stored, err := tree.ReadResult(ctx, verified{m.cfg.Store}, end.Tree.Cid, readable(j.charter.Limits.Output))
 	if err != nil {
 		return r, err
 	}

@@ -96,13 +96,13 @@ func (m *Member) runCheck(ctx context.Context, j *job, v consensus.Value) (exec.
 		Memory: int64(j.check.Limits.Memory), Disk: int64(j.check.Limits.Disk), Stream: int64(j.check.Limits.Stream),
 		Timeout: time.Duration(j.spec.Check.Timeout) * time.Millisecond,
 	}
-	result, err := tree.Read(ctx, m.cfg.Store, v.Tree.Cid, tree.Limits{Bytes: int64(j.charter.Limits.Output), Blocks: maxBlocks})
+	result, err := tree.Read(ctx, m.cfg.Store, v.Tree.Cid, readable(j.charter.Limits.Output))
 	if err != nil {
 		return exec.Result{}, err
 	}
 	r.Inputs = below(jobs.CheckResult, result)
 	if j.task.Inputs != nil {
-		inputs, err := tree.Read(ctx, m.cfg.Store, j.task.Inputs.Cid, tree.Limits{Bytes: int64(j.charter.Limits.Input), Blocks: maxBlocks})
+		inputs, err := tree.Read(ctx, m.cfg.Store, j.task.Inputs.Cid, readable(j.charter.Limits.Input))
 		if err != nil {
 			return exec.Result{}, err
 		}

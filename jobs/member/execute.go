@@ -220,7 +220,7 @@ func (m *Member) request(ctx context.Context, j *job) (exec.Request, error) {
 		r.Outputs = nil
 	}
 	if j.task.Inputs != nil {
-		files, err := tree.Read(ctx, m.cfg.Store, j.task.Inputs.Cid, tree.Limits{Bytes: int64(j.charter.Limits.Input), Blocks: maxBlocks})
+		files, err := tree.Read(ctx, m.cfg.Store, j.task.Inputs.Cid, readable(j.charter.Limits.Input))
 		if err != nil {
 			return r, err
 		}
@@ -276,8 +276,8 @@ func (m *Member) keep(ctx context.Context, j *job, r exec.Result) (consensus.Val
 	if err != nil {
 		return v, err
 	}
-	if uint64(t.Bytes) > j.charter.Limits.Output || len(t.Blocks) > maxBlocks { // nobody could fetch it
-		return v, errOutput
+	if most := readable(j.charter.Limits.Output); t.Read.Bytes > most.Bytes || t.Read.Blocks > most.Blocks {
+		return v, errOutput // nobody would take it: see checkTree
 	}
 	link := dagcbor.LinkTo(t.Root)
 	v.Tree = &link

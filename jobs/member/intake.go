@@ -314,8 +314,8 @@ func (m *Member) loadInputs(ctx context.Context, j *job, from admission.Key, lef
 		if err := m.cfg.Fetcher.Fetch(ctx, j.task.Inputs.Cid, []admission.Key{from}, left); err != nil {
 			return refuse(RefuseMissing, "inputs: %w", err)
 		}
-		if err := m.checkNames(ctx, j.task.Inputs.Cid, left); err != nil {
-			return err
+		if err := CheckInputs(ctx, m.cfg.Store, j.task.Inputs.Cid, j.charter.Limits.Input); err != nil {
+			return refuse(RefuseInvalid, "%w", err)
 		}
 	}
 	if j.task.Array == nil || j.task.Array.Items == nil {

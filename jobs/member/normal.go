@@ -45,7 +45,7 @@ func (m *Member) comesTo(ctx context.Context, id consensus.JobID, v consensus.Va
 	if j.spec.Compare == nil {
 		return fmt.Errorf("a form where none is compared: %w", errForm)
 	}
-	r, err := tree.ReadResult(ctx, m.cfg.Store, v.Tree.Cid, tree.Limits{Bytes: int64(j.charter.Limits.Output), Blocks: maxBlocks})
+	r, err := tree.ReadResult(ctx, m.cfg.Store, v.Tree.Cid, readable(j.charter.Limits.Output))
 	if err != nil {
 		return err
 	}

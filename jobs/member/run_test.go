@@ -308,12 +308,38 @@ func TestAFetchThatIsUnderWayAnswersTheFormsThatWereAskedForLast(t *testing.T) {
 func TestAValueWhoseTreeIsNoResultIsNotHeld(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		j := b.accepted("job")
-		b.done = nil
-		v := consensus.Value{Kind: consensus.Result, Tree: &j.Roll}
-		b.m.Fetch(j.ID, v, consensus.Hash{1}, nil, []admission.Key{{}})
-		pass(time.Second)
-		if !slices.Equal(b.done, []string{"put"}) {
-			t.Errorf("did %q, want it fetched and no more", b.done)
+		endless := endlessResult(t, &b.others)
+		for name, root := range map[string]*dagcbor.Link{"the roll": &j.Roll, "an endless one": &endless} {
+			b.done = nil
+			v := consensus.Value{Kind: consensus.Result, Tree: root}
+			b.m.Fetch(j.ID, v, consensus.Hash{1}, nil, []admission.Key{{}})
+			pass(time.Second)
+			if did := slices.Compact(b.done); !slices.Equal(did, []string{"put"}) {
+				t.Errorf("%s: did %q, want it fetched and no more", name, did)
+			}
 		}
 	})
+}
+
+// endlessResult is a result of few blocks, of which the folder out has two to the
+// power of fifty files.
+func endlessResult(t *testing.T, blocks store.Blocks) dagcbor.Link {
+	t.Helper()
+	written := func(written tree.Tree, err error) cid.Cid {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return written.Root
+	}
+	file := func(text string) cid.Cid {
+		return written(tree.WriteFile(t.Context(), blocks, strings.NewReader(text)))
+	}
+	out := file("x")
+	for range 50 {
+		out = written(tree.WriteDirectory(t.Context(), blocks, []tree.Node{{Name: "a", CID: out}, {Name: "b", CID: out}}))
+	}
+	return dagcbor.LinkTo(written(tree.WriteDirectory(t.Context(), blocks, []tree.Node{
+		{Name: "exit", CID: file("0\n")}, {Name: "out", CID: out}, {Name: "stderr", CID: file("")}, {Name: "stdout", CID: file("")},
+	})))
 }

@@ -136,10 +136,14 @@ func (r *reader) append(ctx context.Context, out []byte, n *node, depth int) ([]
 			}
 		}
 		if uint64(len(out)-before) != n.sizes[i] {
-			return nil, fmt.Errorf("%w: a part of %d bytes that was said to have %d", ErrInvalid, len(out)-before, n.sizes[i])
+			return nil, wrongPart(uint64(len(out)-before), n.sizes[i])
 		}
 	}
 	return out, nil
+}
+
+func wrongPart(size, said uint64) error {
+	return fmt.Errorf("%w: a part of %d bytes that was said to have %d", ErrInvalid, size, said)
 }
 
 // part reads a node inside a file.

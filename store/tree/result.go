@@ -65,18 +65,9 @@ func writeResult(ctx context.Context, w *writer, r Result) (Tree, link, error) {
 // ErrInvalid.
 func ReadResult(ctx context.Context, src Source, root cid.Cid, limit Limits) (Result, error) {
 	r := &reader{src: src, budget: budget{limit}}
-	n, err := r.directory(ctx, root)
+	n, err := r.result(ctx, root)
 	if err != nil {
 		return Result{}, err
-	}
-	names := []string{entryExit, entryOut, entryStderr, entryStdout}
-	if len(n.links) != len(names) {
-		return Result{}, fmt.Errorf("%w: a result of %d entries", ErrInvalid, len(n.links))
-	}
-	for i, l := range n.links {
-		if l.name != names[i] {
-			return Result{}, fmt.Errorf("%w: %q in a result", ErrInvalid, l.name)
-		}
 	}
 	var result Result
 	if result.Code, err = r.exit(ctx, n.links[0].cid); err != nil {
@@ -96,6 +87,24 @@ func ReadResult(ctx context.Context, src Source, root cid.Cid, limit Limits) (Re
 		return Result{}, err
 	}
 	return result, nil
+}
+
+// result reads the directory that a result is, with its four entries.
+func (r *reader) result(ctx context.Context, root cid.Cid) (*node, error) {
+	n, err := r.directory(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{entryExit, entryOut, entryStderr, entryStdout}
+	if len(n.links) != len(names) {
+		return nil, fmt.Errorf("%w: a result of %d entries", ErrInvalid, len(n.links))
+	}
+	for i, l := range n.links {
+		if l.name != names[i] {
+			return nil, fmt.Errorf("%w: %q in a result", ErrInvalid, l.name)
+		}
+	}
+	return n, nil
 }
 
 // ReadExit reads the exit code of a result tree and nothing else of it.

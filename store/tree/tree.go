@@ -47,6 +47,7 @@ type Tree struct {
 	Root   cid.Cid
 	Bytes  int64     // length of all Blocks
 	Blocks []cid.Cid // each once, the root last
+	Read   Limits    // what Read takes for it: blocks count as often as the tree names them
 }
 
 // Limits bound the reading of a tree. Zero allows nothing.

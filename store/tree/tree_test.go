@@ -266,6 +266,9 @@ func TestOtherTreesAreNoResults(t *testing.T) {
 		if _, err := ReadResult(t.Context(), blocks, tree.Root, plenty()); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v, want ErrInvalid", name, err)
 		}
+		if _, err := SurveyResult(t.Context(), blocks, tree.Root, plenty()); !errors.Is(err, ErrInvalid) {
+			t.Errorf("survey of %s: %v, want ErrInvalid", name, err)
+		}
 	}
 }
 

@@ -72,6 +72,8 @@ func (w *writer) add(ctx context.Context, codec uint64, data []byte) (link, erro
 	}
 	c := cid.NewCidV1(codec, hash)
 	w.tree.Root = c
+	w.tree.Read.Blocks++
+	w.tree.Read.Bytes += int64(len(data))
 	l := link{cid: c, size: uint64(len(data))}
 	if _, ok := w.seen[c]; ok {
 		return l, nil
