@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 
@@ -14,7 +15,9 @@ import (
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/examples"
 	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/member"
 	"github.com/muster-network/muster/jobs/submitter"
+	"github.com/muster-network/muster/store"
 	"github.com/muster-network/muster/store/dagcbor"
 	"github.com/muster-network/muster/store/tree"
 )
@@ -117,19 +120,9 @@ func (n *Node) task(ctx context.Context, file *jobs.File) (*jobs.Task, consensus
 	if err != nil {
 		return nil, "", err
 	}
-	var root *dagcbor.Link
-	if len(inputs) > 0 {
-		entries := make([]tree.Node, len(inputs))
-		for i, in := range inputs {
-			entries[i] = tree.Node{Name: in.Name, CID: in.CID}
-		}
-		t, err := tree.WriteDirectory(ctx, n.blocks, entries)
-		if err != nil {
-			return nil, "", &jobs.Problem{Code: jobs.CodeSpecFile, What: "an input is not stored here", Why: err.Error(),
-				Try: "upload it first: POST /v1/blobs"}
-		}
-		link := dagcbor.LinkTo(t.Root)
-		root = &link
+	root, err := n.inputs(ctx, inputs)
+	if err != nil {
+		return nil, "", err
 	}
 	array, err := n.array(ctx, file)
 	if err != nil {
@@ -137,6 +130,31 @@ func (n *Node) task(ctx context.Context, file *jobs.File) (*jobs.Task, consensus
 	}
 	task, err := file.Task(dagcbor.LinkTo(module), root, array, n.defaults())
 	return task, class, err
+}
+
+// inputs makes the folder of a task's inputs, and refuses what every member would.
+func (n *Node) inputs(ctx context.Context, inputs []jobs.Input) (*dagcbor.Link, error) {
+	if len(inputs) == 0 {
+		return nil, nil
+	}
+	entries := make([]tree.Node, len(inputs))
+	for i, in := range inputs {
+		entries[i] = tree.Node{Name: in.Name, CID: in.CID}
+	}
+	t, err := tree.WriteDirectory(ctx, n.blocks, entries)
+	if err == nil {
+		err = member.CheckInputs(ctx, n.blocks, t.Root, n.home.founded.Policy.MaxInput)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, &jobs.Problem{Code: jobs.CodeSpecFile, What: "the inputs are not what a program can be given", Why: err.Error(),
+				Try: "fewer or smaller inputs, or several jobs"}
+		}
+	}
+	if err != nil {
+		return nil, &jobs.Problem{Code: jobs.CodeSpecFile, What: "an input is not stored here", Why: err.Error(),
+			Try: "upload it first: POST /v1/blobs"}
+	}
+	link := dagcbor.LinkTo(t.Root)
+	return &link, nil
 }
 
 // builtin stores a module that the binary carries. A file on the caller's
