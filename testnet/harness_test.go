@@ -194,8 +194,11 @@ func (n *network) certificate(number int, job api.Job) client.Certified {
 // output reads a file of a certified result through a node.
 func (n *network) output(number int, job api.Job, path string) string {
 	n.t.Helper()
+	c := n.client(number)
+	cert, err := c.Certificate(n.ctx, job.ID)
+	n.must(err)
 	var out bytes.Buffer
-	if err := n.client(number).ReadFile(n.ctx, job.Outcome.Result, path, &out); err != nil {
+	if err := c.ReadFile(n.ctx, cert, path, &out); err != nil {
 		n.t.Fatalf("%s through n%d: %v", path, number, err)
 	}
 	return out.String()

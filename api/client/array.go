@@ -133,18 +133,19 @@ func (a *Array) ReadTree(ctx context.Context, t consensus.TaskOutcome, dir strin
 	return f.readTree(ctx, t.Outcome.Tree.Cid, dir)
 }
 
-// files reads the tree of a task: from its pack, or by itself.
-func (a *Array) files(ctx context.Context, t consensus.TaskOutcome) (files, error) {
+// files reads the tree of a task: from its pack, or by itself. Each task may leave
+// what a job of one may.
+func (a *Array) files(ctx context.Context, t consensus.TaskOutcome) (*files, error) {
 	if a.large[t.Outcome.Tree.Cid] {
-		return a.client.files(), nil
+		return a.client.files(a.cert), nil
 	}
 	page, place := consensus.PageOf(t.Index)
 	for _, pack := range a.pages[page].Packs {
 		if place -= int(pack.Tasks); place < 0 {
-			return files{a.packBlock}, a.openPack(ctx, pack.File.Cid)
+			return &files{a.packBlock, allowance(a.cert.Verdict.Charter.Limits)}, a.openPack(ctx, pack.File.Cid)
 		}
 	}
-	return files{}, invalid(fmt.Errorf("no pack holds task %s", t.Name))
+	return nil, invalid(fmt.Errorf("no pack holds task %s", t.Name))
 }
 
 func (a *Array) packBlock(_ context.Context, c cid.Cid) ([]byte, error) {
@@ -162,7 +163,8 @@ func (a *Array) openPack(ctx context.Context, file cid.Cid) error {
 		return nil
 	}
 	var data bytes.Buffer
-	if err := a.client.files().copyFile(ctx, file, &data, maxDepth); err != nil {
+	one := &files{a.client.block, budget{bytes: maxBlock, blocks: 1}} // a pack is one leaf
+	if err := one.read(ctx, file, "", &data); err != nil {
 		return err
 	}
 	blocks, in := map[cid.Cid][]byte{}, bufio.NewReader(&data)

@@ -12,7 +12,10 @@ import (
 	"strings"
 	"testing"
 
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/muster-network/muster/api"
 	"github.com/muster-network/muster/api/client"
@@ -20,6 +23,8 @@ import (
 	"github.com/muster-network/muster/api/server/servertest"
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/storetest"
 	"github.com/muster-network/muster/store/tree"
 )
 
@@ -102,11 +107,11 @@ func TestAJobIsFollowedToACertifiedResult(t *testing.T) {
 		t.Errorf("%+v", cert.Verdict)
 	}
 	var out bytes.Buffer
-	if err := c.ReadFile(t.Context(), result, "stdout", &out); err != nil || out.String() != "Hello, Ada\n" {
+	if err := c.ReadFile(t.Context(), cert, "stdout", &out); err != nil || out.String() != "Hello, Ada\n" {
 		t.Errorf("%q: %v", out.String(), err)
 	}
 	dir := filepath.Join(t.TempDir(), "result")
-	if err := c.ReadTree(t.Context(), result, dir); err != nil {
+	if err := c.ReadTree(t.Context(), cert, dir); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"out/greeting.txt": "Hello, Ada\n", "stdout": "Hello, Ada\n", "stderr": "", "exit": "0\n"} {
@@ -114,9 +119,17 @@ func TestAJobIsFollowedToACertifiedResult(t *testing.T) {
 			t.Errorf("%s: %q: %v", name, got, err)
 		}
 	}
-	if err := c.ReadTree(t.Context(), result, dir); !errors.Is(err, os.ErrExist) {
+	if err := c.ReadTree(t.Context(), cert, dir); !errors.Is(err, os.ErrExist) {
 		t.Errorf("over files that are there: %v", err)
 	}
+}
+
+// certified is a certificate, as if it had verified, of a result of a job with
+// limits.
+func certified(root cid.Cid, limits consensus.Limits) client.Certified {
+	link := dagcbor.LinkTo(root)
+	return client.Certified{Verdict: consensus.Verdict{Charter: &consensus.Charter{Limits: limits},
+		Value: consensus.Value{Kind: consensus.Result, Tree: &link}}}
 }
 
 func TestLargeFilesAndDeepFoldersComeBackWhole(t *testing.T) {
@@ -127,14 +140,75 @@ func TestLargeFilesAndDeepFoldersComeBackWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := c.ReadTree(t.Context(), made.Root.String(), dir); err != nil {
+	cert := certified(made.Root, consensus.Limits{Output: uint64(len(big))})
+	if err := c.ReadTree(t.Context(), cert, dir); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(filepath.Join(dir, "out", "a", "b", "big")); err != nil || !bytes.Equal(got, big) {
 		t.Errorf("%d bytes: %v", len(got), err)
 	}
-	if err := c.ReadFile(t.Context(), made.Root.String(), "out/none", io.Discard); problem(err).Code != jobs.CodeNotFound {
+	if err := c.ReadFile(t.Context(), cert, "out/none", io.Discard); problem(err).Code != jobs.CodeNotFound {
 		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// inner makes a block of a folder, or inside a file, that names another one under
+// each of the names.
+func inner(t *testing.T, folder bool, to cid.Cid, names ...string) blocks.Block {
+	t.Helper()
+	var block []byte
+	for _, name := range names {
+		link := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), to.Bytes())
+		link = protowire.AppendBytes(protowire.AppendTag(link, 2, protowire.BytesType), []byte(name))
+		block = protowire.AppendBytes(protowire.AppendTag(block, 2, protowire.BytesType), link)
+	}
+	kind := uint64(2)
+	if folder {
+		kind = 1
+	}
+	data := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), kind)
+	block = protowire.AppendBytes(protowire.AppendTag(block, 1, protowire.BytesType), data)
+	return storetest.Block(t, cid.DagProtobuf, block)
+}
+
+// count counts what is written to it.
+type count int
+
+func (c *count) Write(p []byte) (int, error) {
+	*c += count(len(p))
+	return len(p), nil
+}
+
+func TestAFewCertifiedBlocksDoNotStandForFilesWithoutEnd(t *testing.T) {
+	c, n := connect(t, servertest.Hello)
+	leaf, err := tree.WriteFile(t.Context(), &n.Blocks, bytes.NewReader(make([]byte, 1<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(b blocks.Block) cid.Cid {
+		t.Helper()
+		if err := n.Blocks.Put(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		return b.Cid()
+	}
+	file := leaf.Root
+	for range 7 {
+		file = put(inner(t, false, file, make([]string, 174)...))
+	}
+	root := put(inner(t, true, file, "stdout"))
+	limits := consensus.Limits{Output: 4 << 20, Stream: 1 << 20}
+	var written count
+	err = c.ReadFile(t.Context(), certified(root, limits), "stdout", &written)
+	if problem(err).Code != jobs.CodeCertificate || written > 24<<20 {
+		t.Errorf("%d bytes of stdout: %v", written, err)
+	}
+	dir := filepath.Join(t.TempDir(), "result")
+	if err = c.ReadTree(t.Context(), certified(root, limits), dir); problem(err).Code != jobs.CodeCertificate {
+		t.Errorf("a folder with such a file: %v", err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "stdout")); err != nil || info.Size() > 24<<20 {
+		t.Errorf("%+v: %v", info, err)
 	}
 }
 
@@ -174,7 +248,11 @@ func TestBytesThatAreNotTheCertifiedOnesAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.ReadFile(t.Context(), job.Outcome.Result, "stdout", io.Discard); problem(err).Code != jobs.CodeCertificate {
+	cert, err := c.Certificate(t.Context(), job.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ReadFile(t.Context(), cert, "stdout", io.Discard); problem(err).Code != jobs.CodeCertificate {
 		t.Errorf("altered bytes: %v", err)
 	}
 }

@@ -61,13 +61,13 @@ func (a *app) resultCommand() *cobra.Command {
 			if !has {
 				return noResult(cert)
 			}
-			return c.ReadFile(ctx, result, "stdout", a.out)
+			return c.ReadFile(ctx, cert, "stdout", a.out)
 		}
 		fill := func(partial string) error {
 			if !has {
 				return nil
 			}
-			return c.ReadTree(ctx, result, partial)
+			return c.ReadTree(ctx, cert, partial)
 		}
 		if err := fetch(cert, dir, force, resultNames(), fill); err != nil {
 			return err

@@ -198,7 +198,7 @@ func (r *running) end(ctx context.Context, id string, took time.Duration) error 
 			return err
 		}
 	case has:
-		if err := r.certified(ctx, cert, result); err != nil {
+		if err := r.certified(ctx, cert); err != nil {
 			return err
 		}
 	}
@@ -208,7 +208,7 @@ func (r *running) end(ctx context.Context, id string, took time.Duration) error 
 	}
 	code := exitOfJob(r.job.Job)
 	if r.propagate && has && !cert.IsArray() && r.job.Outcome != nil && (r.job.Outcome.Class == "exit" || code == exitOK) {
-		if code, err = r.exitCode(ctx, result); err != nil {
+		if code, err = r.exitCode(ctx, cert); err != nil {
 			return err
 		}
 	}
@@ -220,8 +220,8 @@ func (r *running) end(ctx context.Context, id string, took time.Duration) error 
 
 // certified writes the certified output, past what was shown already. What was
 // shown and is not certified is told.
-func (r *running) certified(ctx context.Context, cert client.Certified, result string) error {
-	read := func(stream string, w io.Writer) error { return r.client.ReadFile(ctx, result, stream, w) }
+func (r *running) certified(ctx context.Context, cert client.Certified) error {
+	read := func(stream string, w io.Writer) error { return r.client.ReadFile(ctx, cert, stream, w) }
 	if cert.IsArray() {
 		array, err := r.client.Array(ctx, cert)
 		if err != nil {
@@ -281,9 +281,9 @@ func (t *after) Write(p []byte) (int, error) {
 
 // exitCode is the program's own exit code, which the result tree holds, as far as a
 // process can end with it: eight bits, of which a failure leaves one set.
-func (r *running) exitCode(ctx context.Context, result string) (int, error) {
+func (r *running) exitCode(ctx context.Context, cert client.Certified) (int, error) {
 	var text bytes.Buffer
-	if err := r.client.ReadFile(ctx, result, "exit", &text); err != nil {
+	if err := r.client.ReadFile(ctx, cert, "exit", &text); err != nil {
 		return 0, err
 	}
 	code, err := strconv.Atoi(strings.TrimSpace(text.String()))

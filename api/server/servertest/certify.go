@@ -137,7 +137,8 @@ func (n *Network) charter(request consensus.RequestID, number uint64) (*consensu
 	c := &consensus.Charter{V: consensus.Version, Issued: Now + int64(number)*1000, Request: request,
 		Owner: n.signers[0].Key(), Submitter: n.signers[0].Key(), Spec: link, Task: link, Roll: dagcbor.LinkTo(dagcbor.CID(n.roll)),
 		Class: consensus.Portable, Assurance: consensus.Replicated, Runners: members, Timeout: 30_000,
-		Fault: consensus.Byzantine, F: 1, Policy: n.policy, Period: election.Period(Now + int64(number)*1000)}
+		Limits: consensus.Limits{Input: 1 << 20, Output: 1 << 20, Stream: 1 << 16},
+		Fault:  consensus.Byzantine, F: 1, Policy: n.policy, Period: election.Period(Now + int64(number)*1000)}
 	c.AcceptBy, c.StartBy, c.Deadline, c.End = c.Issued+10_000, c.Issued+60_000, c.Issued+3_600_000, c.Issued+7_200_000
 	for i, s := range n.signers {
 		c.Roster = append(c.Roster, consensus.Seat{Peer: s.Key(), Incarnation: admission.Incarnation{byte(i)}})
