@@ -98,10 +98,6 @@ const (
 // the genesis of this machine's own network. Where there is none that this user
 // may read, what the node names its network's has to do.
 func (a *app) client() (*client.Client, error) {
-	address, err := a.address()
-	if err != nil {
-		return nil, err
-	}
 	home, err := a.home()
 	if err != nil {
 		return nil, err
@@ -110,6 +106,16 @@ func (a *app) client() (*client.Client, error) {
 	if p := new(jobs.Problem); errors.As(err, &p) || errors.Is(err, fs.ErrPermission) {
 		genesis, err = nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	return a.clientOf(genesis)
+}
+
+// clientOf talks to the node that the settings name, and judges certificates by a
+// genesis.
+func (a *app) clientOf(genesis []byte) (*client.Client, error) {
+	address, err := a.address()
 	if err != nil {
 		return nil, err
 	}

@@ -40,15 +40,15 @@ func (a *app) verifyCommand() *cobra.Command {
 	c.Flags().StringVar(&result, "result", "", "folder of the result; default: the certificate's, if one is there")
 	c.RunE = func(command *cobra.Command, args []string) error {
 		v := verification{Schema: "muster.verification/v1", Draw: "not checked"}
-		data, offline, err := a.certificate(command.Context(), args[0])
-		if err != nil {
-			return err
-		}
-		v.Offline = offline
 		trusted, err := a.genesis(genesis)
 		if err != nil {
 			return err
 		}
+		data, offline, err := a.certificate(command.Context(), args[0], trusted)
+		if err != nil {
+			return err
+		}
+		v.Offline = offline
 		if client.IsEvidence(data) {
 			finding, err := client.VerifyEvidence(data, trusted)
 			if err != nil {
@@ -136,8 +136,9 @@ func limits(a consensus.Assurance, effects consensus.Effects, replaced bool) []s
 	return list
 }
 
-// certificate reads the file, or fetches it when the name is a job's.
-func (a *app) certificate(ctx context.Context, name string) (data []byte, offline bool, err error) {
+// certificate reads the file, or fetches it when the name is a job's, from a node of
+// the network that a genesis founds.
+func (a *app) certificate(ctx context.Context, name string, genesis []byte) (data []byte, offline bool, err error) {
 	data, err = os.ReadFile(name)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return data, true, err
@@ -145,7 +146,7 @@ func (a *app) certificate(ctx context.Context, name string) (data []byte, offlin
 	if isPath(name) {
 		return nil, true, &jobs.Problem{Code: jobs.CodeNotFound, What: name + " is not there", Try: "muster result JOB -o result/"}
 	}
-	c, err := a.client()
+	c, err := a.clientOf(genesis)
 	if err != nil {
 		return nil, false, err
 	}
