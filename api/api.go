@@ -6,7 +6,10 @@
 // CPU is thousandths of a core.
 package api
 
-import "github.com/muster-network/muster/jobs"
+import (
+	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/jobs"
+)
 
 // The paths. Those with {braces} are patterns of net/http's mux.
 const (
@@ -53,6 +56,16 @@ const (
 // HeaderKey carries a caller's idempotency key: submitting again under one key
 // finds the job that lives.
 const HeaderKey = "Idempotency-Key"
+
+// Bounds of a bundle (decision 005): a node writes at most so many bytes of blocks,
+// and so many blocks, into one. MaxBundle is what its certificate and roll take
+// besides, with what stands before each part: a CBOR head, the header of a CAR file,
+// and a length and a CID for each block.
+const (
+	MaxBundleOutput = 64 << 20
+	MaxBundleBlocks = 1 << 16
+	MaxBundle       = MaxBundleOutput + 5 + consensus.MaxBundleHead + 60 + MaxBundleBlocks*(4+36)
+)
 
 // The schemas.
 const (

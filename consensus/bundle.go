@@ -13,8 +13,8 @@ import (
 // TagBundle is the tag of a bundle's head.
 const TagBundle = "muster/bundle/1"
 
-// maxBundle bounds a bundle's head, in bytes.
-const maxBundle = MaxCertificate + MaxRollBytes + 1<<10
+// MaxBundleHead bounds a bundle's head, in bytes.
+const MaxBundleHead = MaxCertificate + MaxRollBytes + 1<<10
 
 // A bundle is one file that holds a certificate, the roll of its draw, and the
 // outcome's result tree if it has one (protocol, section 11). Its head is one
@@ -48,8 +48,8 @@ func WriteBundle(w io.Writer, network admission.Network, c *Certificate, roll []
 	if err != nil {
 		return err
 	}
-	if len(data) > maxBundle {
-		return fmt.Errorf("bundle: a head of %d bytes, at most %d", len(data), maxBundle)
+	if len(data) > MaxBundleHead {
+		return fmt.Errorf("bundle: a head of %d bytes, at most %d", len(data), MaxBundleHead)
 	}
 	framed, err := dagcbor.Marshal(data)
 	if err != nil {
@@ -62,7 +62,7 @@ func WriteBundle(w io.Writer, network admission.Network, c *Certificate, roll []
 // ReadBundle reads the head of a bundle from r, up to its last byte, and
 // verifies certificate and roll, given only the bytes of a genesis.
 func ReadBundle(r io.Reader, genesis []byte) (Opened, error) {
-	data, err := readString(r, maxBundle)
+	data, err := readString(r, MaxBundleHead)
 	if err != nil {
 		return Opened{}, fmt.Errorf("bundle: %w", err)
 	}

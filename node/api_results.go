@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/muster-network/muster/api"
 	"github.com/muster-network/muster/api/server"
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
@@ -72,10 +73,10 @@ func (n *Node) Bundle(ctx context.Context, id string) ([]byte, error) {
 		if err := n.Fetch(ctx, t.Cid, from, int64(f.verdict.Charter.Limits.Output)); err != nil {
 			return nil, err
 		}
-		err := tree.WriteCAR(ctx, &out, n.blocks, t.Cid, tree.Limits{Bytes: maxBundle, Blocks: maxFetched})
+		err := tree.WriteCAR(ctx, &out, n.blocks, t.Cid, tree.Limits{Bytes: api.MaxBundleOutput, Blocks: api.MaxBundleBlocks})
 		if errors.Is(err, tree.ErrLimit) {
 			return nil, &jobs.Problem{Code: jobs.CodeUsage, What: "the output is too much for one file",
-				Why: fmt.Sprintf("a bundle holds at most %d MiB of output", maxBundle>>20), Try: "muster result " + jobs.Short(f.job.ID) + " -o result/"}
+				Why: fmt.Sprintf("a bundle holds at most %d MiB of output", api.MaxBundleOutput>>20), Try: "muster result " + jobs.Short(f.job.ID) + " -o result/"}
 		}
 		if err != nil {
 			return nil, err
@@ -83,9 +84,6 @@ func (n *Node) Bundle(ctx context.Context, id string) ([]byte, error) {
 	}
 	return out.Bytes(), nil
 }
-
-// maxBundle bounds the output in a bundle, in bytes.
-const maxBundle = 64 << 20
 
 // rosterOf returns who holds the seats.
 func rosterOf(seats []consensus.Seat) []admission.Key {

@@ -11,12 +11,10 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/muster-network/muster/api"
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 )
-
-// maxSections bounds the blocks in a bundle.
-const maxSections = 1 << 16
 
 // IsBundle reports whether a file that begins with head is a bundle rather than
 // a certificate: a CBOR byte string, not a map.
@@ -110,7 +108,7 @@ func readCAR(in *bufio.Reader, network admission.Network, keep func(c cid.Cid, d
 		if seen[c] {
 			continue
 		}
-		if seen[c] = true; len(seen) > maxSections {
+		if seen[c] = true; len(seen) > api.MaxBundleBlocks {
 			return root, errors.New("the output has too many blocks")
 		}
 		data, below, err := checkSection(in, network, c)

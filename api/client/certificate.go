@@ -99,14 +99,16 @@ func (c *Client) Genesis(ctx context.Context) ([]byte, error) {
 	return c.genesis, nil
 }
 
-// Bundle fetches the one-file bundle of a job, as it is.
-func (c *Client) Bundle(ctx context.Context, id string) ([]byte, error) {
-	body, err := c.send(ctx, request{method: http.MethodGet, path: jobPath(id) + "/bundle"})
+// Bundle fetches the one-file bundle of a certificate's job, as it is: at most what
+// a node may write into one for this charter.
+func (c *Client) Bundle(ctx context.Context, cert Certified) ([]byte, error) {
+	body, err := c.send(ctx, request{method: http.MethodGet, path: jobPath(cert.Verdict.Job.String()) + "/bundle"})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = body.Close() }()
-	data, err := io.ReadAll(body)
+	output := min(api.MaxBundleOutput, cert.Verdict.Charter.Limits.Output)
+	data, err := io.ReadAll(&bounded{in: body, left: api.MaxBundle - api.MaxBundleOutput + int64(output)})
 	if err != nil {
 		return nil, c.unreachable(ctx, err)
 	}

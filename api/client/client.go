@@ -136,11 +136,35 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		return err
 	}
 	defer func() { _ = body.Close() }()
-	if err := json.NewDecoder(body).Decode(out); err != nil {
+	if err := json.NewDecoder(&bounded{in: body, left: maxAnswer}).Decode(out); err != nil {
 		return c.unreachable(ctx, fmt.Errorf("decode the answer of %s: %w", r.path, err))
 	}
 	_, err = io.Copy(io.Discard, io.LimitReader(body, 512)) // so that the connection can be used again
 	return err
+}
+
+// Bounds of JSON that a node may make a client hold, in bytes: one answer, and one
+// value of a stream. No honest node comes near them: the longest answers are a page
+// of 1,000 jobs and the lists of members, peers and evidence, the longest value of a
+// stream is a chunk of a log, of 64 KiB in base64.
+const (
+	maxAnswer = 128 << 20
+	maxValue  = 4 << 20
+)
+
+// bounded reads as many bytes as are left, and is at the end with them or fails.
+type bounded struct {
+	in   io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.in.Read(p[:min(int64(len(p)), b.left+1)])
+	if b.left -= int64(n); b.left < 0 {
+		return 0, &jobs.Problem{Code: jobs.CodeInternal, What: "the node's answer does not end",
+			Why: "it is longer than any node of this version makes it", Try: "ask another peer"}
+	}
+	return n, err
 }
 
 // send sends a request and returns the body of a good answer.

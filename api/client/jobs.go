@@ -131,8 +131,10 @@ func each[T any](ctx context.Context, c *Client, r request, fn func(T) error) er
 		return err
 	}
 	defer func() { _ = body.Close() }()
-	for d := json.NewDecoder(body); ; {
+	in := &bounded{in: body}
+	for d := json.NewDecoder(in); ; {
 		var line json.RawMessage
+		in.left = maxValue
 		if err := d.Decode(&line); err == io.EOF && ctx.Err() == nil {
 			return nil
 		} else if err != nil {

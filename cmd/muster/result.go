@@ -86,7 +86,7 @@ func (a *app) saveBundle(ctx context.Context, c *client.Client, cert client.Cert
 	if _, err := os.Lstat(path); err == nil && !force {
 		return &jobs.Problem{Code: jobs.CodeConflict, What: path + " is there already", Try: "another name, or --force to replace it"}
 	}
-	data, err := c.Bundle(ctx, cert.Verdict.Job.String())
+	data, err := c.Bundle(ctx, cert)
 	if err != nil {
 		return err
 	}

@@ -318,7 +318,7 @@ func (n *Network) Bundle(ctx context.Context, id string) ([]byte, error) {
 		return nil, err
 	}
 	if t := cert.Outcome.Value.Tree; t != nil {
-		err = tree.WriteCAR(ctx, &out, &n.Blocks, t.Cid, tree.Limits{Bytes: 64 << 20, Blocks: 1 << 16})
+		err = tree.WriteCAR(ctx, &out, &n.Blocks, t.Cid, tree.Limits{Bytes: api.MaxBundleOutput, Blocks: api.MaxBundleBlocks})
 	}
 	return out.Bytes(), err
 }
