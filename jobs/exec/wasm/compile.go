@@ -44,19 +44,19 @@ func (w *worker) compile(ctx context.Context, cache string) error {
 // cache, which is this machine's, it is compiled again without one.
 func compileInto(ctx context.Context, cache string, id hash, code []byte) outcome {
 	if err := prune(cache, cacheSize); err != nil {
-		return outcome{kind: exec.Broken, reason: err.Error()}
+		return outcome{kind: exec.Broken, reason: reasonOf(err)}
 	}
 	if compileOnce(ctx, cache, id, code) == nil {
 		return outcome{kind: exec.Exited}
 	}
 	if err := compileOnce(ctx, "", id, code); err != nil {
-		return outcome{kind: exec.Trapped, code: TrapInvalidModule, reason: err.Error()}
+		return outcome{kind: exec.Trapped, code: TrapInvalidModule, reason: reasonOf(err)}
 	}
 	if err := prune(cache, 0); err != nil {
-		return outcome{kind: exec.Broken, reason: err.Error()}
+		return outcome{kind: exec.Broken, reason: reasonOf(err)}
 	}
 	if err := compileOnce(ctx, cache, id, code); err != nil {
-		return outcome{kind: exec.Broken, reason: err.Error()}
+		return outcome{kind: exec.Broken, reason: reasonOf(err)}
 	}
 	return outcome{kind: exec.Exited}
 }

@@ -134,7 +134,7 @@ func (e *engine) run(ctx context.Context, j *job, a *account) outcome {
 			return limited(a, exec.LimitMemory)
 		}
 		if !t.addInput(f.Path, f.Data) {
-			return outcome{kind: exec.Broken, reason: fmt.Sprintf("inputs: %q is both a file and a folder", f.Path)}
+			return outcome{kind: exec.Broken, reason: reasonOf(fmt.Errorf("inputs: %q is both a file and a folder", f.Path))}
 		}
 	}
 	m := e.held[j.module]
@@ -156,7 +156,7 @@ func (e *engine) instantiate(ctx context.Context, m *loaded, j *job, a *account,
 	err := e.call(experimental.WithMemoryAllocator(ctx, memory), m, j.config(t))
 	switch {
 	case a.broken != nil:
-		return outcome{kind: exec.Broken, reason: a.broken.Error()}
+		return outcome{kind: exec.Broken, reason: reasonOf(a.broken)}
 	case a.over != 0:
 		return limited(a, a.over)
 	}
@@ -242,8 +242,7 @@ func judge(err error) outcome {
 	if errors.As(err, &exit) {
 		return outcome{kind: exec.Exited, code: int32(exit.ExitCode())}
 	}
-	reason, _, _ := strings.Cut(err.Error(), "\n")
-	return outcome{kind: exec.Trapped, code: trapCode(err), reason: reason}
+	return outcome{kind: exec.Trapped, code: trapCode(err), reason: reasonOf(err)}
 }
 
 func trapCode(err error) int32 {

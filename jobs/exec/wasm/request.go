@@ -12,7 +12,20 @@ import (
 )
 
 func broken(err error) exec.Result {
-	return exec.Result{Kind: exec.Broken, Reason: err.Error()}
+	return exec.Result{Kind: exec.Broken, Reason: reasonOf(err)}
+}
+
+// maxReason bounds a reason, in bytes: the engine's errors quote what a module calls
+// its functions, at any length.
+const maxReason = 1000
+
+// reasonOf is an error as one line for people.
+func reasonOf(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	if len(line) > maxReason {
+		line = line[:maxReason-len("...")] + "..."
+	}
+	return strings.ToValidUTF8(line, "")
 }
 
 // checkRequest refuses what no run can come of.

@@ -117,7 +117,7 @@ func (w *worker) job(ctx context.Context, f *jobFrame) error {
 	}
 	if !held {
 		if err := w.fetch(ctx, id); err != nil {
-			return w.done(outcome{kind: exec.Broken, reason: err.Error()})
+			return w.done(outcome{kind: exec.Broken, reason: reasonOf(err)})
 		}
 	}
 	if err := limitData(w.base, f.Memory); err != nil {
