@@ -2,10 +2,16 @@ package wasm
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/muster-network/muster/jobs/exec"
 	"github.com/muster-network/muster/jobs/exec/exectest/asm"
@@ -42,5 +48,147 @@ func TestAModuleThatTakesTooMuchToCompileIsThisMachinesFaultAndOnlyItsOwn(t *tes
 	}
 	if res := run(t, e, request(asm.Hello().Module())); res.Kind != exec.Exited {
 		t.Errorf("afterwards: ended as %v (%s)", res.Kind, res.Reason)
+	}
+}
+
+// compiles holds every worker that is about to compile until it is let go.
+type compiles struct {
+	sync.Mutex
+	now, most, all int
+	begun          chan struct{}
+	hold           chan struct{}
+}
+
+func holdCompiles() *compiles {
+	return &compiles{begun: make(chan struct{}, 100), hold: make(chan struct{})}
+}
+
+func (c *compiles) config() Config {
+	return Config{Workers: 8, Compile: time.Hour, After: func(d time.Duration, f func()) func() bool {
+		if d != time.Hour {
+			return time.AfterFunc(d, f).Stop
+		}
+		c.Lock()
+		c.all, c.now = c.all+1, c.now+1
+		c.most = max(c.most, c.now)
+		c.Unlock()
+		c.begun <- struct{}{}
+		<-c.hold
+		return func() bool {
+			c.Lock()
+			defer c.Unlock()
+			c.now--
+			return true
+		}
+	}}
+}
+
+func (c *compiles) running() int {
+	c.Lock()
+	defer c.Unlock()
+	return c.now
+}
+
+// waitFor waits until so many modules are in the cache, on their way or waiting.
+func (e *Executor) waitFor(modules int) {
+	for {
+		e.mu.Lock()
+		n := len(e.compiled)
+		e.mu.Unlock()
+		if n >= modules {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+// startOne takes the time that it takes to start a worker: by then others have, who
+// could.
+func (e *Executor) startOne(t *testing.T) {
+	t.Helper()
+	p, err := e.start(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.greeted(); err != nil {
+		t.Error(err)
+	}
+	e.discard(p)
+}
+
+// numbered is one of many modules that do nothing.
+func numbered(i int) []byte {
+	return asm.Program{Pages: 1, Code: asm.Join(asm.Const(int32(i)), asm.Drop)}.Module()
+}
+
+func ends(t *testing.T, e *Executor, module []byte) {
+	if res, err := e.Run(t.Context(), request(module)); err != nil || res.Kind != exec.Exited {
+		t.Errorf("ended as %v (%s), %v", res.Kind, res.Reason, err)
+	}
+}
+
+func TestTwoModulesAreCompiledAtATimeAndWhoeverWaitsCanLeave(t *testing.T) {
+	c := holdCompiles()
+	e := newExecutor(t, c.config())
+	var runs sync.WaitGroup
+	for i := range 5 {
+		runs.Go(func() { ends(t, e, numbered(i)) })
+	}
+	<-c.begun
+	<-c.begun
+	e.waitFor(5)
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := e.Run(ctx, request(numbered(5)))
+		left <- err
+	}()
+	e.waitFor(6)
+	e.startOne(t)
+	cancel()
+	if c.running() == compilers {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("who left: %v", err)
+		}
+	}
+	close(c.hold)
+	runs.Wait()
+	if c.most != compilers || c.all != 5 {
+		t.Errorf("%d modules compiled, %d at a time", c.all, c.most)
+	}
+}
+
+func TestOneOfThoseWhoWaitGoesOnWhenWhoeverCompiledHasLeft(t *testing.T) {
+	c := holdCompiles()
+	e := newExecutor(t, c.config())
+	ctx, cancel := context.WithCancel(t.Context())
+	module := numbered(0)
+	left := make(chan error, 1)
+	go func() {
+		_, err := e.Run(ctx, request(module))
+		left <- err
+	}()
+	<-c.begun
+	var waiting, runs sync.WaitGroup
+	for range 4 {
+		waiting.Add(1)
+		runs.Go(func() {
+			waiting.Done()
+			o, err := e.compile(t.Context(), hash(sha256.Sum256(module)), module)
+			if err != nil || o.kind != exec.Exited {
+				t.Errorf("ended as %v (%s), %v", o.kind, o.reason, err)
+			}
+		})
+	}
+	waiting.Wait()
+	e.startOne(t)
+	cancel()
+	close(c.hold)
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("who left: %v", err)
+	}
+	runs.Wait()
+	if c.all != 2 {
+		t.Errorf("compiled %d times, want twice", c.all)
 	}
 }

@@ -88,48 +88,91 @@ func (e *Executor) discard(p *process) time.Duration {
 	return rest
 }
 
+// compilers is how many modules are compiled at a time: each may take compileData,
+// and all CPUs. One that takes long does not hold up all others.
+const compilers = 2
+
 // compilation is one module's way into the cache. Those who want the same
 // module wait for done.
 type compilation struct {
 	done    chan struct{}
 	verdict outcome // Exited: in the cache; Trapped: the engine refuses it
 	err     error   // no verdict
+	left    bool    // whoever began lost patience: that says nothing of the module
 }
 
 // compile makes sure that a module is in the cache, once for all runs. An error
 // is this machine's and is not remembered.
 func (e *Executor) compile(ctx context.Context, id hash, module []byte) (outcome, error) {
-	e.mu.Lock()
-	c, ok := e.compiled[id]
-	if !ok {
-		if len(e.compiled) >= keptVerdicts {
-			clear(e.compiled)
+	for {
+		c, first := e.claim(id)
+		if first {
+			c.verdict, c.err = e.compileNow(ctx, id, module)
+			c.left = c.err != nil && ctx.Err() != nil
+			e.settle(id, c)
+			return c.verdict, c.err
 		}
-		c = &compilation{done: make(chan struct{})}
-		e.compiled[id] = c
-	}
-	e.mu.Unlock()
-	if !ok {
-		c.verdict, c.err = e.compileNow(ctx, id, module)
-		if c.err != nil || c.verdict.kind == exec.Broken {
-			e.forget(id)
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return outcome{}, ctx.Err()
 		}
-		close(c.done)
+		if !c.left || e.ended(ctx) != nil {
+			return c.verdict, c.err
+		}
 	}
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		return outcome{}, ctx.Err()
-	}
-	if ok && c.err != nil && e.ended(ctx) == nil {
-		// Whoever tried first may only have lost patience.
-		return e.compileNow(ctx, id, module)
-	}
-	return c.verdict, c.err
 }
 
-// compileNow compiles a module in a worker of its own.
+// claim returns what becomes of a module, and whether it is the caller who has to
+// see to that.
+func (e *Executor) claim(id hash) (c *compilation, first bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c, ok := e.compiled[id]; ok {
+		return c, false
+	}
+	if len(e.compiled) >= keptVerdicts {
+		clear(e.compiled)
+	}
+	c = &compilation{done: make(chan struct{})}
+	e.compiled[id] = c
+	return c, true
+}
+
+// settle tells those who wait. What is no verdict is forgotten before that, for one
+// of them may be the next to try.
+func (e *Executor) settle(id hash, c *compilation) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if (c.err != nil || c.verdict.kind == exec.Broken) && e.compiled[id] == c {
+		delete(e.compiled, id)
+	}
+	close(c.done)
+}
+
+// forget makes the next run compile a module again, unless that is under way.
+func (e *Executor) forget(id hash) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c, ok := e.compiled[id]; ok {
+		select {
+		case <-c.done:
+			delete(e.compiled, id)
+		default:
+		}
+	}
+}
+
+// compileNow compiles a module in a worker of its own, when it is its turn.
 func (e *Executor) compileNow(ctx context.Context, id hash, module []byte) (outcome, error) {
+	select {
+	case e.compiling <- struct{}{}:
+		defer func() { <-e.compiling }() // when the worker is gone
+	case <-ctx.Done():
+		return outcome{}, ctx.Err()
+	case <-e.closing:
+		return outcome{}, exec.ErrClosed
+	}
 	p, err := e.start(true)
 	if err != nil {
 		return outcome{}, err
@@ -142,11 +185,4 @@ func (e *Executor) compileNow(ctx context.Context, id hash, module []byte) (outc
 		return outcome{}, fmt.Errorf("compile: %w", err)
 	}
 	return outcome{kind: exec.Kind(done.Kind), code: done.Code, reason: done.Reason}, nil
-}
-
-// forget makes the next run compile a module again.
-func (e *Executor) forget(id hash) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.compiled, id)
 }

@@ -15,7 +15,7 @@
 // Compiled code is kept on disk by module. Only a worker that compiles and runs
 // no guest writes there; those that run guests cannot write files at all. One
 // that compiles has a limit of data, too: a module that is not compiled within
-// 2 GiB is exec.Broken.
+// 2 GiB is exec.Broken. Two modules are compiled at a time, others wait their turn.
 //
 // # What a program sees
 //
@@ -84,9 +84,10 @@ type Executor struct {
 
 	compileData int64 // hello.Data
 
-	slots   chan struct{} // one for each worker process in use
-	closing chan struct{}
-	running sync.WaitGroup // runs, and ends of idle workers
+	slots     chan struct{} // one for each worker process in use
+	compiling chan struct{} // one for each that compiles, beside the caller's slot
+	closing   chan struct{}
+	running   sync.WaitGroup // runs, and ends of idle workers
 
 	mu       sync.Mutex
 	closed   bool
@@ -104,6 +105,7 @@ func New(config Config) (*Executor, error) {
 	e := &Executor{
 		config:      config,
 		compileData: compileData,
+		compiling:   make(chan struct{}, compilers),
 		closing:     make(chan struct{}),
 		busy:        map[*process]struct{}{},
 		compiled:    map[hash]*compilation{},
