@@ -36,7 +36,7 @@ type Run struct {
 	Array     *RunArray            `json:"array,omitempty" doc:"Runs the program once for each of many tasks, which are agreed on together. Of inputs, args and count there is one."`
 	Outputs   []string             `json:"outputs,omitempty" doc:"Files and folders collected from /out. Default: all. Standard output and error are always kept."`
 	Resources RunResources         `json:"resources,omitzero" doc:"What one run takes, and may not exceed; in an array, the run of one task."`
-	Effects   EffectsWord          `json:"effects,omitempty" doc:"For a program that acts on the world: one member at a time runs it, and it finds its token in the variable MUSTER_FENCE. once: a run that was cut off is followed by none. at-least-once: it is followed by another. The assurance is single." enum:"once,at-least-once"`
+	Effects   EffectsWord          `json:"effects,omitempty" doc:"For a program that acts on the world: one member at a time runs it, and it finds its token in the variable MUSTER_FENCE. once: a run that was cut off, also by its timeout, is followed by none: the job stands until it is cancelled or its deadline comes. at-least-once: it is followed by another. The assurance is single." enum:"once,at-least-once"`
 	Timeout   Duration             `json:"timeout,omitempty" doc:"Longest run, such as 30s or 1m30s; in an array, of one task. Default: 60s."`
 	Quorum    RunQuorum            `json:"quorum,omitzero" doc:"How many members run and check the job. Default: the network's."`
 	Labels    map[string]string    `json:"labels,omitempty" doc:"Words to find the job by."`

@@ -89,8 +89,8 @@ func (a *agreement) salt(job consensus.JobID) [16]byte {
 }
 
 // Ran implements member.Agreement.
-func (a *agreement) Ran(ctx context.Context, job consensus.JobID, run uint64, value consensus.Value, normal *consensus.Hash, use map[string]uint64) error {
-	return a.runner.Input(ctx, job, bft.Ran{Run: run, Value: value, Normal: normal, Use: use})
+func (a *agreement) Ran(ctx context.Context, job consensus.JobID, r member.Ran) error {
+	return a.runner.Input(ctx, job, bft.Ran(r))
 }
 
 // State implements member.Agreement.

@@ -89,12 +89,15 @@ type SubmitterVoid struct{ Void consensus.Void }
 // CancelWish is a verified wish of owner or authority that the job end.
 type CancelWish struct{ Cancel consensus.Cancel }
 
-// Ran says that an own run ended, and that its tree is durable here.
+// Ran says that an own run ended, and that its tree is durable here. Begun says of one
+// that came to nothing (timed out, or the host failed) that the program may have begun: under
+// once nobody knows how far it came, and no other run may follow it.
 type Ran struct {
 	Run    uint64
 	Value  consensus.Value
-	Use    map[string]uint64
 	Normal *consensus.Hash // what a matched value comes to, under assurance majority-equal
+	Begun  bool
+	Use    map[string]uint64
 }
 
 // RunState says where an own run stands: queued or running, and of the run of an

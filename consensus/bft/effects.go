@@ -28,7 +28,7 @@ type turns struct {
 
 	begun uint64 // the last own run that was granted, durable
 	over  uint64 // no own run up to this goes on, or will begin; durable
-	cut   bool   // the last own run was cut off, and will never be over
+	cut   bool   // the last own run was cut off, by a restart or by what came to nothing in it, and will never be over
 	since int64  // when the present number was first asked for
 }
 

@@ -179,6 +179,50 @@ func TestARunIsOverWhenItsExecutorSignsThatItIs(t *testing.T) {
 	}
 }
 
+// What a program did before its host failed, or its time was over, is known to nobody:
+// under once no other run follows, also after a restart.
+func TestARunThatBeganAndCameToNothingIsFollowedByAnotherAtLeastOnceAndNeverOnce(t *testing.T) {
+	for _, class := range []consensus.Failure{consensus.FailedHost, consensus.FailedTimeout} {
+		for _, effects := range []consensus.Effects{consensus.Once, consensus.AtLeastOnce} {
+			for _, restarts := range []bool{false, true} {
+				w := newWorld(t, effects, consensus.Byzantine, 1, 0)
+				w.began = true
+				w.value = func(seat int) consensus.Value {
+					if seat == 0 {
+						return failed(class)
+					}
+					return result("truth")
+				}
+				w.start()
+				if restarts {
+					w.restart(t, 0)
+				}
+				w.passOn(60_000)
+				why := fmt.Sprintf("%s, %s, restarts %v", class, effects, restarts)
+				if effects == consensus.AtLeastOnce {
+					if len(w.runs) != 2 || !w.machines[1].Done() {
+						t.Errorf("%s: runs %v; %+v", why, w.runs, w.machines[1].View())
+					}
+					continue
+				}
+				if len(w.runs) != 1 || w.machines[1].Done() {
+					t.Errorf("%s: runs %v; %+v", why, w.runs, w.machines[1].View())
+				}
+				for _, seat := range []int{0, 1} {
+					if s := w.machines[seat].View().Stuck; s == nil || s.Seat != 0 || s.Run != 1 || s.Why == "" {
+						t.Errorf("%s: seat %d shows %+v", why, seat, s)
+					}
+				}
+				w.now = w.charter.Deadline
+				w.passOn(10_000)
+				if m := w.machines[1]; !m.Done() || m.decision.Value.Class != consensus.FailedDeadline {
+					t.Errorf("%s: after its deadline: %+v", why, m.View())
+				}
+			}
+		}
+	}
+}
+
 // What a run that came to an outcome did is done: under once its blocks are waited
 // for, and no other run begins.
 func TestUnderOnceAFinishedRunIsNotFollowedByAnother(t *testing.T) {

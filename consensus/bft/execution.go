@@ -226,6 +226,10 @@ func (m *Machine) ran(in Ran) {
 	if !m.isRunning() || in.Run != r.run {
 		return
 	}
+	if m.once() && in.Begun && !in.Value.Matched() {
+		m.turns.cut = true // also after a restart: what began and left no report is
+		return
+	}
 	m.keepReport(&consensus.Report{Run: in.Run, Salt: m.salt(in.Run), Value: in.Value, Use: in.Use, Normal: in.Normal})
 	m.record(RecordReport, r.report)
 	if m.blind() {

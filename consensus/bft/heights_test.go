@@ -256,6 +256,27 @@ func TestWhoIsGoneIsGoneAtTheNextHeightToo(t *testing.T) {
 	}
 }
 
+// A reserve's accept lasts for a while; it ends when the reserve says that it is gone.
+func TestAReserveThatIsGoneIsNotSeatedWhileItsAcceptLasts(t *testing.T) {
+	q := newReplaceable(consensus.Byzantine, 2, 2)
+	done := q.slow()
+	q.inputAll2(AcceptJob{})
+	q.live(1_000)
+	q.kill(6)
+	for party := range 6 {
+		q.input(party, Message{From: 7, Kind: consensus.KindAccept, Height: 1, Round: 0})
+	}
+	q.kill(7)
+	for party := range 6 {
+		q.input(party, Message{From: 7, Kind: consensus.KindGone})
+		q.input(party, Message{From: 6, Kind: consensus.KindGone})
+	}
+	q.live(3 * testPatience)
+	done()
+	q.live(2_000)
+	q.checkEnded(t, 1, 0, 1, 2, 3, 4, 5, 8)
+}
+
 func TestAReserveThatRefusesIsPassedOver(t *testing.T) {
 	q := newReplaceable(consensus.Byzantine, 2, 2)
 	done := q.slow()
@@ -332,6 +353,11 @@ func TestARestartAtAnyRecordOfAHandoverGoesOnWhereItWas(t *testing.T) {
 			}
 			if m.at.Number != height {
 				t.Errorf("party %d after %d records is at height %d, want %d", party, cut, m.at.Number, height)
+			}
+			at := slices.IndexFunc(ready.Do, func(e Effect) bool { r, ok := e.(Reached); return ok && r.Height.Number == height })
+			ended := slices.IndexFunc(ready.Do, func(e Effect) bool { _, ok := e.(Decided); return ok })
+			if (at < 0) != (height == 0) || ended >= 0 && at > ended {
+				t.Errorf("party %d after %d records tells of height %d as its %d. and of the end as its %d. effect", party, cut, height, at, ended)
 			}
 			for _, out := range ready.Say {
 				if out.Kind.Slot() && out.Height != height {

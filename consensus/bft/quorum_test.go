@@ -21,6 +21,7 @@ type quorum struct {
 	blocked  bool            // no blocks arrive
 	withheld consensus.Hash  // the blocks of this value arrive nowhere
 	normal   *consensus.Hash // what every run comes to
+	began    bool            // of runs that come to nothing the program had begun
 	finds    func(seat int, value consensus.Hash) (good, says bool)
 	checks   []int      // by seat: how many it was asked for
 	heard    []Outgoing // by the submitter
@@ -77,7 +78,7 @@ func (q *quorum) take(seat int, r Ready) {
 		switch e := e.(type) {
 		case Execute:
 			if v := q.value(seat); v.Kind != 0 {
-				q.queue = append(q.queue, delivery{seat, Ran{Run: e.Run, Value: v, Normal: q.normal}})
+				q.queue = append(q.queue, delivery{seat, Ran{Run: e.Run, Value: v, Normal: q.normal, Begun: q.began}})
 			}
 		case Fetch:
 			if q.blocked || e.Hash == q.withheld {

@@ -205,14 +205,14 @@ func (m *Machine) replayVote(r Record) error {
 // resume says and does again what follows from the records. A run that left no
 // report is gone: the next one begins.
 func (m *Machine) resume() {
+	if len(m.chain) > 0 {
+		m.do(Reached{Height: m.at}) // also of a job that is decided: who archives it has to know of whom
+	}
 	if m.decision != nil {
 		m.tellDecided(func(int) bool { return false })
 		return
 	}
 	m.evidence.news, m.rounds.since = true, m.now
-	if len(m.chain) > 0 {
-		m.do(Reached{Height: m.at})
-	}
 	m.resumeTurns()
 	m.ready.Say = m.statements(nil)
 	if m.entry.voided {

@@ -228,8 +228,12 @@ func (m *Machine) isLost(party int) bool {
 	return m.watch.parties[party].gone || m.isSilent(party) && m.isSuspected(party)
 }
 
-// isWilling reports whether a reserve would take a seat at the next height.
-func (m *Machine) isWilling(party int) bool { return m.lasts(m.watch.parties[party].accepted) }
+// isWilling reports whether a reserve would take a seat at the next height. What it
+// said before it was lost counts no more.
+func (m *Machine) isWilling(party int) bool {
+	s := &m.watch.parties[party]
+	return !s.gone && m.lasts(s.accepted)
+}
 
 // isPassedOver reports whether the reserves after this one may be taken.
 func (m *Machine) isPassedOver(party int) bool {

@@ -73,6 +73,7 @@ const (
 	SawActsAgain
 	SawGivesWay
 	SawCameToNothing
+	SawBroke
 	SawCutRunOver
 	SawClosed
 	SawReplacedOver
@@ -130,7 +131,7 @@ var sightNames = [sights]string{
 	"rule: a report contradicts the outcome", "rule: a value that comes to another form is not held", "rule: equal ends of different bytes are decided", "rule: a form is decided that others did not come to",
 	"rule: a value is found good", "rule: a value is judged", "rule: a machine cannot run the check",
 	"rule: a run is granted", "rule: another run is granted", "rule: a run that acts begins", "rule: one begins after another",
-	"rule: a number is given up", "rule: a run that came to nothing is over", "rule: at-least-once a run that was cut off is over",
+	"rule: a number is given up", "rule: a run that came to nothing is over", "race: a run begins to act and comes to nothing", "rule: at-least-once a run that was cut off is over",
 	"rule: who prepared a handover grants nothing more", "rule: members are replaced after a run", "rule: at-least-once members are replaced in a run",
 	"rule: once stands still, for a reason that is known", "rule: likewise, and no run has begun",
 	"outcome: result", "outcome: failed run", "outcome: failed timeout", "outcome: failed host", "outcome: failed disagreement",

@@ -16,6 +16,7 @@ type acting struct {
 	life   int    // likewise: of the process that began it
 	over   uint64 // own runs up to this one are
 	closed bool   // it grants nothing more at this height
+	broke  bool   // the last own run had begun, and came to nothing
 }
 
 // granting is a run that a member granted, to whom and when.
@@ -97,7 +98,7 @@ func (c *checks) recordedTurn(n *node, r bft.Record) {
 		a.grants = append(a.grants, g)
 	case bft.RecordBegun:
 		_, rest := item(r.Data)
-		a.life = n.life
+		a.life, a.broke = n.life, false
 		a.begun, rest = item(rest)
 		a.height, rest = item(rest)
 		if grants, _ := item(rest); int(grants) != c.w.t.Quorum {
@@ -122,11 +123,12 @@ func (c *checks) recordsTurn(n *node, m *mailed) bool {
 	return slices.ContainsFunc(a.grants, func(g granting) bool { return g.run == run && c.nameOf(g.to) == m.claim.Value })
 }
 
-// endsRuns: runs are over when they never began, or came to nothing. Of one that
-// was cut off, or came to an outcome, an executor says so only at-least-once.
+// endsRuns: runs are over when they never began, or came to nothing before their program did.
+// Of one that was cut off, or came to an outcome, an executor says so only at-least-once.
 func (c *checks) endsRuns(n *node, run uint64) {
 	a := &c.acting[n.id]
-	nothing := c.members[n.id].kinds>>bft.RecordReport&1 != 0 && !c.w.plan.endOf(n.id).value.Matched()
+	nothing := c.members[n.id].kinds>>bft.RecordReport&1 != 0 && !c.w.plan.endOf(n.id).value.Matched() &&
+		!(a.broke && c.w.plan.Effects == consensus.Once)
 	switch {
 	case a.begun <= a.over || run < a.begun:
 		c.w.cover.hit(SawGivesWay)
@@ -195,6 +197,18 @@ func (c *checks) saidOver(g granting) bool {
 		}
 	}
 	return false
+}
+
+// breaks reports whether of a run that acts, and comes to nothing, the program had begun.
+func (n *node) breaks(s *stock) bool {
+	if n.w.plan.Effects == "" || s.value.Matched() {
+		return false
+	}
+	broke := n.host.chance(50)
+	if n.w.checks.acting[n.id].broke = broke; broke {
+		n.w.cover.hit(SawBroke)
+	}
+	return broke
 }
 
 // begins holds a run that acts against protocol section 8: q members of one height
@@ -307,5 +321,5 @@ func (c *checks) standsStill() bool {
 // isLost reports whether a party may leave a run open for ever.
 func (c *checks) isLost(party int) bool {
 	n, a := c.w.nodes[party], &c.acting[party]
-	return n.faulty() || a.begun > a.over && a.life != n.life && c.members[party].kinds>>bft.RecordReport&1 == 0
+	return n.faulty() || a.begun > a.over && (a.life != n.life || a.broke) && c.members[party].kinds>>bft.RecordReport&1 == 0
 }

@@ -58,7 +58,7 @@ func (n *node) ran(run uint64) {
 	if n.liar != nil {
 		form = n.liar.form(s)
 	}
-	n.input(bft.Ran{Run: run, Value: s.value, Normal: form})
+	n.input(bft.Ran{Run: run, Value: s.value, Normal: form, Begun: n.breaks(s)})
 }
 
 // fetch brings blocks from a seat that claims them and has them, after a while. It

@@ -52,6 +52,7 @@ type Request struct {
 	Disk    int64         // bytes that /out may hold
 	Stream  int64         // bytes of stdout, and again of stderr
 	Timeout time.Duration // wall time of the program; 0 is unlimited
+	Once    bool          // the program is not begun a second time, whatever becomes of the first
 
 	Stdout, Stderr io.Writer // live copies of the streams, written from Run's goroutine; nil for none. Their errors are ignored
 }
@@ -139,6 +140,9 @@ type Result struct {
 	// when it ended, trapped or met a limit; nil for TimedOut and Broken. A
 	// name in Request.Outputs that does not exist is left out.
 	Out []File
+
+	// Begun says of TimedOut and Broken that the program may have begun.
+	Begun bool
 
 	Use    Use
 	Reason string // one line for people; may differ between machines

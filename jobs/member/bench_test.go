@@ -130,8 +130,8 @@ func (b *bench) Open(_ context.Context, o Opening) error {
 	return tape{b}.Append(context.Background(), o.Entries...)
 }
 
-func (b *bench) Ran(_ context.Context, _ consensus.JobID, _ uint64, v consensus.Value, _ *consensus.Hash, _ map[string]uint64) error {
-	b.did("ran " + v.String())
+func (b *bench) Ran(_ context.Context, _ consensus.JobID, r Ran) error {
+	b.did(map[bool]string{false: "ran ", true: "began, and ran "}[r.Begun] + r.Value.String())
 	return nil
 }
 

@@ -165,13 +165,14 @@ func (m *Member) run(ctx context.Context, j *job, run uint64, token string) {
 	if token != "" {
 		request.Env = jobs.Fenced(request.Env, token)
 	}
+	request.Once = j.charter.Effects == consensus.Once
 	e, err := m.runToEnd(ctx, j, run, request)
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, exec.ErrClosed) {
 			return // the job has its outcome, or the node goes down: a restart runs it again
 		}
 		m.cfg.Log.Error("run without a result", "job", j.id, "error", err)
-		e.value, e.normal, e.reason = consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, nil, err.Error()
+		e.value, e.normal, e.begun, e.reason = consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, nil, true, err.Error()
 	}
 	m.report(ctx, j, run, e)
 }
@@ -180,6 +181,7 @@ func (m *Member) run(ctx context.Context, j *job, run uint64, token string) {
 type ended struct {
 	value  consensus.Value
 	normal *consensus.Hash // what the value comes to, where ends are compared by that
+	begun  bool            // of what came to nothing: the program may have begun
 	use    exec.Use
 	reason string // for people
 }
@@ -193,7 +195,7 @@ func (m *Member) runToEnd(ctx context.Context, j *job, run uint64, request exec.
 		return e, m.cfg.Store.Sync(ctx)
 	}
 	result, err := m.cfg.Executor.Run(ctx, request)
-	e.use, e.reason = result.Use, result.Reason
+	e.begun, e.use, e.reason = result.Begun, result.Use, result.Reason
 	if err != nil {
 		return e, err
 	}
@@ -292,7 +294,7 @@ func (m *Member) report(ctx context.Context, j *job, run uint64, e ended) {
 		"in_bytes": uint64(max(use.In, 0)), "out_bytes": uint64(max(use.Out, 0)),
 	}
 	m.cfg.Events.Tell(Event{Type: "reported", Job: j.id, Data: map[string]any{"run": run, "value": e.value.String(), "reason": e.reason}})
-	if err := m.cfg.Agreement.Ran(ctx, j.id, run, e.value, e.normal, quantities); err != nil && ctx.Err() == nil {
+	if err := m.cfg.Agreement.Ran(ctx, j.id, Ran{Run: run, Value: e.value, Normal: e.normal, Begun: e.begun, Use: quantities}); err != nil && ctx.Err() == nil {
 		m.cfg.Log.Error("agreement not told", "job", j.id, "error", err)
 	}
 }

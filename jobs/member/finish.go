@@ -26,6 +26,10 @@ func (m *Member) Reached(id consensus.JobID, at consensus.Height) {
 	}
 	seated := at.SeatOf(j.self) >= 0
 	m.mutex.Lock()
+	if at.Number <= j.at.Number { // a reserve that came late opened the job at a later height
+		m.mutex.Unlock()
+		return
+	}
 	lost := j.at.SeatOf(j.self) >= 0 && !seated
 	j.at, j.idle = at, !seated
 	m.mutex.Unlock()

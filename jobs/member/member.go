@@ -35,15 +35,23 @@ type Agreement interface {
 	// Open begins or resumes a job; it returns when its first records are durable, or
 	// ErrLate.
 	Open(ctx context.Context, o Opening) error
-	// Ran says that an own run ended; the tree in value is durable. Normal is what
-	// it comes to, where ends are compared by that.
-	Ran(ctx context.Context, job consensus.JobID, run uint64, value consensus.Value, normal *consensus.Hash, use map[string]uint64) error
+	// Ran says that an own run ended; the tree in its value is durable.
+	Ran(ctx context.Context, job consensus.JobID, r Ran) error
 	// State says where an own run stands.
 	State(ctx context.Context, job consensus.JobID, s RunState) error
 	// Checked says what the job's check found of a value.
 	Checked(ctx context.Context, job consensus.JobID, value consensus.Hash, endorses bool) error
 	// Held says that the blocks of a value are durable.
 	Held(ctx context.Context, job consensus.JobID, value consensus.Hash, normals []consensus.Hash) error
+}
+
+// Ran says how a run ended.
+type Ran struct {
+	Run    uint64
+	Value  consensus.Value
+	Normal *consensus.Hash // what the value comes to, where ends are compared by that
+	Begun  bool            // of one that came to nothing: the program may have begun
+	Use    map[string]uint64
 }
 
 // RunState says where a run stands.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/consensustest"
@@ -55,6 +56,47 @@ func TestAReserveThatWasPassedOverRunsOnceItIsSeated(t *testing.T) {
 			t.Errorf("seated, it did %q", b.done)
 		}
 		b.wantLoad(t, 1, 0, 0)
+	})
+}
+
+// A reserve that comes when it is seated already is told of the heights before that, too:
+// at those it had no seat to lose.
+func TestAReserveThatComesLateIsNotStoppedByWhatWasBefore(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		b.n, b.faults = consensustest.New(9), 2
+		var j consensustest.Job
+		for _, b.me = range b.n.Nodes[1:] {
+			if j = b.job(replaceable, as); j.Reserves[1].Peer != j.Submitter {
+				break
+			}
+		}
+		b.me = b.n.Nodes[b.n.Index(j.Reserves[1].Peer)]
+		b.end()
+		b.start()
+		heights := []consensus.Height{b.n.First(j)}
+		var moves []consensus.Value
+		for pair := range uint64(2) {
+			moves = append(moves, consensustest.Handover([2]uint64{pair, pair}))
+			next, err := heights[pair].Next(moves[pair])
+			if err != nil {
+				t.Fatal(err)
+			}
+			heights = append(heights, next)
+		}
+		chain, _ := b.n.Chain(j, moves...)
+		b.m.Offered(b.n.Nodes[0].Key(), b.offerOf(j), b.accepts(j, 0, 1, 2, 3, 4), chain)
+		pass(time.Second)
+		if len(b.opened) != 1 || len(b.refused) != 0 {
+			t.Fatalf("opened %d, refused %q", len(b.opened), b.refused)
+		}
+		for _, at := range heights[1:] {
+			b.m.Reached(j.ID, at)
+		}
+		b.m.Execute(j.ID, 1)
+		pass(0)
+		if !slices.ContainsFunc(b.done, func(s string) bool { return strings.HasPrefix(s, "ran result") }) {
+			t.Errorf("seated, it did %q", b.done)
+		}
 	})
 }
 

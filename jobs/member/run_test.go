@@ -119,18 +119,30 @@ func TestAJobWithItsOutcomeLeavesTheQueueAndItsRunIsStopped(t *testing.T) {
 	})
 }
 
-func TestAFaultOfThisMachineIsReportedAsOne(t *testing.T) {
-	play(t, func(t *testing.T, b *bench) {
-		b.run = func(context.Context) (exec.Result, error) { return exec.Result{}, errors.New("no worker") }
-		j := b.accepted("job")
-		b.m.Execute(j.ID, 1)
-		pass(0)
-		want := "ran " + consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}.String()
-		if last := b.done[len(b.done)-1]; last != want {
-			t.Errorf("%s, want %s", last, want)
-		}
-		b.wantLoad(t, 1, 0, 0)
-	})
+func TestARunThatCameToNothingIsReportedWithWhetherItsProgramMayHaveBegun(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		result exec.Result
+		err    error
+		want   string
+		class  consensus.Failure
+	}{
+		{what: "no word", err: errors.New("no worker"), want: "began, and ran ", class: consensus.FailedHost},
+		{what: "no worker", result: exec.Result{Kind: exec.Broken}, want: "ran ", class: consensus.FailedHost},
+		{what: "a worker that died", result: exec.Result{Kind: exec.Broken, Begun: true}, want: "began, and ran ", class: consensus.FailedHost},
+		{what: "its time over", result: exec.Result{Kind: exec.TimedOut, Begun: true}, want: "began, and ran ", class: consensus.FailedTimeout},
+	} {
+		play(t, func(t *testing.T, b *bench) {
+			b.run = func(context.Context) (exec.Result, error) { return c.result, c.err }
+			j := b.accepted("job")
+			b.m.Execute(j.ID, 1)
+			pass(0)
+			if last, want := b.done[len(b.done)-1], c.want+(consensus.Value{Kind: consensus.Failed, Class: c.class}).String(); last != want {
+				t.Errorf("%s: %s, want %s", c.what, last, want)
+			}
+			b.wantLoad(t, 1, 0, 0)
+		})
+	}
 }
 
 func TestNothingIsKeptOfAJobThatNeverStartedOnceItsDeadlineHasPassed(t *testing.T) {

@@ -198,6 +198,37 @@ func TestAWorkerThatDiesTwiceIsThisMachinesFault(t *testing.T) {
 	}
 }
 
+// What acts on the world may have acted before its worker died, or its time was over.
+func TestAProgramThatMustNotBeginTwiceBeginsOnceAndItIsSaidWhetherItMayHave(t *testing.T) {
+	attempts := 0
+	limit := 20 * time.Millisecond
+	e := newExecutor(t, Config{After: func(d time.Duration, f func()) func() bool {
+		if d == time.Hour || d == limit {
+			attempts++
+		}
+		return time.AfterFunc(d, f).Stop
+	}})
+	req := request(chatter(1))
+	req.Once, req.Timeout = true, time.Hour
+	req.Stdout = writer(func([]byte) { killBusy(t, e) })
+	if res := run(t, e, req); res.Kind != exec.Broken || !res.Begun || attempts != 1 {
+		t.Errorf("its worker killed: %v (%s) after %d attempts, begun %v", res.Kind, res.Reason, attempts, res.Begun)
+	}
+	req.Stdout, req.Timeout, attempts = nil, limit, 0
+	if res := run(t, e, req); res.Kind != exec.TimedOut || !res.Begun || attempts != 1 {
+		t.Errorf("its time over: %v (%s) after %d attempts, begun %v", res.Kind, res.Reason, attempts, res.Begun)
+	}
+	req = request(chatter(0))
+	req.Once = true
+	if res := run(t, e, req); res.Kind != exec.Exited || res.Begun {
+		t.Errorf("run to its end: %v, begun %v", res.Kind, res.Begun)
+	}
+	dead := newExecutor(t, Config{Command: Command{Path: "/bin/false"}})
+	if res := run(t, dead, req); res.Kind != exec.Broken || res.Begun {
+		t.Errorf("no worker: %v (%s), begun %v", res.Kind, res.Reason, res.Begun)
+	}
+}
+
 // chatter prints for ever, or, with 0, nothing.
 func chatter(n int32) []byte {
 	return asm.Program{

@@ -120,11 +120,12 @@ func (p *process) sendCode(id hash, module []byte) error {
 
 // run has the worker run one job, feeding the streams as they come, and fills
 // in what became of it. An error means that the worker is of no more use.
-func (p *process) run(req *exec.Request, id hash, stdout, stderr *live) (exec.Result, error) {
+func (p *process) run(req *exec.Request, id hash, stdout, stderr *live) (res exec.Result, given bool, err error) {
 	if err := errors.Join(p.sendJob(req, id), p.wire.flush()); err != nil {
-		return exec.Result{}, err
+		return exec.Result{}, false, err
 	}
-	return p.result(req, id, stdout, stderr)
+	res, err = p.result(req, id, stdout, stderr)
+	return res, true, err
 }
 
 func (p *process) sendJob(req *exec.Request, id hash) error {

@@ -277,16 +277,16 @@ func (e *Executor) ended(ctx context.Context) error {
 }
 
 // attempt compiles and runs, and when that fails through no fault of the
-// program, does both once more from the start. It ends as Broken, too, when
-// nobody waits any more.
+// program, does both once more from the start, unless the program may have begun
+// and must not again. It ends as Broken, too, when nobody waits any more.
 func (e *Executor) attempt(ctx context.Context, req *exec.Request, id hash) (res exec.Result) {
 	stdout := &live{limit: req.Stream, copy: req.Stdout}
 	stderr := &live{limit: req.Stream, copy: req.Stderr}
 	for try := range 2 {
 		stdout.again()
 		stderr.again()
-		res = e.attemptOnce(ctx, req, id, stdout, stderr, try > 0)
-		if res.Kind != exec.Broken || e.ended(ctx) != nil {
+		res = e.attemptOnce(ctx, req, id, stdout, stderr, try > 0 || req.Once)
+		if res.Kind != exec.Broken || e.ended(ctx) != nil || req.Once && res.Begun {
 			break
 		}
 		e.forget(id) // the code may be gone from the cache
@@ -322,7 +322,7 @@ func (e *Executor) runOn(ctx context.Context, p *process, req *exec.Request, id 
 			p.kill()
 		})
 	}
-	res, err := p.run(req, id, stdout, stderr)
+	res, given, err := p.run(req, id, stdout, stderr)
 	wall := time.Since(begun)
 	// A kill on its way makes the worker useless, but not what it said before.
 	unkilled := unwatch()
@@ -336,6 +336,7 @@ func (e *Executor) runOn(ctx context.Context, p *process, req *exec.Request, id 
 		}
 		res.Use.CPU = rest
 	}
+	res.Begun = given && !res.Kind.Deterministic()
 	res.Use.Wall = wall
 	return res
 }

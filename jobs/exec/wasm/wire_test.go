@@ -76,7 +76,7 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p := &process{wire: newWire(bytes.NewReader(data), io.Discard)}
 		out := &live{limit: 10}
-		res, err := p.run(&exec.Request{Memory: 1, Disk: 10}, hash{}, out, out)
+		res, _, err := p.run(&exec.Request{Memory: 1, Disk: 10}, hash{}, out, out)
 		if err != nil {
 			return
 		}
