@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"strings"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -110,9 +111,7 @@ func (a *agreement) Held(ctx context.Context, job consensus.JobID, value consens
 
 // Refuse implements member.Quorum.
 func (a *agreement) Refuse(ctx context.Context, to admission.Key, job consensus.JobID, reason string) error {
-	if len(reason) > maxReason {
-		reason = reason[:maxReason]
-	}
+	reason = shortened(reason)
 	return a.runner.Speak(ctx, runner.Speech{To: to, Job: job, Kind: consensus.KindRefuse,
 		Value: sha256.Sum256([]byte(reason)), Payload: &consensus.Payload{Reason: reason}})
 }
@@ -124,12 +123,21 @@ func (a *agreement) Gone(ctx context.Context, to admission.Key, job consensus.Jo
 
 // Decided implements member.Quorum.
 func (a *agreement) Decided(ctx context.Context, to admission.Key, job consensus.JobID, ended consensus.Conclusion) error {
-	return a.runner.Speak(ctx, runner.Speech{To: to, Job: job, Note: consensus.NoteDecided,
-		Payload: &consensus.Payload{Chain: ended.Chain, Decision: &ended.Outcome}})
+	a.runner.Conclude(to, job, ended)
+	return ctx.Err()
 }
 
 // maxReason bounds the words of a refusal, in bytes.
 const maxReason = 400
+
+// shortened cuts a reason where it is too long, and not in a character: that would be no
+// text, and could not be said.
+func shortened(reason string) string {
+	if len(reason) <= maxReason {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:maxReason], "")
+}
 
 // Standing shows where an open job stands, as this member sees it.
 func (a *agreement) Standing(ctx context.Context, job consensus.JobID) (member.Standing, bool, error) {

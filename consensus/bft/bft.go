@@ -179,7 +179,7 @@ type Effect interface{ effect() }
 type Execute struct{ Run uint64 }
 
 // Fetch asks to make a value's blocks durable; then Held. It is repeated when
-// the fetch takes long and more seats claim to hold them.
+// the fetch takes long and others claim to hold them than were asked.
 type Fetch struct {
 	Value   consensus.Value
 	Hash    consensus.Hash

@@ -125,7 +125,8 @@ func TestAJobWhoseDeadlinePassedWhileTheNodeWasDownIsForgottenWhenItComesBack(t 
 func forSubmitter(t *testing.T, f *fleet, c *Core) []Say {
 	t.Helper()
 	c.Flush()
-	c.Repeat(f.job.ID)
+	f.now += resend
+	c.Repeat(f.now, f.job.ID)
 	b := c.Flush()
 	if len(b.Entries) != 0 || len(b.Dos) != 0 {
 		t.Errorf("more than words: %+v", b)
@@ -154,9 +155,56 @@ func TestASubmitterThatOffersWhatIsOpenIsToldAgainHowItStands(t *testing.T) {
 	if len(says) != 1 || says[0].Out.Note != consensus.NoteDecided || says[0].Out.Payload.Decision == nil {
 		t.Errorf("decided here, and told %+v", says)
 	}
-	c.Repeat(consensus.JobID{9})
+	c.Repeat(f.now, consensus.JobID{9})
 	if c.Pending() {
 		t.Error("words about a job that is not open")
+	}
+}
+
+// A submitter's word is small, and what answers it is not: one that repeats it on and on is
+// answered as often as time allows, whatever it says, and the first time at once.
+func TestASubmitterThatRepeatsItselfOnAndOnIsAnsweredOnceInABackOff(t *testing.T) {
+	f, c := alone(t)
+	for seat := range 3 {
+		c.Input(f.now, f.job.ID, bft.Message{From: seat, Kind: consensus.KindAccept})
+	}
+	offer := func(now int64) { c.Repeat(now, f.job.ID) }
+	heard := func() (n int) {
+		for _, s := range c.Flush().Says {
+			if s.Out.Submitter {
+				n++
+			}
+		}
+		return n
+	}
+	withdraw := func(now int64) { c.Input(now, f.job.ID, bft.SubmitterVoid{}) }
+	for phase, ended := range []bool{false, true} {
+		if ended {
+			c.Input(f.now, f.job.ID, decidedNote(f.network.Decide(f.job, consensustest.Result("hello"))))
+		}
+		for word, say := range map[string]func(int64){"offers": offer, "withdraws": withdraw} {
+			f.now += resend
+			c.Flush()
+			say(f.now)
+			once := heard()
+			for range 1_000 {
+				say(f.now)
+				say(f.now + resend/4)
+			}
+			if more := heard(); once == 0 || more != 0 {
+				t.Errorf("phase %d, it %s once and hears %d, a thousand times and hears %d more", phase, word, once, more)
+			}
+			say(f.now + resend)
+			if again := heard(); again != once {
+				t.Errorf("phase %d, it %s after a back-off and hears %d, not %d", phase, word, again, once)
+			}
+			f.now += resend
+			say(f.now - 10*resend)
+			if again := heard(); again != once {
+				t.Errorf("phase %d, it %s after the clock was set back and hears %d, not %d", phase, word, again, once)
+			}
+			f.now += 10 * resend
+		}
 	}
 }
 

@@ -144,7 +144,7 @@ func (l *loop) input(ev event) {
 	now := l.r.cfg.Clock()
 	switch {
 	case ev.again:
-		l.core.Repeat(ev.job)
+		l.core.Repeat(now, ev.job)
 	case ev.lost != nil:
 		l.core.Revoked(now, *ev.lost)
 	case ev.speak != nil:

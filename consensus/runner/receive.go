@@ -131,10 +131,8 @@ func (r *Runner) expects(s stashed) bool {
 		return false // most of these come when the job has ended here, too
 	}
 	if ended, ok := r.cfg.Host.Closed(s.job()); ok {
-		now := r.cfg.Clock()
-		if (s.note == nil || s.note.Note == consensus.NoteAsk) && !r.told.within(s.from, s.job(), now, r.cfg.Policy.Resend) {
-			r.told.note(s.from, s.job(), now)
-			r.answer(event{speak: &Speech{To: s.from, Job: s.job(), Note: consensus.NoteDecided, Payload: &consensus.Payload{Chain: ended.Chain, Decision: &ended.Outcome}}})
+		if s.note == nil || s.note.Note == consensus.NoteAsk {
+			r.Conclude(s.from, s.job(), ended)
 		}
 		return false
 	}
@@ -142,6 +140,17 @@ func (r *Runner) expects(s stashed) bool {
 		r.cfg.Host.Offered(s.from, *s.note.Payload.Offer, s.note.Payload.Accepts, s.note.Payload.Chain)
 	}
 	return s.note == nil || s.note.Note != consensus.NoteAsk && s.note.Note != consensus.NoteAlive
+}
+
+// Conclude tells a peer how a job ended that is closed here: once in a back-off, however
+// often it asks (protocol, section 16).
+func (r *Runner) Conclude(to admission.Key, job consensus.JobID, ended consensus.Conclusion) {
+	now := r.cfg.Clock()
+	if r.told.within(to, job, now, r.cfg.Policy.Resend) {
+		return
+	}
+	r.told.note(to, job, now)
+	r.answer(event{speak: &Speech{To: to, Job: job, Note: consensus.NoteDecided, Payload: &consensus.Payload{Chain: ended.Chain, Decision: &ended.Outcome}}})
 }
 
 func (r *Runner) tellWatcher(w watcher, s stashed) {

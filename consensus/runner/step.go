@@ -47,6 +47,20 @@ type job struct {
 	ended   int64
 
 	answered []int64 // by party: when it was last told what it had asked for
+	offered  int64   // when its submitter last offered it again, and was answered; 0: not yet
+	voided   int64   // likewise: withdrew it
+}
+
+// due reports whether a submitter's word that comes now is to be answered, and notes that
+// it was: each is small and what answers it is not (protocol, section 16). It repeats one
+// with the first back-off at the soonest, so at twice that rate none of its own is missed.
+// A clock that was set back keeps nobody waiting.
+func (c *Core) due(last *int64, now int64) bool {
+	if *last != 0 && now >= *last && now < *last+c.resend/2 {
+		return false
+	}
+	*last = now
+	return true
 }
 
 // SayKey names a message within a job.
@@ -166,6 +180,9 @@ func (c *Core) Input(now int64, id consensus.JobID, in bft.Input) {
 	if !ok {
 		return
 	}
+	if _, ok := in.(bft.SubmitterVoid); ok && !c.due(&j.voided, now) {
+		return
+	}
 	if m, ok := in.(bft.Message); ok && m.Note == consensus.NoteAsk {
 		for i := range j.said {
 			j.said[i].had &^= 1 << m.From
@@ -201,8 +218,8 @@ func (c *Core) Revoked(now int64, peer admission.Key) {
 
 // Repeat says again to a job's submitter what it has to know: it asks by
 // offering what is open already.
-func (c *Core) Repeat(id consensus.JobID) {
-	if j, ok := c.jobs[id]; ok {
+func (c *Core) Repeat(now int64, id consensus.JobID) {
+	if j, ok := c.jobs[id]; ok && c.due(&j.offered, now) {
 		for _, out := range j.machine.ForSubmitter() {
 			c.say(j, out, out.To, false)
 		}

@@ -109,7 +109,7 @@ func (n *node) offered() {
 	switch {
 	case n.gone:
 	case n.isOpen():
-		n.core.Repeat(n.w.job)
+		n.core.Repeat(n.now(), n.w.job)
 		n.settle()
 	case n.decided != nil:
 		n.w.post(n.id, -1, n.life, mail{n.decision()})

@@ -58,7 +58,7 @@ func (m *Member) Inline(ctx context.Context, v consensus.Value) []consensus.Bloc
 
 // Fetch makes a value's blocks durable and tells agreement. It begins with what
 // rode along, and asks the other members for the rest. A fetch that fails is
-// asked for again when more members claim to hold the blocks.
+// asked for again when others claim to hold the blocks than were asked.
 // With normals, a value that comes to none of them is not held.
 func (m *Member) Fetch(id consensus.JobID, v consensus.Value, hash consensus.Hash, normals []consensus.Hash, from []admission.Key) {
 	m.work.Add(func(ctx context.Context) {
