@@ -64,7 +64,7 @@ type Needs struct {
 type Limits struct {
 	_      struct{} `cbor:",toarray"`
 	Input  uint64   // module and inputs together
-	Output uint64   // result tree
+	Output uint64   // result tree: its blocks as often as it names them
 	Stream uint64   // stdout, and stderr
 }
 

@@ -259,9 +259,9 @@ func (s *shelf) array(step int, name string, change func(*consensus.ArrayResult,
 		task := consensus.TaskOutcome{Index: uint64(i), Name: string(rune('0' + i)), Outcome: consensus.Value{Kind: consensus.Result}}
 		var root cid.Cid
 		if i < 2 {
-			var err error
-			root, err = packer.Result(ctx, task.Name, end)
+			left, err := packer.Result(ctx, task.Name, end)
 			s.check(err)
+			root = left.Root
 		} else { // by itself, as a large one is
 			written, err := tree.WriteResult(ctx, &blocks, end)
 			s.check(err)

@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -21,6 +22,7 @@ import (
 	"github.com/muster-network/muster/jobs/sched"
 	"github.com/muster-network/muster/store/dagcbor"
 	"github.com/muster-network/muster/store/storetest"
+	"github.com/muster-network/muster/store/tree"
 )
 
 // lanes is an executor whose lanes go on in an order of chance: each takes some
@@ -220,5 +222,62 @@ func TestAnArrayResultThatIsNotOfTheJobIsNotHeld(t *testing.T) {
 	}
 	if m.checkTree(t.Context(), m.cfg.Store, j, v) == nil {
 		t.Error("an array result without its page is held")
+	}
+}
+
+// What readers will make of each task's result is looked at, in packs and beside them.
+func TestAnArrayResultWithATaskThatNobodyCanReadIsNotHeld(t *testing.T) {
+	m, j, _ := arrayMember(t, 1, 3, nil)
+	small, big := endlessResult(t, m.cfg.Store, ""), endlessResult(t, m.cfg.Store, strings.Repeat("x", tree.MaxPacked))
+	written, err := tree.WriteResult(t.Context(), m.cfg.Store, tree.Result{Stdout: []byte("good")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := dagcbor.LinkTo(written.Root)
+	for name, c := range map[string]struct {
+		third  dagcbor.Link
+		packed bool
+		good   bool
+	}{
+		"a result":                {good, true, true},
+		"an endless one":          {small, true, false},
+		"an endless, large one":   {big, true, false},
+		"one that is in no block": {good, false, false},
+	} {
+		w := newArrayWriter(m.cfg.Network, m.cfg.Store, int64(j.charter.Limits.Output))
+		for i := range 2 {
+			if err := w.add(t.Context(), fmt.Sprint(i), exec.Result{Kind: exec.Exited, Stdout: []byte{byte(i)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.packed {
+			err = w.packer.Tree(t.Context(), "2", m.cfg.Store, c.third.Cid, tree.Limits{Bytes: 1 << 20, Blocks: 100})
+		} else {
+			w.packer.Skip()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		task := consensus.TaskOutcome{Index: 2, Name: "2", Outcome: consensus.Value{Kind: consensus.Result, Tree: &c.third}}
+		w.outcomes, w.page = append(w.outcomes, task), append(w.page, consensus.PageTask(task))
+		v, err := w.finish(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.checkTree(t.Context(), m.cfg.Store, j, v); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestATaskThatLeavesMoreThanReadersMayReadFailsTheRun(t *testing.T) {
+	twice := make([]byte, tree.ChunkSize+1)
+	end := func(string) exec.Result {
+		return exec.Result{Kind: exec.Exited, Stdout: twice, Stderr: twice}
+	}
+	m, j, _ := arrayMember(t, 1, 1, &lanes{end: end})
+	j.charter.Limits.Output = 2 << 20 // it takes half as much where blocks are counted once
+	if _, _, err := m.runArray(t.Context(), j, 1, exec.Request{}); !errors.Is(err, errOutput) {
+		t.Errorf("%v, want %v", err, errOutput)
 	}
 }

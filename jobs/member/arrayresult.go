@@ -45,11 +45,14 @@ func newArrayWriter(network admission.Network, b store.Blocks, limit int64) *arr
 func (w *arrayWriter) add(ctx context.Context, name string, r exec.Result) error {
 	t := consensus.TaskOutcome{Index: uint64(len(w.outcomes)), Name: name, Outcome: valueOf(r)}
 	if r.Kind.Deterministic() {
-		root, err := w.packer.Result(ctx, name, resultOf(r))
+		left, err := w.packer.Result(ctx, name, resultOf(r))
 		if err != nil {
 			return err
 		}
-		link := dagcbor.LinkTo(root)
+		if !isReadable(left, uint64(w.limit)) {
+			return errOutput // nobody would take it: see checkTasks
+		}
+		link := dagcbor.LinkTo(left.Root)
 		t.Outcome.Tree = &link
 	} else {
 		w.packer.Skip()
@@ -123,9 +126,9 @@ func (w *arrayWriter) finish(ctx context.Context) (consensus.Value, error) {
 	return w.result.Value(link), nil
 }
 
-// checkArray verifies that the blocks of an array result fit together, and are
-// those of as many tasks as the job has.
-func (m *Member) checkArray(ctx context.Context, src tree.Source, j *job, v consensus.Value) error {
+// checkArray verifies that the blocks of an array result fit together, are those of
+// as many tasks as the job has, and hold of each task what a run leaves.
+func (m *Member) checkArray(ctx context.Context, src tree.Sized, j *job, v consensus.Value) error {
 	data, err := src.Get(ctx, v.Tree.Cid)
 	if err != nil {
 		return err
@@ -146,8 +149,55 @@ func (m *Member) checkArray(ctx context.Context, src tree.Source, j *job, v cons
 			return err
 		}
 	}
-	_, err = a.Outcomes(m.cfg.Network, pages)
-	return err
+	if _, err = a.Outcomes(m.cfg.Network, pages); err != nil {
+		return err
+	}
+	for _, page := range pages {
+		if err := checkTasks(ctx, src, page, j.charter.Limits.Output); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkTasks checks the result of each task on a page: in the pack that the page
+// says, or, if it is a large one, by itself.
+func checkTasks(ctx context.Context, src tree.Sized, page consensus.ArrayPage, most uint64) error {
+	large := map[cid.Cid]bool{}
+	for _, l := range page.Large {
+		large[l.Cid] = true
+	}
+	check := func(pack tree.Heap, lines []consensus.ArrayTask) error {
+		for _, line := range lines {
+			if len(line.Tree) == 0 {
+				continue
+			}
+			root, err := cid.Cast(line.Tree)
+			if err != nil {
+				return err
+			}
+			at := src
+			if !large[root] {
+				at = pack
+			}
+			if err := checkResult(ctx, at, root, most); err != nil {
+				return fmt.Errorf("task %s: %w", line.Name, err)
+			}
+		}
+		return nil
+	}
+	packed := 0
+	for _, p := range page.Packs {
+		pack, err := tree.OpenPack(ctx, src, p.File.Cid)
+		if err != nil {
+			return err
+		}
+		if err := check(pack, page.Tasks[packed:packed+int(p.Tasks)]); err != nil {
+			return err
+		}
+		packed += int(p.Tasks)
+	}
+	return check(nil, page.Tasks[packed:])
 }
 
 // items reads what the tasks of an array differ by, which is durable here.

@@ -134,11 +134,7 @@ func (m *Member) checkTree(ctx context.Context, src tree.Sized, j *job, v consen
 	} else if array {
 		return m.checkArray(ctx, src, j, v)
 	}
-	names, err := tree.SurveyResult(ctx, src, v.Tree.Cid, readable(j.charter.Limits.Output))
-	if err != nil {
-		return err
-	}
-	return withinNames(names)
+	return checkResult(ctx, src, v.Tree.Cid, j.charter.Limits.Output)
 }
 
 // overlay reads blocks that rode along before those in the store.

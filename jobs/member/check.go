@@ -150,6 +150,22 @@ const maxBlocks = 1 << 16
 // when it is read: blocks count as often as the tree names them.
 func readable(most uint64) tree.Limits { return tree.Limits{Bytes: int64(most), Blocks: maxBlocks} }
 
+// isReadable reports whether a result is within the bounds by which checkResult judges.
+func isReadable(t tree.Tree, most uint64) bool {
+	limit := readable(most)
+	return t.Read.Bytes <= limit.Bytes && t.Read.Blocks <= limit.Blocks
+}
+
+// checkResult refuses a tree that is not what a run leaves, or that no reader could
+// read within most bytes.
+func checkResult(ctx context.Context, src tree.Sized, root cid.Cid, most uint64) error {
+	names, err := tree.SurveyResult(ctx, src, root, readable(most))
+	if err != nil {
+		return err
+	}
+	return withinNames(names)
+}
+
 // withinNames refuses more or longer names than an executor leaves or is given.
 func withinNames(n tree.Names) error {
 	switch {

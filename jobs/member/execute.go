@@ -278,7 +278,7 @@ func (m *Member) keep(ctx context.Context, j *job, r exec.Result) (consensus.Val
 	if err != nil {
 		return v, err
 	}
-	if most := readable(j.charter.Limits.Output); t.Read.Bytes > most.Bytes || t.Read.Blocks > most.Blocks {
+	if !isReadable(t, j.charter.Limits.Output) {
 		return v, errOutput // nobody would take it: see checkTree
 	}
 	link := dagcbor.LinkTo(t.Root)

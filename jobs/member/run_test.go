@@ -320,7 +320,7 @@ func TestAFetchThatIsUnderWayAnswersTheFormsThatWereAskedForLast(t *testing.T) {
 func TestAValueWhoseTreeIsNoResultIsNotHeld(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		j := b.accepted("job")
-		endless := endlessResult(t, &b.others)
+		endless := endlessResult(t, &b.others, "")
 		for name, root := range map[string]*dagcbor.Link{"the roll": &j.Roll, "an endless one": &endless} {
 			b.done = nil
 			v := consensus.Value{Kind: consensus.Result, Tree: root}
@@ -335,7 +335,7 @@ func TestAValueWhoseTreeIsNoResultIsNotHeld(t *testing.T) {
 
 // endlessResult is a result of few blocks, of which the folder out has two to the
 // power of fifty files.
-func endlessResult(t *testing.T, blocks store.Blocks) dagcbor.Link {
+func endlessResult(t *testing.T, blocks store.Blocks, stdout string) dagcbor.Link {
 	t.Helper()
 	written := func(written tree.Tree, err error) cid.Cid {
 		t.Helper()
@@ -352,6 +352,6 @@ func endlessResult(t *testing.T, blocks store.Blocks) dagcbor.Link {
 		out = written(tree.WriteDirectory(t.Context(), blocks, []tree.Node{{Name: "a", CID: out}, {Name: "b", CID: out}}))
 	}
 	return dagcbor.LinkTo(written(tree.WriteDirectory(t.Context(), blocks, []tree.Node{
-		{Name: "exit", CID: file("0\n")}, {Name: "out", CID: out}, {Name: "stderr", CID: file("")}, {Name: "stdout", CID: file("")},
+		{Name: "exit", CID: file("0\n")}, {Name: "out", CID: out}, {Name: "stderr", CID: file("")}, {Name: "stdout", CID: file(stdout)},
 	})))
 }

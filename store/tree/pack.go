@@ -28,7 +28,7 @@ const (
 	directoryLink = 64        // bytes of a directory's entry without its name, at most
 )
 
-// Heap is blocks in memory. It is a Source. The zero Heap is empty.
+// Heap is blocks in memory. It is a Sized source. The zero Heap is empty.
 type Heap map[cid.Cid][]byte
 
 // Get implements Source.
@@ -38,6 +38,12 @@ func (h Heap) Get(_ context.Context, c cid.Cid) ([]byte, error) {
 		return nil, store.ErrNotFound
 	}
 	return data, nil
+}
+
+// Size implements Sized.
+func (h Heap) Size(ctx context.Context, c cid.Cid) (int, error) {
+	data, err := h.Get(ctx, c)
+	return len(data), err
 }
 
 // Put adds blocks, which are not copied.
@@ -78,14 +84,14 @@ func (p *Packer) Bytes() int64 { return p.total }
 func (p *Packer) Skip() { p.since++ }
 
 // Result adds the result tree of the next entry.
-func (p *Packer) Result(ctx context.Context, name string, r Result) (cid.Cid, error) {
+func (p *Packer) Result(ctx context.Context, name string, r Result) (Tree, error) {
 	made := Heap{}
 	t, l, err := writeResult(ctx, newWriter(made), r)
 	if err != nil {
-		return cid.Undef, err
+		return Tree{}, err
 	}
 	l.name = name
-	return t.Root, p.add(ctx, l, t, made)
+	return t, p.add(ctx, l, t, made)
 }
 
 // Tree adds a file or directory that src holds as the next entry.

@@ -28,9 +28,9 @@ func pack(t testing.TB, results []Result) packed {
 	p := packed{blocks: &storetest.Memory{}}
 	packer := NewPacker(p.blocks)
 	for i, r := range results {
-		root, err := packer.Result(t.Context(), fmt.Sprintf("%05d", i), r)
+		left, err := packer.Result(t.Context(), fmt.Sprintf("%05d", i), r)
 		must(t, err)
-		p.roots = append(p.roots, root)
+		p.roots = append(p.roots, left.Root)
 	}
 	var err error
 	p.packs, p.large, err = packer.Take(t.Context())

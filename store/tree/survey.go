@@ -38,32 +38,26 @@ func Survey(ctx context.Context, src Sized, root cid.Cid, limit Limits) (Names, 
 // SurveyResult does the same with a result tree, as ReadResult and Read would read
 // it. The names are those of its outputs.
 func SurveyResult(ctx context.Context, src Sized, root cid.Cid, limit Limits) (Names, error) {
-	if _, err := ReadExit(ctx, src, root); err != nil {
-		return Names{}, err
-	}
-	r := &reader{src: src, budget: budget{limit}}
-	n, err := r.result(ctx, root)
+	s := newSurveyor(src, limit)
+	n, err := s.result(ctx, root)
 	if err != nil {
 		return Names{}, err
 	}
-	s := newSurveyor(src, limit)
-	if _, err := s.below(ctx, root, MaxDepth, maxFileDepth); err != nil {
+	whole := extent{directory: true, levels: 1, cost: Limits{Bytes: limit.Bytes - s.budget.left.Bytes, Blocks: 1}}
+	if exit := n.links[0].cid; exit.Type() != cid.Raw {
+		return Names{}, fmt.Errorf("%w: an exit code of several blocks", ErrInvalid)
+	} else if _, err := s.exit(ctx, exit); err != nil {
 		return Names{}, err
 	}
-	var names Names
+	if err := s.entries(ctx, &whole, n, MaxDepth-1); err != nil {
+		return Names{}, err
+	}
 	for _, l := range n.links {
-		entry, err := s.below(ctx, l.cid, MaxDepth, maxFileDepth)
-		if err != nil {
-			return Names{}, err
-		}
-		if entry.directory != (l.name == entryOut) {
+		if s.seen[l.cid].directory != (l.name == entryOut) { // a leaf was not seen, and is none
 			return Names{}, fmt.Errorf("%w: %s of a result is of another kind", ErrInvalid, l.name)
 		}
-		if entry.directory {
-			names = entry.names
-		}
 	}
-	return names, nil
+	return s.seen[n.links[1].cid].names, nil
 }
 
 // surveyor reads within limit, and finds what of a tree would not be read within it.

@@ -80,7 +80,7 @@ func (n *Network) array(ctx context.Context, run Run) (consensus.Value, error) {
 	a := consensus.ArrayResult{Count: uint64(len(run.Ends))}
 	for i, end := range run.Ends {
 		t := consensus.TaskOutcome{Index: uint64(i), Name: jobs.TaskName(uint64(i), a.Count), Outcome: consensus.Value{Kind: consensus.Result}}
-		root, err := packer.Result(ctx, t.Name, end)
+		left, err := packer.Result(ctx, t.Name, end)
 		if err != nil {
 			return consensus.Value{}, err
 		}
@@ -88,7 +88,7 @@ func (n *Network) array(ctx context.Context, run Run) (consensus.Value, error) {
 			t.Outcome.Kind, t.Outcome.Class, t.Outcome.Code = consensus.Failed, consensus.FailedExit, uint64(end.Code)
 			a.Failed++
 		}
-		link := dagcbor.LinkTo(root)
+		link := dagcbor.LinkTo(left.Root)
 		t.Outcome.Tree = &link
 		all, page.Tasks = append(all, t), append(page.Tasks, consensus.PageTask(t))
 	}
