@@ -28,12 +28,12 @@ type adverts struct {
 	policy  admission.Policy
 	clock   func() int64
 	revoked func(admission.Key) bool
-	came    func(consensus.Advert) // told of a node that was not known; must not block
+	came    func(consensus.Advert) // told of a node that comes, or moves; must not block
 
 	mutex    sync.Mutex
-	known    map[admission.Key]*heardAdvert
-	sequence uint64
-	version  uint64 // grows when a node comes, goes or changes
+	known    map[admission.Key]*heardAdvert // also who is gone, while an advert of theirs could be heard
+	sequence uint64                         // begins at the time: an incarnation outlives the process
+	version  uint64                         // grows when a node comes, goes or changes
 	view     *advertView
 }
 
@@ -50,6 +50,7 @@ type heardAdvert struct {
 	group  string // of its addresses
 	since  int64  // heard continuously since, Unix milliseconds
 	last   int64
+	gone   bool // taken for gone, and counted so in version
 }
 
 // Bounds of what is taken in: nodes known, and bytes of one signed advert.
@@ -63,7 +64,8 @@ const (
 const freshness = 4
 
 func newAdverts(h home, clock func() int64, revoked func(admission.Key) bool, came func(consensus.Advert)) *adverts {
-	return &adverts{network: h.network, genesis: h.founded, policy: h.founded.Policy, clock: clock, revoked: revoked, came: came, known: map[admission.Key]*heardAdvert{}}
+	return &adverts{network: h.network, genesis: h.founded, policy: h.founded.Policy, clock: clock, revoked: revoked, came: came,
+		known: map[admission.Key]*heardAdvert{}, sequence: uint64(clock())}
 }
 
 // errStale is returned for an advert that is no news: it is ignored, not held
@@ -73,18 +75,11 @@ var errStale = errors.New("advert: not newer than the one known")
 // hear checks and keeps an advert. An error that is not errStale means that it
 // is invalid.
 func (a *adverts) hear(s consensus.SignedAdvert) error {
-	ad := s.Advert
-	now := a.clock()
+	ad, now := s.Advert, a.clock()
 	a.mutex.Lock()
-	before, ok := a.known[ad.Peer]
+	before := a.known[ad.Peer]
 	a.mutex.Unlock()
-	if ok && before.signed.Advert.Incarnation == ad.Incarnation && before.signed.Advert.Sequence >= ad.Sequence {
-		return errStale
-	}
-	if ok && before.signed.Advert.Incarnation != ad.Incarnation && before.signed.Advert.Issued >= ad.Issued {
-		return errStale
-	}
-	if ad.Issued > now+skewAllowed || ad.Issued < now-a.window()-skewAllowed {
+	if ad.Issued > now+skewAllowed || a.expired(ad, now) || !isNews(before, ad) {
 		return errStale
 	}
 	if err := a.check(s); err != nil {
@@ -93,30 +88,62 @@ func (a *adverts) hear(s consensus.SignedAdvert) error {
 	group := groupOf(ad.Addresses)
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
-	if a.revoked(ad.Peer) {
-		return errStale // who relays it may not have heard yet
-	}
-	if before == nil || before.signed.Advert.Incarnation != ad.Incarnation {
-		a.came(ad)
+	before = a.known[ad.Peer]
+	if a.revoked(ad.Peer) || !isNews(before, ad) || before == nil && !a.makeRoom(ad, now) {
+		return errStale // also of who is revoked: who relays it may not have heard yet
 	}
 	next := &heardAdvert{signed: s, group: group, since: now, last: now}
-	if before, ok = a.known[ad.Peer]; ok {
-		same := before.signed.Advert.Incarnation == ad.Incarnation
-		if same && before.signed.Advert.Sequence >= ad.Sequence {
-			return errStale
-		}
-		if same && now-before.last <= a.window() {
-			next.since = before.since
-		}
-	} else if len(a.known) >= maxKnown {
-		return errStale
+	comes := before == nil || a.stale(before, now)
+	again := comes || before.signed.Advert.Incarnation != ad.Incarnation
+	if !again {
+		next.since = before.since
 	}
-	if !ok || a.stale(before, now) || changed(before.signed.Advert, ad) {
+	if comes || changed(before.signed.Advert, ad) {
 		a.version++
+	}
+	if again || !slices.Equal(before.signed.Advert.Addresses, ad.Addresses) {
+		a.came(ad)
 	}
 	a.known[ad.Peer] = next
 	a.view = nil
 	return nil
+}
+
+// isNews reports whether an advert is later than the one known, which may be nil.
+func isNews(before *heardAdvert, ad consensus.Advert) bool {
+	if before == nil {
+		return true
+	}
+	known := before.signed.Advert
+	if known.Incarnation == ad.Incarnation {
+		return known.Sequence < ad.Sequence
+	}
+	return known.Issued < ad.Issued
+}
+
+// expired reports whether an advert is too old to be heard, if for the first time.
+func (a *adverts) expired(ad consensus.Advert, now int64) bool {
+	return ad.Issued < now-a.window()-skewAllowed
+}
+
+// makeRoom reports whether there is room for a node that is not known. Where there
+// is none, a node that is gone makes some: the one whose advert was issued first, and
+// only to a later one, so that none that made room is heard again.
+func (a *adverts) makeRoom(ad consensus.Advert, now int64) bool {
+	if len(a.known) < maxKnown {
+		return true
+	}
+	var first *consensus.Advert
+	for _, h := range a.known {
+		if known := &h.signed.Advert; a.stale(h, now) && (first == nil || known.Issued < first.Issued) {
+			first = known
+		}
+	}
+	if first == nil || first.Issued >= ad.Issued {
+		return false
+	}
+	delete(a.known, first.Peer)
+	return true
 }
 
 // forget drops what is known of a node.
@@ -190,8 +217,15 @@ func (a *adverts) current() *advertView {
 	v := &advertView{fresh: make([]heardAdvert, 0, len(a.known)), seen: make([]election.Seen, 0, len(a.known)), until: math.MaxInt64}
 	for key, h := range a.known {
 		if a.stale(h, now) {
-			delete(a.known, key)
-			a.version++
+			if !h.gone {
+				h.gone = true
+				a.version++
+			}
+			if a.expired(h.signed.Advert, now) { // not before: it would be heard again
+				delete(a.known, key)
+			} else {
+				v.until = min(v.until, h.signed.Advert.Issued+a.window()+skewAllowed)
+			}
 			continue
 		}
 		v.fresh = append(v.fresh, *h)
@@ -215,12 +249,12 @@ func (a *adverts) state() uint64 {
 	return a.version
 }
 
-// get returns the last advert of a node.
+// get returns the last advert of a node that is not taken for gone.
 func (a *adverts) get(key admission.Key) (heardAdvert, bool) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	h, ok := a.known[key]
-	if !ok {
+	if !ok || a.stale(h, a.clock()) {
 		return heardAdvert{}, false
 	}
 	return *h, true
@@ -241,15 +275,19 @@ func groupOf(addresses []string) string {
 	return ""
 }
 
+// next returns the sequence of this node's next advert.
+func (a *adverts) next() uint64 {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	a.sequence++
+	return a.sequence
+}
+
 // advertise makes this node's next advert.
 func (n *Node) advertise() (consensus.SignedAdvert, error) {
 	load := n.member.Load()
-	n.adverts.mutex.Lock()
-	n.adverts.sequence++
-	sequence := n.adverts.sequence
-	n.adverts.mutex.Unlock()
 	ad := consensus.Advert{
-		Peer: n.home.identity.Signer.Key(), Incarnation: n.incarnation, Sequence: sequence, Issued: n.clock(),
+		Peer: n.home.identity.Signer.Key(), Incarnation: n.incarnation, Sequence: n.adverts.next(), Issued: n.clock(),
 		Total: load.Total.Quantities(), Free: load.Free.Quantities(), Queued: uint64(load.Queued), OldestWait: load.OldestWait,
 		Features: []string{}, Classes: []consensus.Class{consensus.Class("arch/" + runtime.GOARCH), consensus.Portable},
 		Addresses: n.addresses(),

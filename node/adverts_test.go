@@ -94,3 +94,105 @@ func TestWhoIsBarredIsLeftOutOfTheViewAndNobodyElseIsChanged(t *testing.T) {
 		t.Errorf("the shared view became %v", all)
 	}
 }
+
+func heard(network *consensustest.Network, now *int64) *adverts {
+	return newAdverts(home{network: network.ID, founded: network.Genesis}, func() int64 { return *now }, func(admission.Key) bool { return false }, func(consensus.Advert) {})
+}
+
+// A node keeps its incarnation over a restart, and others keep what they heard of it.
+func TestANodeIsHeardOnAfterARestart(t *testing.T) {
+	network := consensustest.New(1)
+	now := int64(consensustest.Now)
+	register, n := heard(network, &now), network.Nodes[0]
+	var since int64
+	for run := range 3 {
+		process := heard(network, &now)
+		for range 3 {
+			if err := register.hear(signedAdvert(t, network, n, process.next(), 0, now)); err != nil {
+				t.Fatalf("run %d: %v", run, err)
+			}
+			now += register.policy.Advert
+		}
+		if run == 0 {
+			since = register.seen()[0].Since
+		}
+	}
+	if seen := register.seen(); len(seen) != 1 || seen[0].Since != since {
+		t.Errorf("seen: %+v, want it since %d", seen, since)
+	}
+}
+
+// Peers hand each other what they have heard, and anybody can say it again.
+func TestWhoIsGoneIsNotHeardOfAgainByAnAdvertOfBefore(t *testing.T) {
+	network := consensustest.New(1)
+	now := int64(consensustest.Now)
+	var came int
+	a, n := heard(network, &now), network.Nodes[0]
+	a.came = func(consensus.Advert) { came++ }
+	last := signedAdvert(t, network, n, 1, 0, now+skewAllowed) // its clock is ahead
+	if err := a.hear(last); err != nil {
+		t.Fatal(err)
+	}
+	for step := int64(0); step <= a.window()+2*skewAllowed+a.window(); step += a.policy.Advert {
+		if err := a.hear(last); !errors.Is(err, errStale) {
+			t.Fatalf("again after %d ms: %v", step, err)
+		}
+		if _, known := a.get(n.Key()); len(a.fresh()) == 1 != (step <= a.window()) || known != (step <= a.window()) {
+			t.Fatalf("after %d ms: %d fresh", step, len(a.fresh()))
+		}
+		now += a.policy.Advert
+	}
+	if len(a.known) != 0 {
+		t.Error("what cannot be heard any more is remembered")
+	}
+	if a.state() != 2 {
+		t.Errorf("that it came and went counts %d", a.state())
+	}
+	if err := a.hear(signedAdvert(t, network, n, 2, 0, now)); err != nil || len(a.fresh()) != 1 || came != 2 {
+		t.Errorf("it comes back: %v; %d fresh, %d came", err, len(a.fresh()), came)
+	}
+}
+
+func TestWhoIsGoneMakesRoomForWhoComesAndIsNotHeardAgain(t *testing.T) {
+	network := consensustest.New(3)
+	now := int64(consensustest.Now)
+	a := heard(network, &now)
+	first, second, third := signedAdvert(t, network, network.Nodes[0], 1, 0, now-2), signedAdvert(t, network, network.Nodes[1], 1, 0, now-1), signedAdvert(t, network, network.Nodes[2], 1, 0, now)
+	hear := func(s consensus.SignedAdvert, want error) {
+		t.Helper()
+		if err := a.hear(s); !errors.Is(err, want) || len(a.known) > maxKnown {
+			t.Errorf("%v, want %v; %d known", err, want, len(a.known))
+		}
+	}
+	for i := range maxKnown - 2 { // alive all the time
+		key := admission.Key{1, byte(i >> 8), byte(i)}
+		a.known[key] = &heardAdvert{signed: consensus.SignedAdvert{Advert: consensus.Advert{Peer: key}}, last: now + a.window()}
+	}
+	hear(first, nil)
+	hear(second, nil)
+	hear(third, errStale) // nobody is gone
+	now += a.window() + 1
+	hear(third, nil) // in place of the first
+	hear(first, errStale)
+	if _, known := a.known[network.Nodes[1].Key()]; !known {
+		t.Error("the later one made room")
+	}
+}
+
+// A node that listens elsewhere after a restart is dialled there.
+func TestWhereANodeIsNowIsTold(t *testing.T) {
+	network := consensustest.New(1)
+	now := int64(consensustest.Now)
+	var came []string
+	a, n := heard(network, &now), network.Nodes[0]
+	a.came = func(ad consensus.Advert) { came = append(came, ad.Addresses...) }
+	for i, address := range []string{"/ip4/8.8.8.8/tcp/1", "/ip4/8.8.8.8/tcp/1", "/ip4/8.8.8.8/tcp/2"} {
+		ad := consensus.Advert{Peer: n.Key(), Incarnation: n.Incarnation, Sequence: uint64(i + 1), Issued: now, Addresses: []string{address}}
+		if err := a.hear(consensus.SignedAdvert{Advert: ad, Credential: n.Credential, Signature: n.Sign(sealed(t, network, consensus.TagAdvert, ad))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"/ip4/8.8.8.8/tcp/1", "/ip4/8.8.8.8/tcp/2"}; !slices.Equal(came, want) {
+		t.Errorf("told %v, want %v", came, want)
+	}
+}
