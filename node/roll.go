@@ -31,11 +31,8 @@ func (n *Node) Roll(ctx context.Context) (*consensus.Roll, dagcbor.Link, error) 
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	now, state := n.clock(), n.adverts.state()+n.misconduct.state()
-	if r.roll != nil {
-		age := now - r.roll.Made
-		if age < rollPause || age < n.home.founded.Policy.RollAge/2 && state == r.state {
-			return r.roll, r.link, nil
-		}
+	if r.serve(now, state, n.home.founded.Policy.RollAge) {
+		return r.roll, r.link, nil
 	}
 	roll := n.makeRoll(now)
 	data, link, err := roll.Seal(n.home.network)
@@ -54,6 +51,16 @@ func (n *Node) Roll(ctx context.Context) (*consensus.Roll, dagcbor.Link, error) 
 	}
 	r.roll, r.link, r.state = roll, link, state
 	return roll, link, nil
+}
+
+// serve reports whether the roll made last can be drawn from. One that was made
+// before the clock was set back cannot: its charter would be older than it.
+func (r *rolls) serve(now int64, state uint64, life int64) bool {
+	if r.roll == nil {
+		return false
+	}
+	age := now - r.roll.Made
+	return age >= 0 && (age < rollPause || age < life/2 && state == r.state)
 }
 
 func (n *Node) makeRoll(now int64) *consensus.Roll {
