@@ -251,15 +251,17 @@ func (n *Node) Wait(ctx context.Context, id string) (jobs.Job, error) {
 	defer stop()
 	var f found
 	for {
-		_, open := n.member.Job(job) // then its end will be told
-		if !open {
-			if f, err = n.find(context.WithoutCancel(ctx), ref); err != nil || f.job.State.Terminal() {
+		_, open := n.member.Job(job)
+		if open = open && ended != nil; !open { // or its end will be told
+			f, err = n.findUntil(context.WithoutCancel(ctx), ref, ended)
+			if f.job.State.Terminal() || err != nil && !isClosed(ended) {
 				return f.job, err
 			}
 		}
 		poll, stop := n.pollUnlessMember(job)
 		select {
 		case <-ended:
+			ended = nil // it is here
 		case <-poll:
 		case <-ctx.Done():
 			stop()
@@ -269,6 +271,29 @@ func (n *Node) Wait(ctx context.Context, id string) (jobs.Job, error) {
 			return f.job, err
 		}
 		stop()
+	}
+}
+
+// findUntil is find that asks no peers any more when done closes.
+func (n *Node) findUntil(ctx context.Context, ref reference, done <-chan struct{}) (found, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	}()
+	return n.find(ctx, ref)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -134,3 +134,43 @@ func TestARequestIsItsOwnersWhateverOthersCertifyUnderIt(t *testing.T) {
 		}
 	}
 }
+
+// Whoever waits asks peers, and one of them does not answer. That the job has ended
+// comes to this node meanwhile.
+func TestWhoWaitsIsToldOfAnEndThatComesWhileAPeerIsSilent(t *testing.T) {
+	l := newLab(t, 2, testPolicy(), func(int) node.Faults { return node.Faults{} })
+	silent, waiter := l.nodes[0], l.nodes[1]
+	j, err := silent.Submit(l.ctx, hello("Ada", 1), server.SubmitOptions{})
+	l.must(err)
+	data, _ := l.verdict(silent, l.ended(silent, j.ID))
+	closed, err := silent.Claim(l.ctx, data, consensus.RequestID{1}, func(*consensus.Charter) {})
+	l.must(err)
+	certificate, err := consensus.OpenCertificate(closed.Certificate)
+	l.must(err)
+	network, err := silent.Network(l.ctx)
+	l.must(err)
+	verdict, err := certificate.Verify(network.Genesis)
+	l.must(err)
+
+	asked, until := make(chan struct{}, 1024), make(chan struct{})
+	defer close(until)
+	silent.Silence(l.ctx, asked, until)
+	var waited jobs.Job
+	told := make(chan error, 1)
+	go func() {
+		var err error
+		waited, err = waiter.Wait(l.ctx, verdict.Job.String())
+		told <- err
+	}()
+	select {
+	case <-asked:
+	case err := <-told:
+		t.Fatalf("it is told without asking: %+v, %v", waited, err)
+	case <-l.ctx.Done():
+		t.Fatal("nobody is asked")
+	}
+	l.must(silent.Bring(l.ctx, waiter, closed))
+	if err := <-told; err != nil || waited.ID != verdict.Job.String() || waited.State != jobs.Succeeded {
+		t.Errorf("%+v, %v", waited, err)
+	}
+}

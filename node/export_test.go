@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
@@ -12,6 +13,8 @@ import (
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/jobs/exec"
 	"github.com/muster-network/muster/jobs/member"
+	"github.com/muster-network/muster/p2p"
+	"github.com/muster-network/muster/p2p/stream"
 	"github.com/muster-network/muster/store/dagcbor"
 	"github.com/muster-network/muster/store/journal"
 )
@@ -247,4 +250,21 @@ func (n *Node) proofs(statements ...consensus.Statement) ([]consensus.Proof, err
 		proofs[i] = consensus.Proof{Count: uint64(len(leaves)), Index: uint64(i), Path: batch.Path(i), Signature: signature}
 	}
 	return proofs, nil
+}
+
+// Silence has the node answer no question about a job until a channel closes; each
+// is told of.
+func (n *Node) Silence(ctx context.Context, asked chan<- struct{}, until <-chan struct{}) {
+	answer := func(ctx context.Context, from peer.ID, request []byte) ([]byte, error) {
+		var q question
+		if err := dagcbor.Unmarshal(request, &q); err != nil || q.Op != opJob {
+			return n.answer(ctx, from, request)
+		}
+		asked <- struct{}{}
+		<-until
+		return nil, errors.New("silent")
+	}
+	go func() {
+		_ = stream.Serve(ctx, n.p2p.Host, p2p.Protocol(n.home.network, "ask"), stream.Limits{Request: 256 << 10}, answer)
+	}()
 }

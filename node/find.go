@@ -17,8 +17,9 @@ const findTimeout = 8 * time.Second
 // findWidth is how many peers are asked at once.
 const findWidth = 4
 
-// othersPatience is how long peers are asked on for a job of this node's own, when
-// another's that names the same request has been found: its journal may be new.
+// othersPatience is how long peers are asked on when something has been found that
+// another may know better: an open job, which may have ended, or another's that names
+// the request of one of this node's own, whose journal may be new.
 const othersPatience = 500 * time.Millisecond
 
 // findAtPeers asks others. best is what was found already, if anything.
@@ -26,10 +27,23 @@ func (n *Node) findAtPeers(ctx context.Context, ref reference, best *found) (fou
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	answers, count := n.askPeers(ctx, ref)
+	if best = n.bestOf(ctx, ref, answers, count, best); best != nil {
+		return *best, nil
+	}
+	if ctx.Err() != nil {
+		return found{}, notFound(ref.text)
+	}
+	return n.findInDHT(ctx, ref)
+}
+
+// bestOf returns the best of what was found already, if anything, and of the answers
+// of peers, as far as it waits for them: one that does not answer delays nothing that
+// others know for longer than othersPatience.
+func (n *Node) bestOf(ctx context.Context, ref reference, answers <-chan *found, count int, best *found) *found {
 	here := best != nil
 	var patience <-chan time.Time
 	for range count {
-		if patience == nil && (here || n.claim(ref, best) == othersEnd) {
+		if patience == nil && (here || n.claim(ref, best) >= othersEnd) {
 			patience = time.After(othersPatience)
 		}
 		select {
@@ -38,21 +52,15 @@ func (n *Node) findAtPeers(ctx context.Context, ref reference, best *found) (fou
 				best = f
 			}
 			if n.claim(ref, best) == ownEnd {
-				return *best, nil
+				return best
 			}
-			continue
 		case <-patience:
+			return best
 		case <-ctx.Done():
+			return best
 		}
-		break
 	}
-	if best != nil {
-		return *best, nil
-	}
-	if ctx.Err() != nil {
-		return found{}, notFound(ref.text)
-	}
-	return n.findInDHT(ctx, ref)
+	return best
 }
 
 // askPeers asks several peers at a time for a job. Each comes to one answer, nil

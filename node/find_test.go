@@ -1,10 +1,14 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/consensustest"
@@ -121,5 +125,46 @@ func TestAPeersWordOnWhoIsInAnOpenJobIsHeldAgainstItsCharter(t *testing.T) {
 		if _, err := tell(t, change); err == nil {
 			t.Errorf("%s is taken", what)
 		}
+	}
+}
+
+// What is known of a job that is open is told soon: another peer may know better, but
+// one that does not answer is not waited for.
+func TestAPeerThatDoesNotAnswerDelaysNothingThatAnotherKnows(t *testing.T) {
+	n := consensustest.New(2)
+	node := &Node{home: home{identity: p2p.Identity{Signer: n.Nodes[0].KeySigner}}}
+	own, others := jobs.Job{Owner: n.Nodes[0].Key().String()}, jobs.Job{Owner: n.Nodes[1].Key().String()}
+	ended := &found{job: others, certificate: []byte{1}}
+	for _, c := range []struct {
+		what    string
+		ref     reference
+		answers []*found // at once
+		later   *found   // after half of the patience; nil: nobody else answers
+		want    *found
+		takes   time.Duration
+	}{
+		{"an open job by its id", reference{isJob: true}, []*found{nil, {job: others}}, nil, &found{job: others}, othersPatience},
+		{"an open job of this node's own", reference{}, []*found{{job: own}}, nil, &found{job: own}, othersPatience},
+		{"one that another knows has ended", reference{isJob: true}, []*found{{job: others}}, ended, ended, othersPatience / 2},
+		{"one that ended", reference{isJob: true}, []*found{ended}, nil, ended, 0},
+		{"another's that is open, by a request", reference{}, []*found{{job: others}}, nil, &found{job: others}, findTimeout},
+		{"one that nobody knows", reference{isJob: true}, []*found{nil}, nil, nil, findTimeout},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), findTimeout)
+			defer cancel()
+			answers := make(chan *found, 8)
+			for _, f := range c.answers {
+				answers <- f
+			}
+			if c.later != nil {
+				time.AfterFunc(othersPatience/2, func() { answers <- c.later })
+			}
+			began := time.Now()
+			best := node.bestOf(ctx, c.ref, answers, 8, nil)
+			if !reflect.DeepEqual(best, c.want) || time.Since(began) != c.takes {
+				t.Errorf("%s: %+v after %s, want %+v after %s", c.what, best, time.Since(began), c.want, c.takes)
+			}
+		})
 	}
 }
