@@ -37,7 +37,7 @@ func (n *Node) accuse(e *consensus.Evidence) {
 	if !fresh || e.Equivocation == nil {
 		return
 	}
-	n.later(func(ctx context.Context) error {
+	n.owe(func(ctx context.Context) error {
 		data, err := e.Encode()
 		if err != nil {
 			return err

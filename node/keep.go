@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"sync"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
@@ -32,19 +34,82 @@ func (n *Node) jobEnded(id consensus.JobID, end member.End) {
 		return
 	}
 	n.announcer.add(announcedOf(end.Height, true))
-	n.later(func(ctx context.Context) error {
-		data, err := dagcbor.Marshal(end.Closed)
-		if err != nil {
-			return err
-		}
-		n.recordLater(id, data)
+	data, err := dagcbor.Marshal(end.Closed)
+	if err != nil {
+		n.cfg.Log.Error("outcome that cannot be told", "job", id, "error", err)
+		return
+	}
+	n.recordLater(id, data)
+	n.later(func(context.Context) error {
 		for _, key := range n.keepersOf(id, end.Height.Charter, roster, keepers) {
-			if _, err := n.ask(ctx, key.Peer(), question{Op: opKeep, Data: data}); err != nil {
-				n.cfg.Log.Debug("certificate not kept", "peer", key.Name(), "error", err)
-			}
+			n.bringer.add(key, data)
 		}
 		return nil
 	})
+}
+
+// bringer brings peers what they are to keep. Each is asked one question at a time,
+// beside the others: one that does not answer keeps nothing from them.
+type bringer struct {
+	start func(func(context.Context) error) // begins something in the background
+	ask   func(ctx context.Context, to admission.Key, data []byte) error
+	log   *slog.Logger
+
+	mutex   sync.Mutex
+	waiting map[admission.Key][][]byte // for those who are asked: what they are asked next
+}
+
+// maxBrought bounds what waits for one peer. What is more is left out: others keep it,
+// too.
+const maxBrought = 256
+
+func (b *bringer) add(to admission.Key, data []byte) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	list, asked := b.waiting[to]
+	if len(list) >= maxBrought {
+		b.log.Debug("certificate not brought: too many wait", "peer", to.Name())
+		return
+	}
+	b.waiting[to] = append(list, data)
+	if !asked {
+		b.start(func(ctx context.Context) error { return b.bring(ctx, to) })
+	}
+}
+
+// bring asks one peer until nothing waits for it.
+func (b *bringer) bring(ctx context.Context, to admission.Key) error {
+	for ctx.Err() == nil {
+		data, ok := b.next(to)
+		if !ok {
+			return nil
+		}
+		if err := b.ask(ctx, to, data); err != nil {
+			b.log.Debug("certificate not kept", "peer", to.Name(), "error", err)
+		}
+	}
+	return ctx.Err()
+}
+
+func (b *bringer) next(to admission.Key) ([]byte, bool) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	list := b.waiting[to]
+	if len(list) == 0 {
+		delete(b.waiting, to)
+		return nil, false
+	}
+	b.waiting[to] = list[1:]
+	return list[0], true
+}
+
+func (n *Node) openBringer() error {
+	n.bringer = bringer{start: n.owe, log: n.cfg.Log, waiting: map[admission.Key][][]byte{},
+		ask: func(ctx context.Context, to admission.Key, data []byte) error {
+			_, err := n.ask(ctx, to.Peer(), question{Op: opKeep, Data: data})
+			return err
+		}}
+	return nil
 }
 
 // keepersOf returns the first k peers that rank for a job, and as many for its

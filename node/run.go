@@ -186,7 +186,8 @@ func jitterOf(d time.Duration) time.Duration { return rand.N(d/2 + 1) }
 
 // owe does in the background what nothing else makes good before a restart: it is
 // never left out. Each thing is done in a goroutine of its own, for some wait; there
-// are no more than submissions of this node and members that can be revoked.
+// are no more than submissions of this node, members that can be revoked or accused a
+// bounded number of times, and peers that are being asked to keep something.
 func (n *Node) owe(do func(context.Context) error) { n.owed.Add(do) }
 
 func (n *Node) owedLoop(ctx context.Context) error {

@@ -67,6 +67,7 @@ type Node struct {
 	gossip      *gossip.Gossip
 	discovery   *discovery.Discovery
 	records     chan dhtRecord
+	bringer     bringer
 	issuer      *issuer
 	events      *events
 	reach       *reach
@@ -113,7 +114,7 @@ func open(cfg Config, change func(*Node)) (*Node, error) {
 		records: make(chan dhtRecord, maxRecords)}
 	n.started = n.clock()
 	changed := func() error { change(n); return nil }
-	for _, open := range []func() error{n.openStore, n.openExecutor, n.openNetwork, changed, n.openJobs, n.openAPI} {
+	for _, open := range []func() error{n.openStore, n.openExecutor, n.openNetwork, n.openBringer, changed, n.openJobs, n.openAPI} {
 		if err := open(); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
