@@ -102,7 +102,7 @@ func Join(ctx context.Context, home, ticket string) (Identity, error) {
 	if err != nil {
 		return Identity{}, joinProblem(err)
 	}
-	if err := os.WriteFile(filepath.Join(home, fileTicketPeers), []byte(joinLines(t.Invite.Addresses)), 0o600); err != nil {
+	if err := p2p.WriteFile(filepath.Join(home, fileTicketPeers), []byte(joinLines(t.Invite.Addresses))); err != nil {
 		return Identity{}, err
 	}
 	return install(home, t.Genesis, credential)

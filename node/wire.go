@@ -187,9 +187,7 @@ func (n *Node) openNetwork() error {
 	if n.p2p, err = p2p.New(cfg); err != nil {
 		return listenProblem(err)
 	}
-	if err := n.rememberInviter(); err != nil {
-		return err
-	}
+	n.rememberInviter()
 	n.reach = newReach(n.home.identity.Signer.Key(), n.clock)
 	n.streams = stream.New(n.p2p.Host, p2p.Protocol(n.home.network, "agree"), stream.Config{MaxFrame: runner.MaxFrame, Log: n.cfg.Log})
 	n.transport, n.fetcher = wire{n.streams}, fetcher{n}
@@ -217,27 +215,31 @@ func listenProblem(err error) error {
 		Try: "muster node start --listen /ip4/0.0.0.0/tcp/0, which takes any port"}
 }
 
-// rememberInviter dials whoever signed the ticket: it is the first peer.
-func (n *Node) rememberInviter() error {
-	data, err := os.ReadFile(filepath.Join(n.cfg.Home, fileTicketPeers))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
+// rememberInviter dials whoever signed the ticket: it is the first peer. A file that
+// cannot be read costs an introduction only where no other peer is remembered.
+func (n *Node) rememberInviter() {
+	infos, err := n.inviter()
 	if err != nil {
-		return err
-	}
-	addrs, err := parseAddrs(strings.Fields(string(data)))
-	if err != nil {
-		return err
-	}
-	infos, err := peer.AddrInfosFromP2pAddrs(addrs...)
-	if err != nil {
-		return err
+		n.cfg.Log.Warn("who signed the ticket is not known any more", "error", err)
 	}
 	for _, info := range infos {
 		n.p2p.Remember(info)
 	}
-	return nil
+}
+
+func (n *Node) inviter() ([]peer.AddrInfo, error) {
+	data, err := os.ReadFile(filepath.Join(n.cfg.Home, fileTicketPeers))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := parseAddrs(strings.Fields(string(data)))
+	if err != nil {
+		return nil, err
+	}
+	return peer.AddrInfosFromP2pAddrs(addrs...)
 }
 
 // fileTicketPeers holds the addresses that stood in the ticket, a line each.
