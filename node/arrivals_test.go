@@ -15,6 +15,7 @@ import (
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/consensustest"
 	"github.com/muster-network/muster/jobs/backlog"
+	"github.com/muster-network/muster/p2p/p2ptest"
 	"github.com/muster-network/muster/store/journal"
 )
 
@@ -111,5 +112,22 @@ func TestARevocationAndTheEndOfAnOwnJobAreOwedTheirEffects(t *testing.T) {
 	node.submitterDecided(consensus.Offer{}, nil, consensus.JobID{1}, consensus.Conclusion{})
 	if node.owed.Len() != 2 {
 		t.Error("the end of a job that was submitted here may be left out")
+	}
+}
+
+// The host listens before the node hears who connects.
+func TestWhoCameBeforeTheNodeListenedIsAskedWhatIsNew(t *testing.T) {
+	network := p2ptest.New(t)
+	n := &Node{p2p: p2ptest.Start(t, network.Config(t)), arrivals: newArrivals()}
+	before, after := p2ptest.Start(t, network.Config(t)), p2ptest.Start(t, network.Config(t))
+	p2ptest.Connect(t, n.p2p, before)
+	n.hearArrivals()
+	p2ptest.Connect(t, n.p2p, after)
+	for _, want := range []peer.ID{before.Host.ID(), after.Host.ID()} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if id, err := n.arrivals.next(ctx); id != want {
+			t.Errorf("%s's turn, %v; want %s's", id, err, want)
+		}
 	}
 }

@@ -71,7 +71,7 @@ func (n *Node) resume(ctx context.Context, g *errgroup.Group) error {
 	if err := n.sayAdvert(ctx); err != nil {
 		return err
 	}
-	n.p2p.Host.Network().Notify(&network.NotifyBundle{ConnectedF: n.connected})
+	n.hearArrivals()
 	g.Go(func() error { return n.p2p.Run(ctx) })
 	g.Go(func() error { return n.streams.Run(ctx) })
 	g.Go(func() error {
@@ -129,9 +129,15 @@ func (n *Node) close() error {
 	return errors.Join(errs...)
 }
 
-// connected has a peer that has just come asked for the adverts it has heard, for
-// evidence, and for revocations, in the background.
-func (n *Node) connected(_ network.Network, c network.Conn) { n.arrivals.came(c.RemotePeer()) }
+// hearArrivals has each peer that comes, and those that came before, asked for the
+// adverts it has heard, for evidence, and for revocations, in the background.
+func (n *Node) hearArrivals() {
+	came := func(_ network.Network, c network.Conn) { n.arrivals.came(c.RemotePeer()) }
+	n.p2p.Host.Network().Notify(&network.NotifyBundle{ConnectedF: came})
+	for _, id := range n.p2p.Host.Network().Peers() {
+		n.arrivals.came(id)
+	}
+}
 
 // askers is how many peers that came are asked at once.
 const askers = 8
