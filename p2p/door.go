@@ -258,6 +258,12 @@ func (d *door) standing(id peer.ID, c admission.SignedCredential) Reason {
 	return 0
 }
 
+// bars reports whether id was revoked.
+func (d *door) bars(id peer.ID) bool {
+	key, err := admission.KeyOf(id)
+	return err == nil && d.revoked(key)
+}
+
 // remember notes who comes in, unless it may not any more: the other side has had
 // time since it was judged, and a revocation may have come.
 func (d *door) remember(id peer.ID, c admission.SignedCredential) Reason {

@@ -149,18 +149,22 @@ func (n *Node) guard(ctx context.Context) error {
 }
 
 // Recheck judges the credentials behind all open connections again and ends
-// those that would not be let in now. To be called after a revocation.
+// those that would not be let in now; who was revoked is remembered no more, connected
+// or not. To be called after a revocation.
 func (n *Node) Recheck() {
 	for _, lost := range n.door.sweep(n.connected) {
 		n.log.Warn("connection ended", "peer", lost.Peer, "reason", lost.Reason)
 		n.cfg.Refused(lost)
-		if lost.Reason == ReasonRevoked {
-			n.book.remove(lost.Peer)
-		}
 		if err := n.Host.Network().ClosePeer(lost.Peer); err != nil {
 			n.log.Debug("close connections", "peer", lost.Peer, "error", err)
 		}
 		n.Host.Peerstore().ClearAddrs(lost.Peer)
+	}
+	for _, info := range n.book.all() {
+		if n.door.bars(info.ID) {
+			n.book.remove(info.ID)
+			n.Host.Peerstore().ClearAddrs(info.ID)
+		}
 	}
 }
 

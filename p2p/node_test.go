@@ -226,3 +226,25 @@ func TestAPortInUseIsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoWasRevokedIsRememberedNoMoreConnectedOrNot(t *testing.T) {
+	net := p2ptest.New(t)
+	cfg, away, other := net.Config(t), net.Config(t), net.Config(t)
+	var revoked atomic.Bool
+	cfg.Revoked = func(k admission.Key) bool { return revoked.Load() && k == away.Identity.Signer.Key() }
+	node, err := p2p.New(cfg) // it does not run, and dials nobody
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	for _, id := range []peer.ID{away.Identity.Peer, other.Identity.Peer} {
+		node.Remember(peer.AddrInfo{ID: id, Addrs: cfg.Listen})
+	}
+	for _, want := range []int{2, 1} {
+		node.Recheck()
+		if all := node.Remembered(); len(all) != want || want == 1 && all[0].ID != other.Identity.Peer {
+			t.Errorf("remembered: %v, want %d", all, want)
+		}
+		revoked.Store(true)
+	}
+}
