@@ -46,16 +46,21 @@ type signedAnnouncement struct {
 	Signature admission.Signature
 }
 
-// Bounds of one announcement.
+// Bounds of one announcement: jobs, bytes of it signed, and bytes of it without them.
 const (
-	maxAnnouncedJobs = 128
-	announceEvery    = 200 * time.Millisecond
+	maxAnnouncedJobs   = 128
+	maxAnnouncement    = 64 << 10
+	announcementFrame  = 256
+	announcedJobFrame  = 128 // of one job, without its roster
+	announcedMemberLen = 34
+	announceEvery      = 200 * time.Millisecond
 )
 
 // announcer gathers what is to be announced.
 type announcer struct {
 	mutex   sync.Mutex
 	waiting []announcedJob
+	last    uint64 // sequence
 }
 
 func (a *announcer) add(j announcedJob) {
@@ -66,13 +71,29 @@ func (a *announcer) add(j announcedJob) {
 	}
 }
 
+// take returns as much of what waits as fits one announcement.
 func (a *announcer) take() []announcedJob {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
-	n := min(len(a.waiting), maxAnnouncedJobs)
+	n, size := 0, announcementFrame
+	for ; n < min(len(a.waiting), maxAnnouncedJobs); n++ {
+		size += announcedJobFrame + announcedMemberLen*len(a.waiting[n].Roster)
+		if size > maxAnnouncement {
+			break
+		}
+	}
 	out := a.waiting[:n:n]
 	a.waiting = a.waiting[n:]
 	return out
+}
+
+// next returns the sequence of the next announcement: the time, but later than the
+// last one's, which may be of the same millisecond, or of before the clock was set back.
+func (a *announcer) next(now int64) uint64 {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	a.last = max(a.last+1, uint64(now))
+	return a.last
 }
 
 // openGossip says what is done with the messages of the topics.
@@ -80,7 +101,7 @@ func (n *Node) openGossip() {
 	n.gossip = gossip.New(n.p2p.Host, n.home.network, gossip.Config{Log: n.cfg.Log,
 		Candidates: func(context.Context) []peer.ID { return peersOf(n.alive()) }})
 	n.gossip.Join(topicAdverts, gossip.Topic{MaxSize: 2 * maxAdvert, Validate: n.judgeAdvert, Deliver: func(peer.ID, []byte) {}})
-	n.gossip.Join(topicJobs, gossip.Topic{Validate: n.judgeAnnouncement, Deliver: func(peer.ID, []byte) {}})
+	n.gossip.Join(topicJobs, gossip.Topic{MaxSize: maxAnnouncement, Validate: n.judgeAnnouncement, Deliver: func(peer.ID, []byte) {}})
 	n.gossip.Join(topicRevocations, gossip.Topic{MaxSize: admission.MaxRevocation, Validate: n.judgeRevocation, Deliver: func(peer.ID, []byte) {}})
 	n.gossip.Join(topicEvidence, gossip.Topic{MaxSize: consensus.MaxEquivocation, Validate: n.judgeEvidence, Deliver: func(peer.ID, []byte) {}})
 }
@@ -148,16 +169,20 @@ func (n *Node) announceLoop(ctx context.Context) error {
 }
 
 func (n *Node) announce(ctx context.Context, list []announcedJob) error {
-	body := announcement{By: n.home.identity.Signer.Key(), Sequence: uint64(n.clock()), Jobs: list}
-	sealed, err := dagcbor.Seal(tagAnnouncement, n.home.network[:], body)
-	if err != nil {
-		return err
-	}
-	data, err := dagcbor.Marshal(signedAnnouncement{Body: body, Signature: n.home.identity.Signer.Sign(sealed)})
+	data, err := n.announcement(list)
 	if err != nil {
 		return err
 	}
 	return n.publish(ctx, topicJobs, data)
+}
+
+func (n *Node) announcement(list []announcedJob) ([]byte, error) {
+	body := announcement{By: n.home.identity.Signer.Key(), Sequence: n.announcer.next(n.clock()), Jobs: list}
+	sealed, err := dagcbor.Seal(tagAnnouncement, n.home.network[:], body)
+	if err != nil {
+		return nil, err
+	}
+	return dagcbor.Marshal(signedAnnouncement{Body: body, Signature: n.home.identity.Signer.Sign(sealed)})
 }
 
 // publish hands a message to gossip. Before gossip runs there is nobody to hear.
