@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/muster-network/muster/api"
 	"github.com/muster-network/muster/api/client"
+	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/jobs"
 )
 
@@ -207,10 +207,8 @@ func (r *running) end(ctx context.Context, id string, took time.Duration) error 
 		failedTasks(r.err, r.style(r.err), r.job.Job.Array)
 	}
 	code := exitOfJob(r.job.Job)
-	if r.propagate && has && !cert.IsArray() && r.job.Outcome != nil && (r.job.Outcome.Class == "exit" || code == exitOK) {
-		if code, err = r.exitCode(ctx, cert); err != nil {
-			return err
-		}
+	if v := cert.Verdict.Value; r.propagate && v.Kind == consensus.Failed && v.Class == consensus.FailedExit {
+		code = exitOfProgram(v.Code)
 	}
 	if code != exitOK {
 		return exitError(code)
@@ -279,21 +277,12 @@ func (t *after) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// exitCode is the program's own exit code, which the result tree holds, as far as a
-// process can end with it: eight bits, of which a failure leaves one set.
-func (r *running) exitCode(ctx context.Context, cert client.Certified) (int, error) {
-	var text bytes.Buffer
-	if err := r.client.ReadFile(ctx, cert, "exit", &text); err != nil {
-		return 0, err
+// exitOfProgram is a program's exit code, which is not 0, as a shell sees it.
+func exitOfProgram(code uint64) int {
+	if code&0xff == 0 {
+		return exitFailed
 	}
-	code, err := strconv.Atoi(strings.TrimSpace(text.String()))
-	if err != nil {
-		return 0, fmt.Errorf("the result's exit code: %w", err)
-	}
-	if code != 0 && code&0xff == 0 {
-		return exitFailed, nil
-	}
-	return code & 0xff, nil
+	return int(code & 0xff)
 }
 
 // outcomeWords say how a job ended and who signed that.

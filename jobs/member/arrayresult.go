@@ -180,7 +180,7 @@ func checkTasks(ctx context.Context, src tree.Sized, page consensus.ArrayPage, m
 			if !large[root] {
 				at = pack
 			}
-			if err := checkResult(ctx, at, root, most); err != nil {
+			if err := checkResult(ctx, at, root, line.Code, most); err != nil {
 				return fmt.Errorf("task %s: %w", line.Name, err)
 			}
 		}

@@ -125,7 +125,8 @@ func (m *Member) fetchInline(ctx context.Context, id consensus.JobID, v consensu
 	return true, m.cfg.Store.Put(ctx, fresh...)
 }
 
-// checkTree verifies that a value's tree is what its kind of job leaves, and that
+// checkTree verifies that a value's tree is what its kind of job leaves, that both name one
+// exit code (a check is shown the tree, and whoever reads the outcome the value), and that
 // whoever reads it as files reads no more than the charter and the contract of
 // executors allow. All honest members judge alike.
 func (m *Member) checkTree(ctx context.Context, src tree.Sized, j *job, v consensus.Value) error {
@@ -134,7 +135,7 @@ func (m *Member) checkTree(ctx context.Context, src tree.Sized, j *job, v consen
 	} else if array {
 		return m.checkArray(ctx, src, j, v)
 	}
-	return checkResult(ctx, src, v.Tree.Cid, j.charter.Limits.Output)
+	return checkResult(ctx, src, v.Tree.Cid, v.Code, j.charter.Limits.Output)
 }
 
 // overlay reads blocks that rode along before those in the store.

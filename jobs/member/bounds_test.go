@@ -91,6 +91,29 @@ func TestAResultIsKeptIfEveryMemberWouldTakeIt(t *testing.T) {
 	}
 }
 
+// A value names the exit code that its tree has, and no other: a check is shown the tree, and
+// whoever reads the outcome the value.
+func TestAValueWhoseTreeHasAnotherExitCodeIsNotTakenOver(t *testing.T) {
+	blocks := &storetest.Memory{}
+	m := &Member{cfg: Config{Store: blocks}}
+	j := &job{task: &jobs.Task{}, charter: &consensus.Charter{Limits: consensus.Limits{Output: 1 << 20}}}
+	ends := []exec.Result{{Kind: exec.Exited}, {Kind: exec.Exited, Code: 3}, {Kind: exec.Exited, Code: -1}, {Kind: exec.Trapped, Code: 10}, {Kind: exec.Limited, Code: exec.LimitDisk}}
+	for i, said := range ends {
+		for k, left := range ends {
+			v, err := m.keep(t.Context(), j, left)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tree := v.Tree
+			v = valueOf(said)
+			v.Tree = tree
+			if err := m.checkTree(t.Context(), blocks, j, v); (err == nil) != (i == k) {
+				t.Errorf("%s with the tree of exit code %d: %v", v, left.Code, err)
+			}
+		}
+	}
+}
+
 // present fetches what is here.
 type present struct{ Fetcher }
 

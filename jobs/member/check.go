@@ -158,10 +158,17 @@ func isReadable(t tree.Tree, most uint64) bool {
 
 // checkResult refuses a tree that is not what a run leaves, or that no reader could
 // read within most bytes.
-func checkResult(ctx context.Context, src tree.Sized, root cid.Cid, most uint64) error {
+func checkResult(ctx context.Context, src tree.Sized, root cid.Cid, code, most uint64) error {
 	names, err := tree.SurveyResult(ctx, src, root, readable(most))
 	if err != nil {
 		return err
+	}
+	exit, err := tree.ReadExit(ctx, src, root)
+	if err != nil {
+		return err
+	}
+	if uint64(uint32(exit)) != code {
+		return fmt.Errorf("a tree of exit code %d in the place of one of %d", exit, code)
 	}
 	return withinNames(names)
 }
