@@ -20,3 +20,7 @@ func (s State) Can(other State) bool { return slices.Contains(next[s], other) }
 func (s State) Valid() bool {
 	return next[s] != nil || s.Terminal() || s == Refused
 }
+
+// RefuseLate begins the refusal of a member that would have had to be offered a job
+// sooner, and has none of it.
+const RefuseLate = "late"

@@ -19,15 +19,15 @@ import (
 
 // Refusal codes: a refusal is signed and has a reason, never silence.
 const (
-	RefuseBusy        = "busy"        // queue or submitter's share is full
-	RefuseUnsupported = "unsupported" // asks for what this version does not know
-	RefuseDraw        = "draw"        // the roster does not follow from the roll
-	RefuseLate        = "late"        // accept_by has passed, or the charter is from the future
-	RefuseGone        = "gone"        // the roster names another incarnation of this node
-	RefuseDenied      = "denied"      // no valid credential
-	RefuseInvalid     = "invalid"     // spec, task or inputs are not what they should be
-	RefuseMissing     = "missing"     // blocks could not be had in time
-	RefuseLive        = "live"        // the job that it would supersede has not ended
+	RefuseBusy        = "busy"          // queue or submitter's share is full
+	RefuseUnsupported = "unsupported"   // asks for what this version does not know
+	RefuseDraw        = "draw"          // the roster does not follow from the roll
+	RefuseLate        = jobs.RefuseLate // accept_by has passed, or the charter is from the future
+	RefuseGone        = "gone"          // the roster names another incarnation of this node
+	RefuseDenied      = "denied"        // no valid credential
+	RefuseInvalid     = "invalid"       // spec, task or inputs are not what they should be
+	RefuseMissing     = "missing"       // blocks could not be had in time
+	RefuseLive        = "live"          // the job that it would supersede has not ended
 )
 
 // refusal is an error that is told to the submitter.

@@ -3,10 +3,12 @@ package submitter
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/jobs"
 )
 
 // tally is what members have said of one charter.
@@ -16,10 +18,36 @@ type tally struct {
 	refused  []string
 	voided   []bool
 	ended    bool
+	rule     rule // what gives the charter up, but for Voided
 }
 
-func newTally(n int) *tally {
-	return &tally{accepted: make([]bool, n), started: make([]*consensus.Proof, n), refused: make([]string, n), voided: make([]bool, n)}
+// rule is which refusals are as good as Voided, of all that a tally hears.
+type rule int
+
+const (
+	noRefusal   rule = iota // who refused may be shown q accepts, and start
+	anyRefusal              // two copies would waste work only
+	lateRefusal             // what acts is past its deadline
+)
+
+// skew is the clock difference between nodes that is allowed for, milliseconds.
+const skew = 60_000
+
+// ruleOf returns the rule for what is heard of a charter from now on. Past the deadline
+// no correct member grants a run, and none that has started forgets it: one that
+// refuses for being late, and does so now, has granted none and will not (decision 017).
+func (s *Submitter) ruleOf(c *consensus.Charter) rule {
+	switch {
+	case c.Effects == "":
+		return anyRefusal
+	case s.cfg.Clock() > c.Deadline+skew:
+		return lateRefusal
+	}
+	return noRefusal
+}
+
+func newTally(n int, r rule) *tally {
+	return &tally{accepted: make([]bool, n), started: make([]*consensus.Proof, n), refused: make([]string, n), voided: make([]bool, n), rule: r}
 }
 
 func (t *tally) hear(h Heard) {
@@ -68,14 +96,26 @@ func (t *tally) refuses(seat int) bool { return t.refused[seat] != "" && !t.acce
 
 // gone counts the members that gave the charter up: that voided it, or refused it
 // where a refusal is as good. One that says both is one.
-func (t *tally) gone(orRefused bool) int {
+func (t *tally) gone() int {
 	n := 0
 	for seat, voided := range t.voided {
-		if voided || orRefused && t.refuses(seat) {
+		if voided || t.givesUp(seat) {
 			n++
 		}
 	}
 	return n
+}
+
+// givesUp reports whether a seat's refusal is as good as Voided. One that had accepted,
+// and never started, has put the job away by the deadline.
+func (t *tally) givesUp(seat int) bool {
+	switch t.rule {
+	case anyRefusal:
+		return t.refuses(seat)
+	case lateRefusal:
+		return t.started[seat] == nil && strings.HasPrefix(t.refused[seat], jobs.RefuseLate+": ")
+	}
+	return false
 }
 
 // reasons says who refused, and why, by the members' names.
@@ -111,8 +151,8 @@ func (s *Submitter) attempt(ctx context.Context, sub *submission, a drawn) (fate
 
 // offer sends a durable charter to its members until enough have answered.
 func (s *Submitter) offer(ctx context.Context, sub *submission, a drawn) (fate, error) {
+	t, thresholds := newTally(len(a.charter.Roster), s.ruleOf(a.charter)), a.charter.Thresholds()
 	heard := s.watch(a)
-	t, thresholds := newTally(len(a.charter.Roster)), a.charter.Thresholds()
 	if a.record.Void { // the node went down while it withdrew
 		return s.withdraw(ctx, sub, a, t, heard)
 	}
@@ -233,8 +273,14 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 	backoff := time.Duration(s.cfg.Policy.Resend) * time.Millisecond
 	for range voidTries {
 		for seat, member := range a.charter.Roster {
-			if !t.voided[seat] && t.refused[seat] == "" {
-				if err := s.cfg.Quorum.Void(ctx, member.Peer, a.job); err != nil {
+			if t.voided[seat] || t.refused[seat] != "" {
+				continue
+			}
+			if err := s.cfg.Quorum.Void(ctx, member.Peer, a.job); err != nil {
+				return fate{}, err
+			}
+			if t.rule == lateRefusal { // who put it away answers an offer alone
+				if err := s.cfg.Quorum.Offer(ctx, member.Peer, a.job, a.record.Offer); err != nil {
 					return fate{}, err
 				}
 			}
@@ -254,7 +300,7 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 				wait.Stop()
 				return fate{acknowledged: true}, s.acknowledge(ctx, sub, a, t.starts())
 			}
-			if t.gone(a.charter.Effects == "") >= thresholds.Quorum {
+			if t.gone() >= thresholds.Quorum {
 				wait.Stop()
 				s.cfg.Quorum.Forget(a.job)
 				return fate{reasons: t.reasons(a.charter)}, nil

@@ -4,9 +4,11 @@ import (
 	"context"
 
 	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/store/dagcbor"
 )
 
-// inquiry is a question to one member how an acknowledged job has ended. Members tell
+// inquiry is a question to one member how a job has ended, that was acknowledged or
+// may have acted. Members tell
 // a submitter without a seat once: it may be down then, or the frame be lost, or the
 // process end before the outcome is archived.
 type inquiry struct {
@@ -60,11 +62,17 @@ func (s *Submitter) ask(ctx context.Context, a agenda[inquiry]) agenda[inquiry] 
 
 func (s *Submitter) askOne(ctx context.Context, q inquiry, request consensus.RequestID) error {
 	r, ok, err := s.record(request)
-	if err != nil || !ok {
+	if err != nil {
 		return err
 	}
+	if !ok || consensus.JobID(dagcbor.Sum(r.Offer.Charter.Bytes)) != q.job { // another took its place
+		s.mutex.Lock()
+		delete(s.lasting, q.job)
+		s.mutex.Unlock()
+		return nil
+	}
 	charter, job, err := r.Offer.Charter.Open(s.cfg.Network)
-	if err != nil || job != q.job {
+	if err != nil {
 		return err
 	}
 	return s.cfg.Quorum.Offer(ctx, charter.Roster[q.seat%len(charter.Roster)].Peer, job, r.Offer)

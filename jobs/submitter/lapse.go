@@ -17,20 +17,33 @@ type lapse struct {
 // lapseOf returns the lapse of a withdrawn charter. One that q members gave up
 // cannot live, and after accept_by no member of this node takes its request for
 // a job's (Config.Known); of any other nobody accepts or starts anything after
-// its deadline.
+// its deadline. What acts on the world may have done so by then: while its members
+// can be asked, its record keeps its request from another draw.
 func lapseOf(request consensus.RequestID, a drawn, f fate) lapse {
 	l := lapse{at: a.charter.AcceptBy, request: request, job: a.job}
-	if f.unknown {
+	switch {
+	case f.mayAct(a.charter):
+		l.at = a.charter.End
+	case f.unknown:
 		l.at = a.charter.Deadline
 	}
 	return l
 }
 
-// withdrawn leaves a charter to Run.
-func (s *Submitter) withdrawn(ctx context.Context, l lapse) {
+// mayAct reports whether a charter that was withdrawn may still act on the world, or
+// may have.
+func (f fate) mayAct(c *consensus.Charter) bool { return f.unknown && c.Effects != "" }
+
+// withdrawn leaves a charter to Run. One that may act is asked for, when nobody takes
+// the question for an offer any more: if it ended, its end is the request's.
+func (s *Submitter) withdrawn(ctx context.Context, request consensus.RequestID, a drawn, f fate) {
 	select {
-	case s.lapses <- l:
+	case s.lapses <- lapseOf(request, a, f):
 	case <-ctx.Done(): // a restart withdraws it again
+		return
+	}
+	if f.mayAct(a.charter) {
+		s.inquire(ctx, a.job, request, max(a.charter.AcceptBy+skew-s.cfg.Clock(), inquireAfter))
 	}
 }
 

@@ -77,7 +77,7 @@ func (s *Submitter) resume(ctx context.Context, sub *submission) {
 	a := drawn{job: job, charter: charter, record: *sub.resume}
 	f, err := s.offer(ctx, sub, a)
 	if err == nil && !f.acknowledged {
-		s.withdrawn(ctx, lapseOf(sub.request, a, f))
+		s.withdrawn(ctx, sub.request, a, f)
 		err = refused(f)
 	}
 	s.settle(sub, Acknowledged{Job: job, Request: sub.request, Charter: charter}, err)

@@ -84,7 +84,7 @@ type Submitter struct {
 
 	mutex     sync.Mutex
 	pending   map[consensus.RequestID]*submission
-	lasting   map[consensus.JobID]consensus.RequestID // acknowledged, and their outcomes not archived
+	lasting   map[consensus.JobID]consensus.RequestID // whose ends are asked for, and not archived
 	forgets   map[consensus.RequestID]chan struct{}   // closed when a record is gone
 	told      map[toldKey]struct{}                    // blocks that members have been sent
 	runs      sync.WaitGroup
@@ -376,10 +376,10 @@ func (s *Submitter) carry(ctx context.Context, sub *submission) {
 			s.settle(sub, Acknowledged{Job: a.job, Request: sub.request, Charter: a.charter}, nil)
 			return
 		}
-		s.withdrawn(ctx, lapseOf(sub.request, a, f))
+		s.withdrawn(ctx, sub.request, a, f)
 		last = fate{unknown: last.unknown || f.unknown, reasons: f.reasons}
-		if f.unknown && sub.spec.Effects != "" {
-			break // it may live, and act
+		if f.mayAct(a.charter) {
+			break
 		}
 	}
 	s.settle(sub, Acknowledged{}, refused(last))
