@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -160,47 +161,42 @@ func (n *Node) goneSince(seat consensus.Seat, drawn int64) (int64, bool) {
 }
 
 // submitterDecided archives the certificate of a job that was submitted here
-// when the member here does not, and ends the submission's record. It goes on until
+// when the member here does not, and ends the submission's record once it is on disk.
+// It goes on until
 // that is done: the members tell once, and may be gone when they are asked again.
 func (n *Node) submitterDecided(offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) {
 	n.owe(func(ctx context.Context) error {
 		for wait := time.Second; ; wait = min(2*wait, 10*time.Minute) {
+			archived, done := n.member.Await(id)
 			err := n.archiveSubmitted(ctx, offer, c, id, ended)
-			if err == nil || ctx.Err() != nil {
-				return err
+			if err != nil && !errors.Is(err, member.ErrOpen) {
+				n.cfg.Log.Warn("outcome not archived yet", "job", id, "error", err)
 			}
-			n.cfg.Log.Warn("outcome not archived yet", "job", id, "error", err)
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-				return ctx.Err()
+			if err != nil {
+				select {
+				case <-archived:
+				case <-time.After(wait):
+				case <-ctx.Done():
+				}
+			}
+			if done(); err == nil || ctx.Err() != nil {
+				return err
 			}
 		}
 	})
 }
 
 func (n *Node) archiveSubmitted(ctx context.Context, offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) error {
-	holds, err := n.holds(id)
+	// A seat in the roster does not say that the member here archives the end:
+	// whoever was down or busy holds one too.
+	archived, err := n.member.Archived(id)
+	if err == nil && !archived {
+		err = n.keepEnd(ctx, offer, c, id, ended)
+	}
 	if err != nil {
 		return err
 	}
-	if !holds {
-		if err := n.keepEnd(ctx, offer, c, id, ended); err != nil {
-			return err
-		}
-	}
 	return n.submitter.Forget(ctx, c.Request, id)
-}
-
-// holds reports whether the member here has a job, open or ended: then its own
-// machine archives the end. A seat in the roster does not say so: whoever was
-// down or busy holds one too.
-func (n *Node) holds(id consensus.JobID) (bool, error) {
-	if _, open := n.member.Job(id); open {
-		return true, nil
-	}
-	_, ended, err := n.archive.Closed(id)
-	return ended, err
 }
 
 // submitted returns the job of this node's own that it knows under a request id,
@@ -255,11 +251,16 @@ func (n *Node) keepEnd(ctx context.Context, offer consensus.Offer, c *consensus.
 	if err != nil {
 		return err
 	}
+	return n.keepCertificate(ctx, encoded, verdict)
+}
+
+// keepCertificate archives a certificate of a job of this node's own that ended elsewhere.
+func (n *Node) keepCertificate(ctx context.Context, encoded []byte, verdict consensus.Verdict) error {
 	closed := member.Closed{Certificate: encoded, Finished: n.clock(), Seats: []member.Seat{}}
-	if spec, err := n.spec(ctx, c); err == nil {
+	if spec, err := n.spec(ctx, verdict.Charter); err == nil {
 		closed.Name, closed.Labels = spec.Name, spec.Labels
 	}
-	closed.Tasks = n.tasksOf(ctx, c)
+	closed.Tasks = n.tasksOf(ctx, verdict.Charter)
 	return n.member.Keep(ctx, verdict, closed)
 }
 

@@ -129,6 +129,17 @@ func (n *Node) Withdrawn(ctx context.Context, request string) error {
 	return n.journal.Append(ctx, journal.Entry{Key: later})
 }
 
+// HearsEnd has the node take in the word that a job of its own has ended, which is
+// open here.
+func (n *Node) HearsEnd(ctx context.Context, id string) error {
+	job, _ := parseJob(id)
+	open, ok := n.member.Job(job)
+	if !ok {
+		return errors.New("it is not open")
+	}
+	return n.archiveSubmitted(ctx, consensus.Offer{Charter: open.Signed}, open.Charter, job, consensus.Conclusion{})
+}
+
 // DoubleVote is evidence that the node prepared two values.
 func (n *Node) DoubleVote() (*consensus.Evidence, error) {
 	s := consensus.Statement{Kind: consensus.KindPrepare, Network: n.home.network, Job: consensus.JobID{1}, Previous: consensus.Hash{1},

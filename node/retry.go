@@ -7,6 +7,7 @@ import (
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/jobs/member"
 	"github.com/muster-network/muster/jobs/submitter"
 )
 
@@ -39,11 +40,35 @@ func (n *Node) Retry(ctx context.Context, id string) (jobs.Job, error) {
 	if err != nil {
 		return f.job, err
 	}
+	if err := n.settled(ctx, f); err != nil {
+		return f.job, err
+	}
 	acknowledged, err := n.submitter.Retry(ctx, request, c.Request, job)
 	if err != nil {
 		return jobs.Job{}, n.withBarred(err)
 	}
 	return n.acknowledged(ctx, acknowledged, request.Spec), nil
+}
+
+// settled makes the end of a job durable here, of which a peer may have told: the
+// record of what takes its place is written over its own, and a job that nothing took
+// the place of stands.
+func (n *Node) settled(ctx context.Context, f found) error {
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	archived, done := n.member.Await(f.verdict.Job)
+	defer done()
+	err := n.keepCertificate(ctx, f.certificate, *f.verdict)
+	if !errors.Is(err, member.ErrOpen) {
+		return err
+	}
+	select {
+	case <-archived:
+		return nil
+	case <-ctx.Done():
+		return &jobs.Problem{Code: jobs.CodeConflict, What: "the job's end is not on this node's disk yet", Why: err.Error(),
+			Try: "again in a while", Retryable: true}
+	}
 }
 
 // successor returns the job that took the place of one already: while it has not

@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -111,7 +112,9 @@ func (m *Member) KeepFor(ctx context.Context, who admission.Key, verdict consens
 	b := m.copies.by(who, now)
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	if known, err := m.knows(verdict.Job); known || err != nil {
+	if archived, err := m.Archived(verdict.Job); archived || errors.Is(err, ErrOpen) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	entries, err := closed.copy(verdict)

@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/muster-network/muster/consensus"
@@ -173,20 +174,28 @@ func (m *Member) archived(id consensus.JobID) (consensus.Conclusion, bool) {
 	return consensus.Conclusion{Chain: c.Chain, Outcome: c.Outcome}, true
 }
 
-// knows reports whether the end of a job is archived here, or will be: its own
-// machine comes to that of an open one.
-func (m *Member) knows(id consensus.JobID) (bool, error) {
+// ErrOpen is returned for a job that is open here, whether it has its place or gave
+// that up: its own machine comes to its end and archives it, or forgets it.
+var ErrOpen = errors.New("the job is open here, and its end not archived yet")
+
+// Archived reports whether the end of a job is on disk here. An open job's is not:
+// ErrOpen. Await tells when it is.
+func (m *Member) Archived(id consensus.JobID) (bool, error) {
+	_, open := m.job(id) // first: it leaves when its end is on disk
 	if _, ok, err := (Archive{m.cfg.Journal}).Closed(id); ok || err != nil {
 		return ok, err
 	}
-	_, open := m.job(id)
-	return open, nil
+	if open {
+		return false, ErrOpen
+	}
+	return false, nil
 }
 
 // Keep archives what is kept of a job that was submitted here and ended elsewhere.
-// The certificate was verified, and verdict is its verdict.
+// The certificate was verified, and verdict is its verdict. Of an open job it keeps
+// nothing: ErrOpen.
 func (m *Member) Keep(ctx context.Context, verdict consensus.Verdict, closed Closed) error {
-	if known, err := m.knows(verdict.Job); known || err != nil {
+	if archived, err := m.Archived(verdict.Job); archived || err != nil {
 		return err
 	}
 	entries, err := closed.copy(verdict)

@@ -145,6 +145,36 @@ func TestARunThatCameToNothingIsReportedWithWhetherItsProgramMayHaveBegun(t *tes
 	}
 }
 
+// What would be written over a job that is open would go with it.
+func TestOfAJobThatIsOpenNoOthersWordOfItsEndIsKept(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		j := b.accepted("job")
+		cancelled := consensus.Value{Kind: consensus.Cancelled}
+		certificate, err := dagcbor.Marshal(b.n.Certify(j, b.n.Decide(j, cancelled)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep := func() error {
+			return b.m.Keep(t.Context(), consensus.Verdict{Job: j.ID, Charter: j.Charter, Value: cancelled}, Closed{Certificate: certificate, Seats: []Seat{}})
+		}
+		if err := keep(); !errors.Is(err, ErrOpen) {
+			t.Errorf("open: %v", err)
+		}
+		b.m.Abandoned(j.ID)
+		if err := keep(); !errors.Is(err, ErrOpen) {
+			t.Errorf("open, without its place: %v", err)
+		}
+		b.m.Expired(j.ID, nil)
+		pass(0)
+		if err := keep(); err != nil {
+			t.Errorf("put away: %v", err)
+		}
+		if archived, err := b.m.Archived(j.ID); !archived || err != nil {
+			t.Errorf("kept: %t, %v", archived, err)
+		}
+	})
+}
+
 func TestNothingIsKeptOfAJobThatNeverStartedOnceItsDeadlineHasPassed(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
 		j := b.accepted("job")
