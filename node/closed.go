@@ -199,6 +199,22 @@ func (n *Node) archiveSubmitted(ctx context.Context, offer consensus.Offer, c *c
 	return n.submitter.Forget(ctx, c.Request, id)
 }
 
+// answering returns the job of this node's own that answers its request: the one that
+// was acknowledged, or the last that has ended. A job that is open here is none for
+// that alone: what its members accept, and single ones start, may be withdrawn still.
+func (n *Node) answering(request consensus.RequestID) (submitter.Acknowledged, bool, error) {
+	if a, ok, err := n.submitter.Outstanding(request); ok || err != nil {
+		return a, ok, err
+	}
+	ids, err := n.archive.Owned(request, n.home.identity.Signer.Key())
+	for _, id := range ids {
+		if a, ok, err := n.endedHere(id); ok || err != nil {
+			return a, ok, err
+		}
+	}
+	return submitter.Acknowledged{}, false, err
+}
+
 // submitted returns the job of this node's own that it knows under a request id,
 // open or ended: of several the one issued last, but for those that were withdrawn. A
 // job of another owner is none, whatever request it names.

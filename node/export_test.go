@@ -129,6 +129,9 @@ func (n *Node) Withdrawn(ctx context.Context, request string) error {
 	return n.journal.Append(ctx, journal.Entry{Key: later})
 }
 
+// Opens counts the jobs that are open here.
+func (n *Node) Opens() int { return len(n.member.Open()) }
+
 // HearsEnd has the node take in the word that a job of its own has ended, which is
 // open here.
 func (n *Node) HearsEnd(ctx context.Context, id string) error {
@@ -138,6 +141,27 @@ func (n *Node) HearsEnd(ctx context.Context, id string) error {
 		return errors.New("it is not open")
 	}
 	return n.archiveSubmitted(ctx, consensus.Offer{Charter: open.Signed}, open.Charter, job, consensus.Conclusion{})
+}
+
+// Unrecorded removes the submission's record of a job that is open here, as if it had
+// been withdrawn and lapsed.
+func (n *Node) Unrecorded(ctx context.Context, id string) error {
+	job, _ := parseJob(id)
+	open, ok := n.member.Job(job)
+	if !ok {
+		return errors.New("it is not open")
+	}
+	return n.submitter.Forget(ctx, open.Charter.Request, job)
+}
+
+// Answering returns the job that a submission under a request id is answered with.
+func (n *Node) Answering(request string) (string, error) {
+	r, _ := parseRequest(request)
+	a, ok, err := n.answering(r)
+	if err != nil || !ok {
+		return "", err
+	}
+	return a.Job.String(), nil
 }
 
 // DoubleVote is evidence that the node prepared two values.

@@ -74,7 +74,7 @@ func (n *Node) settled(ctx context.Context, f found) error {
 // successor returns the job that took the place of one already: while it has not
 // ended it is the answer to a retry that is asked for again.
 func (n *Node) successor(ctx context.Context, request consensus.RequestID, old consensus.JobID) (jobs.Job, bool, error) {
-	living, ok, err := n.submitted(request)
+	living, ok, err := n.answering(request)
 	if err != nil || !ok || living.Job == old {
 		return jobs.Job{}, false, err
 	}

@@ -28,6 +28,31 @@ func unknown(t *testing.T, what string, ask func(context.Context) (jobs.Job, err
 	}
 }
 
+func TestARetryThatIsAskedForAgainIsNotAnsweredBeforeItIsAcknowledged(t *testing.T) {
+	var self atomic.Pointer[admission.Key] // whose frames to others are lost
+	p := testPolicy()
+	p.Accept, p.Start = 60_000, 60_000
+	l := newLab(t, 4, p, func(int) node.Faults {
+		return node.Faults{Lose: func(to admission.Key) bool { me := self.Load(); return me != nil && to != *me }}
+	})
+	n := l.nodes[0]
+	f := failing(t, n)
+	f.Run.Quorum.Size = 4
+	first, err := n.Submit(l.ctx, f, server.SubmitOptions{Key: "key"})
+	l.must(err)
+	first = l.ended(n, first.ID)
+	l.await("it is archived", func() bool {
+		id, forgotten, err := n.Keeps(first.Request)
+		return err == nil && id == first.ID && forgotten
+	})
+	key := n.Key()
+	self.Store(&key)
+	retry := func(ctx context.Context) (jobs.Job, error) { return n.Retry(ctx, first.ID) }
+	unknown(t, "a retry that one member accepts", retry)
+	l.await("that member has accepted", func() bool { return n.Opens() == 1 })
+	unknown(t, "one that is asked for again", retry)
+}
+
 func TestTheEndOfARetriedJobIsOnDiskBeforeAnotherTakesItsPlace(t *testing.T) {
 	var lost atomic.Pointer[admission.Key]
 	p := testPolicy()
@@ -65,10 +90,39 @@ func TestASubmissionIsForgottenWhenItsOutcomeIsOnDiskAndNotBefore(t *testing.T) 
 	if err := n.HearsEnd(l.ctx, j.ID); !errors.Is(err, member.ErrOpen) {
 		t.Errorf("told of its end, before its own member comes to that: %v", err)
 	}
+	if id, err := n.Answering(j.Request); err != nil || id != j.ID {
+		t.Errorf("its request is answered by %q, %v", id, err)
+	}
 	end()
 	l.ended(n, j.ID)
 	l.await("it is forgotten", func() bool {
 		_, forgotten, err := n.Keeps(j.Request)
 		return err == nil && forgotten
 	})
+}
+
+// A charter that was withdrawn may have been started by single members: nobody was told
+// that it lives, and it ends as cancelled.
+func TestAnOpenJobThatWasNotAcknowledgedAnswersNoRequest(t *testing.T) {
+	run := make(chan struct{})
+	end := sync.OnceFunc(func() { close(run) })
+	t.Cleanup(end)
+	l := newLab(t, 1, testPolicy(), func(int) node.Faults {
+		return node.Faults{Run: func(*exec.Result) { <-run }}
+	})
+	n := l.nodes[0]
+	j, err := n.Submit(l.ctx, failing(t, n), server.SubmitOptions{Key: "key"})
+	l.must(err)
+	l.must(n.Unrecorded(l.ctx, j.ID))
+	next, err := n.Submit(l.ctx, failing(t, n), server.SubmitOptions{Key: "key"})
+	l.must(err)
+	if next.ID == j.ID {
+		t.Error("it was answered with the one that is open")
+	}
+	end()
+	l.ended(n, j.ID)
+	l.ended(n, next.ID)
+	if id, err := n.Answering(j.Request); err != nil || id != next.ID {
+		t.Errorf("ended, its request is answered by %q, %v", id, err)
+	}
 }

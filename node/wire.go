@@ -282,7 +282,7 @@ func (n *Node) openJobs() error {
 	n.agreement.runner = n.runner
 	n.submitter, err = submitter.New(submitter.Config{Network: n.home.network, Policy: policy, Signer: n.home.identity.Signer,
 		Credential: func() admission.SignedCredential { return n.home.credential }, Quorum: n.agreement, Store: n.blocks, Journal: n.journal,
-		Roll: n.Roll, Known: n.submitted, Ended: n.endedHere, Decided: n.submitterDecided, Random: rand.Reader, Clock: n.clock, Log: n.cfg.Log})
+		Roll: n.Roll, Known: n.answering, Ended: n.endedHere, Decided: n.submitterDecided, Random: rand.Reader, Clock: n.clock, Log: n.cfg.Log})
 	return err
 }
 

@@ -15,8 +15,8 @@ type lapse struct {
 }
 
 // lapseOf returns the lapse of a withdrawn charter. One that q members gave up
-// cannot live, and after accept_by no member of this node takes its request for
-// a job's (Config.Known); of any other nobody accepts or starts anything after
+// cannot live, and after accept_by nobody takes an offer of it that was on its
+// way; of any other nobody accepts or starts anything after
 // its deadline. What acts on the world may have done so by then: while its members
 // can be asked, its record keeps its request from another draw.
 func lapseOf(request consensus.RequestID, a drawn, f fate) lapse {
