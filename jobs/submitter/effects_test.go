@@ -159,6 +159,23 @@ func TestWhatActsIsDrawnAgainWhenQMembersHaveNoneOfItPastItsDeadline(t *testing.
 	}
 }
 
+func TestUnderTheKeyOfWhatMayActNothingElseIsSubmitted(t *testing.T) {
+	play(t, func(t *testing.T, st *stage) {
+		r := st.acting("key")
+		if _, err := st.s.Submit(t.Context(), r); code(err) != jobs.CodePlaceUnknown {
+			t.Fatal(err)
+		}
+		other := *r.Spec
+		other.Deadline++
+		for what, another := range map[string]Request{"a job that acts": {Key: r.Key, Spec: &other, Task: r.Task, Class: r.Class},
+			"one that does not": st.request("key", "Ada")} {
+			if _, err := st.s.Submit(t.Context(), another); code(err) != jobs.CodeConflict || st.draws() != 1 {
+				t.Errorf("%s: %v after %d draws", what, err, st.draws())
+			}
+		}
+	})
+}
+
 // charter is the one on disk.
 func (st *stage) charter() (*consensus.Charter, consensus.JobID) {
 	st.t.Helper()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/muster-network/muster/consensus"
+	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/store/dagcbor"
 	"github.com/muster-network/muster/store/journal"
 )
@@ -46,4 +47,26 @@ func (s *Submitter) record(id consensus.RequestID) (*record, bool, error) {
 func (r *record) entry(id consensus.RequestID) (journal.Entry, error) {
 	value, err := dagcbor.Marshal(r)
 	return journal.Entry{Key: recordKey(id), Value: value}, err
+}
+
+// sameRecord refuses another job than the one whose charter stands under a request,
+// acknowledged or not: that one may live.
+func (s *Submitter) sameRecord(sub *submission) error {
+	r, ok, err := s.record(sub.request)
+	if err != nil || !ok {
+		return err
+	}
+	charter, _, err := r.Offer.Charter.Open(s.cfg.Network)
+	if err != nil {
+		return err
+	}
+	return sameSpec(charter.Spec, sub.specRef)
+}
+
+func sameSpec(have, want dagcbor.Link) error {
+	if have.Cid == want.Cid {
+		return nil
+	}
+	return &jobs.Problem{Code: jobs.CodeConflict, What: "another job was submitted under this idempotency key",
+		Try: "a key of its own for each job"}
 }

@@ -274,17 +274,12 @@ func (s *Submitter) enter(ctx context.Context, sub *submission) (*submission, er
 	}
 }
 
-func sameSpec(have, want dagcbor.Link) error {
-	if have.Cid == want.Cid {
-		return nil
-	}
-	return &jobs.Problem{Code: jobs.CodeConflict, What: "another job was submitted under this idempotency key",
-		Try: "a key of its own for each job"}
-}
-
 // begin finds the job that lives under the request of a submission, or makes its
 // blocks durable for a draw.
 func (s *Submitter) begin(ctx context.Context, sub *submission) (known Acknowledged, lives bool, err error) {
+	if err := s.sameRecord(sub); err != nil {
+		return Acknowledged{}, false, err
+	}
 	known, ok, err := s.lives(sub.request)
 	if err != nil {
 		return Acknowledged{}, false, err
