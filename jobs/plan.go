@@ -102,7 +102,7 @@ func (f *File) Spec(task dagcbor.Link, check *dagcbor.Link, d Defaults) (*Spec, 
 	}
 	if s.Name == "" {
 		s.Name = strings.TrimSuffix(f.Program(), ".wasm")
-		s.Name = s.Name[:min(len(s.Name), 128)]
+		s.Name = strings.ToValidUTF8(s.Name[:min(len(s.Name), 128)], "") // not with half a character
 	}
 	if f.Priority != nil {
 		s.Priority = *f.Priority

@@ -125,6 +125,19 @@ func TestWhatAFileLeavesOpenFollowsFromThePolicy(t *testing.T) {
 	}
 }
 
+func TestAJobOfAFileWithALongNameIsCalledAsMuchOfItAsFits(t *testing.T) {
+	for _, name := range []string{strings.Repeat("\u00e9", 100), "x" + strings.Repeat("\u00e9", 100)} {
+		f := jobs.FileFor(name+".wasm", nil)
+		spec, err := f.Spec(link("task"), nil, defaults())
+		if err != nil || len(spec.Name) < 127 || !strings.HasPrefix(name, spec.Name) {
+			t.Fatalf("%v, %+v", err, spec)
+		}
+		if _, _, err := spec.Seal(admission.Network{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestWhatThePolicyDoesNotAllowIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"run: {wasm: file:a, resources: {memory: 2Gi}}":          "job.yaml:2:41: 2Gi of memory is more than the network allows: its policy allows 1Gi",
