@@ -49,6 +49,30 @@ func MatchPrefix(text string, ids []string) (string, error) {
 	}
 }
 
+// MatchMember returns the one member that a person means: by peer id, the
+// beginning of one, or name. No match and several are Problems.
+func MatchMember(text string, members []Member) (Member, error) {
+	var found []Member
+	var names []string
+	for _, m := range members {
+		if m.Peer == text {
+			return m, nil
+		}
+		if text != "" && (m.Name == text || strings.HasPrefix(m.Peer, text)) {
+			found = append(found, m)
+		}
+		names = append(names, m.Name)
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return Member{}, &Problem{Code: CodeNotFound, What: fmt.Sprintf("no member %.64q in the job", text),
+			Why: "its members are " + strings.Join(names, ", "), Try: "one of these names"}
+	}
+	return Member{}, &Problem{Code: CodeAmbiguous, What: fmt.Sprintf("%d members match %.64q", len(found), text), Try: "the whole peer id"}
+}
+
 func matches(text, id string) bool {
 	head, tail, dots := strings.Cut(text, "..")
 	if text == "" || !strings.HasPrefix(id, head) {

@@ -133,3 +133,15 @@ func TestPathsStayBelowTheirFolder(t *testing.T) {
 		}
 	}
 }
+
+func TestAMemberIsMeantByNameOrByPeerIDOrTheBeginningOfOne(t *testing.T) {
+	all := []jobs.Member{{Peer: "12Dabc", Name: "elm-lynx"}, {Peer: "12Dabd", Name: "fig-weasel"}, {Peer: "12Dab", Name: "moss-crow"}, {Peer: "12Dx", Name: "moss-crow"}}
+	for text, want := range map[string]string{"elm-lynx": "12Dabc", "12Dabd": "12Dabd", "12Dab": "12Dab", "12Dx": "12Dx",
+		"": jobs.CodeNotFound, "elm": jobs.CodeNotFound, "12Da": jobs.CodeAmbiguous, "moss-crow": jobs.CodeAmbiguous} {
+		m, err := jobs.MatchMember(text, all)
+		p := new(jobs.Problem)
+		if errors.As(err, &p); m.Peer != want && p.Code != want {
+			t.Errorf("%q is %q, %v; want %s", text, m.Peer, err, want)
+		}
+	}
+}

@@ -303,3 +303,14 @@ func (n *Node) Silence(ctx context.Context, asked chan<- struct{}, until <-chan 
 		_ = stream.Serve(ctx, n.p2p.Host, p2p.Protocol(n.home.network, "ask"), stream.Limits{Request: 256 << 10}, answer)
 	}()
 }
+
+// AskLogs asks a node for what its run of a job has written after the first chunks,
+// which hold as many bytes of stdout and none of stderr.
+func AskLogs(ctx context.Context, n, of *Node, id string, chunks int, stdout uint64) error {
+	job, err := consensus.ParseJobID(id)
+	if err != nil {
+		return err
+	}
+	_, err = n.ask(ctx, of.Key().Peer(), question{Op: opLogs, ID: job[:], At: uint64(chunks), Data: encodeLength(member.LogLength{Stdout: stdout})})
+	return err
+}

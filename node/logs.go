@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash"
 	"time"
 
 	"github.com/ipfs/go-cid"
 
 	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/api/server"
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
@@ -22,7 +25,7 @@ import (
 // Logs implements server.Results. While a job is open it shows what its
 // executors write; when it has ended, what its certificate names, past what was
 // shown already.
-func (n *Node) Logs(ctx context.Context, id string, follow bool, fn func(api.LogChunk) error) error {
+func (n *Node) Logs(ctx context.Context, id string, o server.LogOptions, fn func(api.LogChunk) error) error {
 	ref, err := n.resolve(id)
 	if err != nil {
 		return err
@@ -42,7 +45,7 @@ func (n *Node) Logs(ctx context.Context, id string, follow bool, fn func(api.Log
 			}
 			return v.complete()
 		}
-		if err := n.liveLogs(ctx, f.job, follow, &v); err != nil || !follow {
+		if err := n.liveLogs(ctx, f.job, o, &v); err != nil || !o.Follow {
 			return err
 		}
 		select {
@@ -62,17 +65,17 @@ const logPause = 200 * time.Millisecond
 // that it wrote was handed on.
 type viewer struct {
 	show   func(api.LogChunk) error
-	member string // whose run it is; empty: none has written yet
-	at     int    // chunks of it that were shown
+	member string // whose run it is; empty: none was chosen, and none has written yet
 	stdout shown
 	stderr shown
 }
 
 // shown is what of a stream was shown before it was certified.
 type shown struct {
-	sum  hash.Hash // of it; nil: nothing
-	left int       // bytes of it that the certified stream has not come to yet
-	same hash.Hash // what the certified stream has in place of those it came to
+	sum   hash.Hash // of it; nil: nothing
+	left  int       // bytes of it that the certified stream has not come to yet
+	same  hash.Hash // what the certified stream has in place of those it came to
+	again int       // bytes of it that the run, read anew, has not come to yet
 }
 
 func (v *viewer) stream(name string) *shown {
@@ -82,11 +85,19 @@ func (v *viewer) stream(name string) *shown {
 	return &v.stdout
 }
 
-// live shows a chunk of a member's run.
+// anew says that the run is read from its beginning: a process that has it after
+// another has it in other chunks.
+func (v *viewer) anew() { v.stdout.again, v.stderr.again = v.stdout.left, v.stderr.left }
+
+// live shows a chunk of a member's run, past what was shown of its stream.
 func (v *viewer) live(m jobs.Member, c member.LogChunk) error {
 	v.member = m.Peer
-	v.at++
 	s := v.stream(c.Stream)
+	known := min(len(c.Data), s.again)
+	s.again -= known
+	if c.Data = c.Data[known:]; len(c.Data) == 0 {
+		return nil
+	}
 	if s.sum == nil {
 		s.sum, s.same = sha256.New(), sha256.New()
 	}
@@ -124,12 +135,20 @@ func errNotCertified() error {
 		Why: "it is what one member's run wrote, and the job ended in another result, or in that of another run", Try: "muster logs JOB"}
 }
 
-// liveLogs follows the first executor that has written something: one is
-// enough, and two would show everything twice. One that does not answer may again.
-func (n *Node) liveLogs(ctx context.Context, j jobs.Job, follow bool, v *viewer) error {
+// liveLogs follows the executor that was chosen, or the first that has written
+// something: one is enough, and two would show everything twice. One that does not
+// answer may again.
+func (n *Node) liveLogs(ctx context.Context, j jobs.Job, o server.LogOptions, v *viewer) error {
 	id, err := consensus.ParseJobID(j.ID)
 	if err != nil {
 		return err
+	}
+	if o.Member != "" && v.member == "" {
+		m, err := jobs.MatchMember(o.Member, j.Members)
+		if err != nil {
+			return err
+		}
+		v.member = m.Peer
 	}
 	for _, m := range j.Members {
 		if m.Run == "" && m.Report == "" || v.member != "" && v.member != m.Peer {
@@ -139,23 +158,41 @@ func (n *Node) liveLogs(ctx context.Context, j jobs.Job, follow bool, v *viewer)
 		if err != nil {
 			return err
 		}
-		next := n.logsOf(key, id)
-		for {
-			chunks, ended, err := next(ctx, v.at, follow)
-			if err != nil {
-				break // another executor may answer
+		if err := v.follow(ctx, m, n.logsOf(key, id), o.Follow); errors.Is(err, errNoLogs) {
+			if o.Member != "" && !o.Follow {
+				return &jobs.Problem{Code: jobs.CodeNotFound, What: m.Name + " does not show its logs", Why: err.Error(), Try: "another member", Retryable: true}
 			}
-			for _, c := range chunks {
-				if err := v.live(m, c); err != nil {
-					return err
-				}
-			}
-			if ended || !follow {
-				return nil
-			}
+			continue // another executor may answer
+		} else if err != nil {
+			return err
 		}
+		return nil
 	}
 	return nil
+}
+
+// errNoLogs is returned when a member does not answer for its logs.
+var errNoLogs = errors.New("the member does not show its logs")
+
+// follow shows what a member's run has written, past what was shown, and with wait
+// what it writes, until its logs end.
+func (v *viewer) follow(ctx context.Context, m jobs.Member, next nextLogs, wait bool) error {
+	v.anew()
+	for at := 0; ; {
+		chunks, ended, err := next(ctx, at, wait)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNoLogs, err)
+		}
+		at += len(chunks)
+		for _, c := range chunks {
+			if err := v.live(m, c); err != nil {
+				return err
+			}
+		}
+		if ended || !wait {
+			return nil
+		}
+	}
 }
 
 // nextLogs is member.Logs.Next, of some member.
@@ -170,8 +207,9 @@ func (n *Node) logsOf(key admission.Key, id consensus.JobID) nextLogs {
 		}
 		return func(context.Context, int, bool) ([]member.LogChunk, bool, error) { return nil, true, nil }
 	}
+	var known member.LogLength
 	return func(ctx context.Context, at int, _ bool) ([]member.LogChunk, bool, error) {
-		data, err := n.ask(ctx, key.Peer(), question{Op: opLogs, ID: id[:], At: uint64(at)})
+		data, err := n.ask(ctx, key.Peer(), question{Op: opLogs, ID: id[:], At: uint64(at), Data: encodeLength(known)})
 		if err != nil {
 			return nil, false, err
 		}
@@ -179,8 +217,16 @@ func (n *Node) logsOf(key admission.Key, id consensus.JobID) nextLogs {
 		if err := dagcbor.Unmarshal(data, &answer); err != nil {
 			return nil, false, err
 		}
+		for _, c := range answer.Chunks {
+			known.Add(c)
+		}
 		return answer.Chunks, answer.Ended, nil
 	}
+}
+
+// encodeLength is what a question for logs says of what is known of them already.
+func encodeLength(l member.LogLength) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, l.Stdout), l.Stderr)
 }
 
 type logAnswer struct {
@@ -205,6 +251,12 @@ func (n *Node) answerLogs(ctx context.Context, q question) ([]byte, error) {
 	open, ok := n.member.Job(consensus.JobID(q.ID))
 	if !ok {
 		return dagcbor.Marshal(logAnswer{Ended: true})
+	}
+	if len(q.Data) == 16 { // older nodes do not say
+		length := member.LogLength{Stdout: binary.BigEndian.Uint64(q.Data), Stderr: binary.BigEndian.Uint64(q.Data[8:])}
+		if !open.Logs.Holds(int(q.At), length) {
+			return nil, errors.New("these logs are cut otherwise, as after a restart")
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout/2)
 	defer cancel()

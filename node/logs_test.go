@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
+	"slices"
 	"testing"
 
 	"github.com/muster-network/muster/api"
@@ -58,10 +60,10 @@ type follower struct {
 	out, err bytes.Buffer
 }
 
-func follow(ctx context.Context, n *node.Node, id string) *follower {
+func follow(ctx context.Context, n *node.Node, id, member string) *follower {
 	f := &follower{first: make(chan api.LogChunk, 1), wait: make(chan struct{}), ended: make(chan error, 1)}
 	go func() {
-		f.ended <- n.Logs(ctx, id, true, func(c api.LogChunk) error {
+		f.ended <- n.Logs(ctx, id, server.LogOptions{Follow: true, Member: member}, func(c api.LogChunk) error {
 			if f.out.Len()+f.err.Len() == 0 {
 				f.first <- c
 				<-f.wait
@@ -86,7 +88,7 @@ func TestWhoFollowsSlowlyIsShownAllThatWasWritten(t *testing.T) {
 	l.must(err)
 	var followers []*follower
 	for _, n := range l.nodes { // one runs the job, the other asks it
-		f := follow(l.ctx, n, j.ID)
+		f := follow(l.ctx, n, j.ID, "")
 		followers = append(followers, f)
 		select {
 		case c := <-f.first:
@@ -112,5 +114,87 @@ func TestWhoFollowsSlowlyIsShownAllThatWasWritten(t *testing.T) {
 		if err := <-f.ended; err != nil || !bytes.Equal(f.out.Bytes(), want) || !bytes.Equal(f.err.Bytes(), want) {
 			t.Errorf("node %d shows %d bytes of stdout and %d of stderr, want the %d of each: %v", i, f.out.Len(), f.err.Len(), len(want), err)
 		}
+	}
+}
+
+func TestTheLogsOfTheMemberThatWasChosenAreShown(t *testing.T) {
+	seen := make(chan struct{})
+	l := newLab(t, 4, testPolicy(), func(int) node.Faults {
+		return node.Faults{Run: func(*exec.Result) { <-seen }}
+	})
+	file := hello("Ada", 4)
+	j, err := l.nodes[0].Submit(l.ctx, file, server.SubmitOptions{})
+	l.must(err)
+	var executors []jobs.Member
+	l.await("all executors have begun", func() bool {
+		told, err := l.nodes[0].Job(l.ctx, j.ID)
+		l.must(err)
+		executors = slices.DeleteFunc(told.Members, func(m jobs.Member) bool { return m.Role != "executor" })
+		return !slices.ContainsFunc(executors, func(m jobs.Member) bool { return m.Run != "running" })
+	})
+	if len(executors) < 2 {
+		t.Fatalf("%d executors", len(executors))
+	}
+	var followers []*follower
+	for _, m := range executors {
+		f := follow(l.ctx, l.nodes[0], j.ID, m.Name)
+		followers = append(followers, f)
+		select {
+		case c := <-f.first:
+			if c.Member != m.Peer {
+				t.Errorf("%s is shown, who wants %s", c.Name, m.Name)
+			}
+		case <-l.ctx.Done():
+			t.Fatalf("nothing of %s is shown", m.Name)
+		}
+		close(f.wait)
+		err := l.nodes[0].Logs(l.ctx, j.ID, server.LogOptions{Member: m.Peer[:len(m.Peer)-1]}, func(c api.LogChunk) error {
+			if c.Member != m.Peer {
+				t.Errorf("%s is shown, who wants %s", c.Name, m.Name)
+			}
+			return nil
+		})
+		l.must(err)
+	}
+	nobody := func(api.LogChunk) error { return errors.New("shown") }
+	for _, who := range []string{"nobody-here", "12D3KooW"} {
+		p := new(jobs.Problem)
+		if err := l.nodes[0].Logs(l.ctx, j.ID, server.LogOptions{Follow: true, Member: who}, nobody); !errors.As(err, &p) {
+			t.Errorf("%s: %v", who, err)
+		}
+	}
+	close(seen)
+	for i, f := range followers {
+		if err := <-f.ended; err != nil || f.out.String() != "Hello, Ada\n" {
+			t.Errorf("%s: %q, %v", executors[i].Name, f.out.String(), err)
+		}
+	}
+}
+
+func TestWhoWasShownALogThatIsCutOtherwiseIsTold(t *testing.T) {
+	seen := make(chan struct{})
+	l := newLab(t, 2, testPolicy(), func(int) node.Faults {
+		return node.Faults{Run: func(*exec.Result) { <-seen }}
+	})
+	j, err := l.nodes[0].Submit(l.ctx, talk(t, l.nodes[0]), server.SubmitOptions{})
+	l.must(err)
+	runs := slices.IndexFunc(l.nodes, func(n *node.Node) bool { return n.Key().String() == j.Members[0].Peer })
+	f := follow(l.ctx, l.nodes[1-runs], j.ID, "")
+	first := uint64(len((<-f.first).Data)) // as much as was written by then
+	close(f.wait)
+	for name, test := range map[string]struct {
+		known uint64 // bytes of the first chunk, which is of stdout
+		shown bool
+	}{"as it is": {first, true}, "of a process that was read earlier": {first - 1, false}} {
+		if err := node.AskLogs(l.ctx, l.nodes[1-runs], l.nodes[runs], j.ID, 1, test.known); (err == nil) != test.shown {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := node.AskLogs(l.ctx, l.nodes[1-runs], l.nodes[runs], j.ID, 1000, 1000*blockSize); err == nil {
+		t.Error("more is known than was written")
+	}
+	close(seen)
+	if err := <-f.ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -25,7 +25,7 @@ type question struct {
 	Op   string
 	ID   []byte // of a job or a request; a credential's subject
 	At   uint64 // position in logs
-	Data []byte // what is to be kept, or is known already
+	Data []byte // what is to be kept, or is known already: of logs, how much of each stream
 }
 
 // The questions.

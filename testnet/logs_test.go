@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/muster-network/muster/api"
+	"github.com/muster-network/muster/api/client"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/testnet"
 )
@@ -15,7 +16,7 @@ func TestWhatARunningProgramPrintsIsSeenFromEveryPeer(t *testing.T) {
 	job := n.submit(1, guest(t, "loop"), "")
 	errSeen := errors.New("seen")
 	for number := range n.Nodes {
-		err := n.client(number+1).Logs(n.ctx, job.ID, true, func(c api.LogChunk) error {
+		err := n.client(number+1).Logs(n.ctx, job.ID, client.LogOptions{Follow: true}, func(c api.LogChunk) error {
 			if string(c.Data) != "looping\n" || c.Stream != "stdout" || c.Member == "" {
 				t.Errorf("n%d shows %+v", number+1, c)
 			}
@@ -29,7 +30,9 @@ func TestWhatARunningProgramPrintsIsSeenFromEveryPeer(t *testing.T) {
 	defer cancel()
 	ended := make(chan error, 1)
 	follower := n.client(5)
-	go func() { ended <- follower.Logs(ctx, job.ID, true, func(api.LogChunk) error { return nil }) }()
+	go func() {
+		ended <- follower.Logs(ctx, job.ID, client.LogOptions{Follow: true}, func(api.LogChunk) error { return nil })
+	}()
 	_, err := n.client(1).Cancel(n.ctx, job.ID)
 	n.must(err)
 	if err := <-ended; err != nil {

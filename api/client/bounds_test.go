@@ -34,8 +34,10 @@ func TestAnAnswerWithoutEndIsRefused(t *testing.T) {
 	t.Cleanup(c.Close)
 	cert := certified(cid.Undef, consensus.Limits{Output: 1 << 20})
 	for name, ask := range map[string]func() error{
-		"a value":  func() error { return second(c.Job(t.Context(), "b")) },
-		"a stream": func() error { return c.Logs(t.Context(), "b", true, func(api.LogChunk) error { return nil }) },
+		"a value": func() error { return second(c.Job(t.Context(), "b")) },
+		"a stream": func() error {
+			return c.Logs(t.Context(), "b", client.LogOptions{}, func(api.LogChunk) error { return nil })
+		},
 		"a bundle": func() error { return second(c.Bundle(t.Context(), cert)) },
 	} {
 		if err := ask(); problem(err).Code != jobs.CodeInternal || !strings.Contains(err.Error(), "does not end") {

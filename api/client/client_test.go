@@ -87,12 +87,13 @@ func TestAJobIsFollowedToACertifiedResult(t *testing.T) {
 		t.Errorf("certificate of a running job: %v", err)
 	}
 	var logs bytes.Buffer
-	err = c.Logs(t.Context(), job.ID, true, func(chunk api.LogChunk) error {
-		logs.Write(chunk.Data)
-		close(hold)
+	err = c.Logs(t.Context(), job.ID, client.LogOptions{Follow: true}, func(chunk api.LogChunk) error {
+		if logs.Write(chunk.Data); chunk.Member != "" {
+			close(hold)
+		}
 		return nil
 	})
-	if err != nil || logs.String() != "Hello" {
+	if err != nil || logs.String() != "Hello, Ada\n" {
 		t.Errorf("logs %q: %v", logs.String(), err)
 	}
 	if job, err = c.Wait(t.Context(), job.ID[:30]); err != nil || job.State != jobs.Succeeded {

@@ -101,12 +101,22 @@ func (c *Client) Retry(ctx context.Context, id string) (job api.Job, err error) 
 	return job, c.call(ctx, request{method: http.MethodPost, path: jobPath(id) + "/retry"}, &job)
 }
 
-// Logs calls fn for what the job's runs have written and, with follow, until
-// the job is terminal. The first error of fn ends it and is returned.
-func (c *Client) Logs(ctx context.Context, id string, follow bool, fn func(api.LogChunk) error) error {
-	r := request{method: http.MethodGet, path: jobPath(id) + "/logs", accept: api.TypeNDJSON}
-	if follow {
-		r.query = url.Values{"follow": {"true"}}
+// LogOptions say which logs of a job that has not ended are wanted.
+type LogOptions struct {
+	Follow bool   // what comes, too, until the job is terminal, and then what was certified past what was shown
+	Member string // whose run: its peer id, the beginning of it, or its name; empty: whoever has written first
+}
+
+// Logs calls fn for what one of the job's runs has written or, once the job is
+// terminal, for what was certified, as the node says. The first error of fn ends it
+// and is returned.
+func (c *Client) Logs(ctx context.Context, id string, o LogOptions, fn func(api.LogChunk) error) error {
+	r := request{method: http.MethodGet, path: jobPath(id) + "/logs", accept: api.TypeNDJSON, query: url.Values{}}
+	if o.Follow {
+		r.query.Set("follow", "true")
+	}
+	if o.Member != "" {
+		r.query.Set("member", o.Member)
 	}
 	return each(ctx, c, r, fn)
 }

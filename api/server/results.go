@@ -41,9 +41,10 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	follow := r.URL.Query().Get("follow") == "true"
+	q := r.URL.Query()
+	o := LogOptions{Follow: q.Get("follow") == "true", Member: q.Get("member")}
 	out := newStream(w, r)
-	err = s.config.Results.Logs(r.Context(), id, follow, func(c api.LogChunk) error {
+	err = s.config.Results.Logs(r.Context(), id, o, func(c api.LogChunk) error {
 		c.Schema = api.SchemaLog
 		return out.send("log", "", c)
 	})

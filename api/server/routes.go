@@ -57,7 +57,8 @@ func (s *Server) routes() []route {
 		{method: get, path: api.PathBundle, scope: ScopeRead, handle: s.bundle, about: "Certificate, roll and output in one file",
 			answers: []string{api.TypeBundle}},
 		{method: get, path: api.PathLogs, scope: ScopeRead, handle: s.logs, about: "What the job's runs write",
-			params: []param{{"follow", "true: until the job ends."}}, answers: streamed},
+			params: []param{{"follow", "true: until the job ends."},
+				{"member", "Whose run is shown while the job is open: its peer id, the beginning of it, or its name."}}, answers: streamed},
 
 		{method: post, path: api.PathBlobs, scope: ScopeSubmit, handle: s.putBlob, about: "Store a file, or a folder as a tar stream",
 			bodies: []string{"application/octet-stream", api.TypeTar}, status: http.StatusCreated, out: reflect.TypeFor[api.Blob]()},

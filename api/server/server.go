@@ -68,10 +68,16 @@ type Results interface {
 	// Bundle returns the certificate with roll, policy and output in one file.
 	Bundle(ctx context.Context, id string) ([]byte, error)
 
-	// Logs calls fn for what the job's runs have written and, with follow, for
-	// what they write until the job is terminal. It ends with ctx or with the
-	// first error of fn. A chunk's data is only fn's until it returns.
-	Logs(ctx context.Context, id string, follow bool, fn func(api.LogChunk) error) error
+	// Logs calls fn for what one of the job's runs has written or, once the job is
+	// terminal, for what was certified. It ends with ctx or with the first error
+	// of fn. A chunk's data is only fn's until it returns.
+	Logs(ctx context.Context, id string, o LogOptions, fn func(api.LogChunk) error) error
+}
+
+// LogOptions say which logs of a job that has not ended are wanted.
+type LogOptions struct {
+	Follow bool   // what comes, too, until the job is terminal, and then what was certified past what was shown
+	Member string // whose run: its peer id, the beginning of it, or its name; empty: whoever has written first
 }
 
 // Evidence tells of misconduct that can be proven.

@@ -216,7 +216,7 @@ func TestListsArePagedAndFiltered(t *testing.T) {
 func TestStreamsComeAsEventsOrLines(t *testing.T) {
 	s, _ := newServer(t, func(f *jobs.File) servertest.Run {
 		run := servertest.Hello(f)
-		run.Logs = []api.LogChunk{{Member: "m", Stream: "stdout", Data: []byte("one")}, {Member: "m", Stream: "stderr", Data: []byte{0xff}}}
+		run.Result.Stdout, run.Result.Stderr = []byte("one"), []byte{0xff}
 		return run
 	})
 	job := decode[api.Job](t, ask(s, "POST", "/v1/jobs", hello))

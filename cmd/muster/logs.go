@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,8 +10,7 @@ import (
 )
 
 func (a *app) logsCommand() *cobra.Command {
-	var follow bool
-	var member string
+	var o client.LogOptions
 	c := &cobra.Command{
 		Use:   "logs JOB",
 		Short: "Show what a job's runs write",
@@ -21,24 +19,15 @@ func (a *app) logsCommand() *cobra.Command {
 		Args:              exactArgs("a job id, a request id, or a prefix of one"),
 		ValidArgsFunction: a.completeJobs,
 	}
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "until the job ends")
-	c.Flags().StringVar(&member, "member", "", "only this member's run, by name or peer id")
+	c.Flags().BoolVarP(&o.Follow, "follow", "f", false, "until the job ends")
+	c.Flags().StringVar(&o.Member, "member", "", "whose run to show while the job is open, by name or peer id")
 	if err := c.RegisterFlagCompletionFunc("member", a.completeMembers); err != nil {
 		panic(err) // no such flag: our own mistake
 	}
 	c.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
-		seen := ""
-		return c.Logs(ctx, args[0], follow, func(chunk api.LogChunk) error {
-			if seen == "" && of(chunk, member) {
-				seen = chunk.Member
-			}
-			// What is certified goes on where the run that is shown was left.
-			certified := chunk.Member == "" && (member == "" || seen != "")
-			if a.machine() && (member == "" || certified || of(chunk, member)) {
+		return c.Logs(ctx, args[0], o, func(chunk api.LogChunk) error {
+			if a.machine() {
 				return a.line(chunk)
-			}
-			if !certified && (seen == "" || chunk.Member != seen) {
-				return nil
 			}
 			w := a.out
 			if chunk.Stream == "stderr" {
@@ -49,10 +38,4 @@ func (a *app) logsCommand() *cobra.Command {
 		})
 	})
 	return c
-}
-
-// of reports whether a chunk is the member's, who is named by peer id, its
-// beginning, or short name.
-func of(c api.LogChunk, member string) bool {
-	return c.Name != "" && c.Name == member || strings.HasPrefix(c.Member, member)
 }

@@ -165,6 +165,7 @@ func behave(file *jobs.File) servertest.Run {
 	case "array": // of which one task fails, and one says much
 		run.Ends = []tree.Result{{Stdout: []byte("one\n")}, {Code: 3}, {Out: []tree.File{{Path: "much", Data: make([]byte, 100<<10)}}}}
 	case "chatty":
+		run.Hold = make(chan struct{})
 		for i := range 2 {
 			run.Logs = append(run.Logs, api.LogChunk{Member: fmt.Sprintf("peer%d", i), Name: fmt.Sprintf("name-%d", i), Stream: "stdout",
 				Data: fmt.Appendf(nil, "line of %d\n", i)})

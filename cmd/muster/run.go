@@ -112,7 +112,7 @@ func (r *running) follow(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		if r.live {
-			_ = r.client.Logs(logs, r.job.ID, true, r.chunk) // live output is a courtesy: the certified one follows
+			_ = r.client.Logs(logs, r.job.ID, client.LogOptions{Follow: true}, r.chunk) // live output is a courtesy: the certified one follows
 		}
 	}()
 	counted := make(chan struct{})

@@ -104,6 +104,35 @@ func (l *Logs) Close() {
 	}
 }
 
+// Holds reports whether there are chunks before position at that come to a length of
+// each stream, and fixes those: whoever was shown so much of a run, maybe of another
+// process, can go on here. Equal runs are cut into chunks by when they were read.
+func (l *Logs) Holds(at int, length LogLength) bool {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	var held LogLength
+	for _, c := range l.chunks[:min(at, len(l.chunks))] {
+		held.Add(c)
+	}
+	if at > len(l.chunks) || held != length {
+		return false
+	}
+	l.shown = max(l.shown, at)
+	return true
+}
+
+// LogLength is how many bytes chunks hold of each stream.
+type LogLength struct{ Stdout, Stderr uint64 }
+
+// Add counts a chunk.
+func (l *LogLength) Add(c LogChunk) {
+	if c.Stream == "stderr" {
+		l.Stderr += uint64(len(c.Data))
+	} else {
+		l.Stdout += uint64(len(c.Data))
+	}
+}
+
 // Next returns the chunks from position at, waiting for some if wait is set,
 // and whether the logs have ended.
 func (l *Logs) Next(ctx context.Context, at int, wait bool) ([]LogChunk, bool, error) {

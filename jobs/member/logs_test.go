@@ -86,3 +86,23 @@ func TestWhatReadersOfLogsWereShownDoesNotChange(t *testing.T) {
 		t.Errorf("after the end %q", third)
 	}
 }
+
+func TestAReaderGoesOnWhereEqualLengthsWereShownAndNowhereElse(t *testing.T) {
+	l := newLogs(100)
+	_, _ = l.writer(0).Write([]byte("one"))
+	_, _ = l.writer(1).Write([]byte("three"))
+	for at, lengths := range [][]LogLength{{{}}, {{Stdout: 3}}, {{Stdout: 3, Stderr: 5}}} {
+		for _, have := range append(lengths, LogLength{Stdout: 2}, LogLength{Stdout: 3, Stderr: 4}) {
+			if got, want := l.Holds(at, have), have == lengths[0]; got != want {
+				t.Errorf("%+v in %d chunks: %v", have, at, got)
+			}
+		}
+	}
+	if l.Holds(3, LogLength{Stdout: 3, Stderr: 5}) {
+		t.Error("more chunks than there are")
+	}
+	_, _ = l.writer(1).Write([]byte("!")) // after what was held to be shown, and not into it
+	if chunks, _, err := l.Next(t.Context(), 2, false); err != nil || len(chunks) != 1 || string(chunks[0].Data) != "!" {
+		t.Errorf("%q: %v", chunks, err)
+	}
+}

@@ -328,20 +328,3 @@ func (n *Network) first() string {
 	defer n.mu.Unlock()
 	return n.jobs[0].told.ID
 }
-
-// Logs implements server.Results.
-func (n *Network) Logs(ctx context.Context, id string, follow bool, fn func(api.LogChunk) error) error {
-	j, err := n.find(id)
-	if err != nil {
-		return err
-	}
-	for _, c := range j.run.Logs {
-		if err := fn(c); err != nil {
-			return err
-		}
-	}
-	if follow {
-		n.wait(ctx, j)
-	}
-	return nil
-}
