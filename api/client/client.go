@@ -136,11 +136,14 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		return err
 	}
 	defer func() { _ = body.Close() }()
-	if err := json.NewDecoder(&bounded{in: body, left: maxAnswer}).Decode(out); err != nil {
+	data, err := io.ReadAll(&bounded{in: body, left: maxAnswer})
+	if err != nil {
+		return c.unreachable(ctx, err)
+	}
+	if err := json.Unmarshal(data, out); err != nil {
 		return c.unreachable(ctx, fmt.Errorf("decode the answer of %s: %w", r.path, err))
 	}
-	_, err = io.Copy(io.Discard, io.LimitReader(body, 512)) // so that the connection can be used again
-	return err
+	return nil
 }
 
 // Bounds of JSON that a node may make a client hold, in bytes: one answer, and one
