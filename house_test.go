@@ -42,7 +42,7 @@ var (
 
 var rules = []rule{
 	{"cmd/sim", []string{"consensus/sim"}},
-	{"cmd/...", slices.Concat(agreement, []string{"testnet/...", "node/...", "api", "api/client", "jobs"})},
+	{"cmd/...", slices.Concat(agreement, []string{"testnet/...", "node/...", "api", "api/client", "jobs", "store/file"})},
 	{"testnet/sim/...", slices.Concat(storage, []string{"consensus/...", "jobs/...", "p2p/..."})},
 	{"testnet/...", []string{"testnet/...", "node/...", "api", "api/client", "jobs", "consensus/admission"}},
 	{"node/...", slices.Concat(storage, []string{"node/...", "api", "api/server", "consensus/...", "jobs/...", "p2p/...", "web/...", "examples"})},
@@ -62,7 +62,7 @@ var rules = []rule{
 	{"consensus/runner/...", slices.Concat(agreement, codec, []string{"consensus/bft"})},
 	{"consensus/sim/...", slices.Concat(agreement, codec, []string{"consensus/bft", "consensus/runner"})},
 	{"consensus/...", slices.Concat(agreement, codec)},
-	{"p2p/...", slices.Concat(codec, []string{"p2p/...", "consensus/admission"})},
+	{"p2p/...", slices.Concat(codec, []string{"p2p/...", "consensus/admission", "store/file"})},
 	{"store/...", []string{"store/..."}},
 	{"examples/...", nil},
 }

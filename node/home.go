@@ -15,6 +15,7 @@ import (
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/p2p"
 	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/file"
 )
 
 // What is in a node's data directory.
@@ -138,10 +139,10 @@ func install(home string, genesis []byte, credential admission.SignedCredential)
 	if err != nil {
 		return Identity{}, err
 	}
-	if err := p2p.WriteFile(filepath.Join(home, fileCredential), data); err != nil {
+	if err := file.Replace(filepath.Join(home, fileCredential), data, 0o600); err != nil {
 		return Identity{}, err
 	}
-	if err := p2p.WriteFile(filepath.Join(home, fileGenesis), genesis); err != nil {
+	if err := file.Replace(filepath.Join(home, fileGenesis), genesis, 0o600); err != nil {
 		return Identity{}, err
 	}
 	g, network, err := admission.OpenGenesis(genesis)

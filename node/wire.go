@@ -33,6 +33,7 @@ import (
 	"github.com/muster-network/muster/p2p/stream"
 	"github.com/muster-network/muster/store/disk"
 	"github.com/muster-network/muster/store/exchange"
+	"github.com/muster-network/muster/store/file"
 	"github.com/muster-network/muster/store/journal"
 )
 
@@ -329,7 +330,7 @@ func (n *Node) openToken() (string, error) {
 		return "", err
 	}
 	token := rand.Text()
-	return token, p2p.WriteFile(path, []byte(token+"\n"))
+	return token, file.Replace(path, []byte(token+"\n"), 0o600)
 }
 
 func (n *Node) apiURL() string {

@@ -17,6 +17,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/muster-network/muster/store/dagcbor"
+	"github.com/muster-network/muster/store/file"
 )
 
 const (
@@ -188,7 +189,7 @@ func (b *book) save() error {
 	if err := os.MkdirAll(filepath.Dir(b.path), 0o700); err != nil {
 		return err
 	}
-	return WriteFile(b.path, data)
+	return file.Replace(b.path, data, 0o600)
 }
 
 func (b *book) encode() ([]byte, error) {

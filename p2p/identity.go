@@ -15,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/muster-network/muster/consensus/admission"
+	"github.com/muster-network/muster/store/file"
 )
 
 // Identity is a node's Ed25519 key, as the protocol and as libp2p want it.
@@ -107,17 +108,8 @@ func writeIdentity(path string, id Identity) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	temporary, err := writeTemporary(path, pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}))
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary)
-	if err := os.Link(temporary, path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return file.Create(path, pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), 0o600)
 }

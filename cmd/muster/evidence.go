@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -62,14 +61,15 @@ func (a *app) saveEvidence(ctx context.Context, c *client.Client, list api.Evide
 	if len(list.Evidence) != 1 {
 		return usage(fmt.Sprintf("%d pieces of evidence, and one file", len(list.Evidence)), "the id of one: muster evidence -o name")
 	}
-	if _, err := os.Lstat(path); err == nil {
-		return usage(path+" is there already", "another file")
+	const try = "another file"
+	if err := mayWrite(path, false, try); err != nil {
+		return err
 	}
 	proven, err := c.EvidenceFile(ctx, list.Evidence[0].ID)
 	if err != nil {
 		return err
 	}
-	if err := writeFile(path, proven.Bytes); err != nil {
+	if err := writeFile(path, proven.Bytes, false, try); err != nil {
 		return err
 	}
 	a.say("%s of %s in %s   Next: %s verify %s", proven.Finding.Misconduct, proven.Finding.Peer.Name(), path, a.muster(), path)

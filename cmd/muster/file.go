@@ -1,36 +1,39 @@
 package main
 
 import (
-	"crypto/rand"
+	"errors"
+	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/muster-network/muster/jobs"
+	"github.com/muster-network/muster/store/file"
 )
 
-// writeFile puts data at path, with the mode of new files, in place of what is there:
-// whole or not at all, and on disk when it returns nil. A device or a pipe is written to.
-func writeFile(path string, data []byte) error {
+// mayWrite refuses a path that something is at, unless it is to be replaced.
+func mayWrite(path string, replace bool, try string) error {
+	if _, err := os.Lstat(path); err == nil && !replace {
+		return there(path, try)
+	}
+	return nil
+}
+
+// writeFile puts data at path, with the mode of new files: whole or not at all, and on
+// disk when it returns nil. What mayWrite refuses it does, too, if it came there since.
+// A device or a pipe that is to be replaced is written to.
+func writeFile(path string, data []byte, replace bool, try string) error {
+	if !replace {
+		err := file.Create(path, data, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			return there(path, try)
+		}
+		return err
+	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return os.WriteFile(path, data, 0o644)
 	}
-	dir, name := filepath.Split(path)
-	partial := filepath.Join(dir, "."+name+".partial-"+rand.Text())
-	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(partial, path)
-	}
-	if err != nil {
-		_ = os.Remove(partial)
-		return err
-	}
-	return nil
+	return file.Replace(path, data, 0o644)
+}
+
+func there(path, try string) error {
+	return &jobs.Problem{Code: jobs.CodeConflict, What: path + " is there already", Try: try}
 }

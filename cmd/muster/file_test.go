@@ -6,27 +6,30 @@ import (
 	"testing"
 )
 
-func TestAFileTakesThePlaceOfAnotherWhenItIsWhole(t *testing.T) {
-	dir := t.TempDir()
-	path, before := filepath.Join(dir, "job.bundle"), filepath.Join(t.TempDir(), "before")
-	if err := writeFile(path, []byte("old")); err != nil {
+func TestAFileThatCameMeanwhileIsReplacedOnlyIfThatIsWanted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "job.bundle")
+	if err := mayWrite(path, false, "another"); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Link(path, before); err != nil {
+	if err := os.WriteFile(path, []byte("theirs"), 0o600); err != nil { // while the network is asked
 		t.Fatal(err)
 	}
-	if err := writeFile(path, []byte("new")); err != nil {
-		t.Error(err)
-	}
-	for name, want := range map[string]string{path: "new", before: "old"} { // the old file was never written to
-		if data, err := os.ReadFile(name); err != nil || string(data) != want {
-			t.Errorf("%s holds %q, want %q: %v", name, data, want, err)
+	for _, replace := range []bool{false, true} {
+		want, code := "theirs", exitFailed
+		if replace {
+			want, code = "ours", exitOK
+		}
+		if err := writeFile(path, []byte("ours"), replace, "another"); exitOf(err) != code {
+			t.Errorf("replace %v: %v", replace, err)
+		}
+		if data, err := os.ReadFile(path); err != nil || string(data) != want {
+			t.Errorf("replace %v: it holds %q, want %q: %v", replace, data, want, err)
 		}
 	}
-	if err := writeFile(dir, []byte("new")); err == nil {
-		t.Error("a folder is replaced by a file")
+	if err := writeFile(os.DevNull, []byte("ours"), true, ""); err != nil {
+		t.Errorf("a device: %v", err)
 	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
-		t.Errorf("what is left beside it: %v, %v", entries, err)
+	if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() {
+		t.Errorf("a device was replaced: %v", err)
 	}
 }

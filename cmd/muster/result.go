@@ -83,8 +83,9 @@ func (a *app) resultCommand() *cobra.Command {
 
 // saveBundle writes the bundle into a file, once it has verified.
 func (a *app) saveBundle(ctx context.Context, c *client.Client, cert client.Certified, path string, force bool) error {
-	if _, err := os.Lstat(path); err == nil && !force {
-		return &jobs.Problem{Code: jobs.CodeConflict, What: path + " is there already", Try: "another name, or --force to replace it"}
+	const try = "another name, or --force to replace it"
+	if err := mayWrite(path, force, try); err != nil {
+		return err
 	}
 	data, err := c.Bundle(ctx, cert)
 	if err != nil {
@@ -102,7 +103,7 @@ func (a *app) saveBundle(ctx context.Context, c *client.Client, cert client.Cert
 		return &jobs.Problem{Code: jobs.CodeCertificate, What: "the bundle is of another job", Why: fmt.Sprintf("it is about job %s", bundle.Verdict.Job),
 			Try: "trust nothing that this node says; ask another peer"}
 	}
-	if err := writeFile(path, data); err != nil {
+	if err := writeFile(path, data, force, try); err != nil {
 		return err
 	}
 	a.say("bundle in %s   Next: %s verify %s", path, a.muster(), path)
