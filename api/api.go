@@ -274,7 +274,7 @@ type Node struct {
 	Role        string    `json:"role,omitempty"`
 	Version     string    `json:"version"`
 	Class       string    `json:"class,omitempty"` // arch/<GOARCH>
-	PID         int       `json:"pid,omitempty"`   // of its process, on its own machine
+	PID         int       `json:"pid,omitempty"`   // of its process, which ends with it, as that counts
 	Started     int64     `json:"started"`
 	Ready       bool      `json:"ready"`
 	Lying       bool      `json:"lying,omitempty"`

@@ -28,6 +28,9 @@ import (
 const envBinary = "MUSTER_BIN"
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(envListen); path != "" {
+		listen(path)
+	}
 	commands := map[string]func(){"muster": main}
 	if os.Getenv(envBinary) != "" {
 		commands = nil

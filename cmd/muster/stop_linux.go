@@ -3,6 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,19 +63,74 @@ func isDown(ctx context.Context, c *client.Client) bool {
 // or -1 if it is not known.
 type process int
 
-// processOf returns the process of the node at an address. A node closes its
-// listeners before its journal: only when the process is gone another can start in
-// its place. Of a node that is reached over the network nothing is known.
+// processOf returns the process of the node at an address, if it has one of its own
+// that can be seen from here. A node closes its listeners before its journal: only when
+// the process is gone another can start in its place.
 func processOf(ctx context.Context, c *client.Client, address string) process {
 	n, err := c.Node(ctx)
-	if err != nil || n.PID == 0 || !strings.HasPrefix(address, "unix:") {
+	if err != nil || n.PID == 0 {
 		return -1
 	}
-	fd, err := unix.PidfdOpen(n.PID, 0)
+	return listenerOf(ctx, address, n.PID)
+}
+
+// listenerOf returns the process that listens at an address, if the number that a node
+// says is that process's: here, or in its own namespace, as in a container. Any other
+// one is not the node's: it hands on what it takes, maybe to another machine.
+func listenerOf(ctx context.Context, address string, said int) process {
+	path, ok := strings.CutPrefix(address, "unix:")
+	if !ok {
+		return -1
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
 		return -1
 	}
-	return process(fd)
+	defer func() { _ = conn.Close() }()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return -1
+	}
+	found := process(-1)
+	err = raw.Control(func(socket uintptr) {
+		peer, err := unix.GetsockoptUcred(int(socket), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err != nil || peer.Pid == 0 { // 0: it has no number here
+			return
+		}
+		fd, err := unix.PidfdOpen(int(peer.Pid), 0)
+		if err != nil {
+			return
+		}
+		if found = process(fd); !slices.Contains(numbersOf(int(peer.Pid)), said) {
+			found.close()
+			found = -1
+		}
+	})
+	if err != nil {
+		return -1
+	}
+	return found
+}
+
+// numbersOf returns the numbers of a process, in this namespace and those within it.
+func numbersOf(pid int) []int {
+	numbers := []int{pid}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return numbers
+	}
+	for line := range strings.Lines(string(status)) {
+		list, ok := strings.CutPrefix(line, "NSpid:")
+		if !ok {
+			continue
+		}
+		for _, text := range strings.Fields(list) {
+			if number, err := strconv.Atoi(text); err == nil {
+				numbers = append(numbers, number)
+			}
+		}
+	}
+	return numbers
 }
 
 // gone reports whether the process has ended, also if nobody has waited for it yet.
