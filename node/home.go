@@ -103,7 +103,7 @@ func Join(ctx context.Context, home, ticket string) (Identity, error) {
 	if err != nil {
 		return Identity{}, joinProblem(err)
 	}
-	if err := p2p.WriteFile(filepath.Join(home, fileTicketPeers), []byte(joinLines(t.Invite.Addresses))); err != nil {
+	if err := file.Replace(filepath.Join(home, fileTicketPeers), []byte(joinLines(t.Invite.Addresses)), 0o600); err != nil {
 		return Identity{}, err
 	}
 	return install(home, t.Genesis, credential)
