@@ -2,12 +2,12 @@
 // gather evidence, agree on one value (protocol, sections 3 to 6 and 16).
 //
 // It is pure. It is told the time, receives messages that others have checked,
-// and answers with what must now be made durable, said and done, in this order:
+// and answers with what must now be made durable, done and said, in this order:
 //
-//	Input --Step--> Ready{Records, Say, Do, Wake}
+//	Input --Step--> Ready{Records, Do, Say, Wake}
 //
-// The caller appends Records and syncs, then sends Say, then starts Do, then
-// gives a Tick at Wake. What this member signs counts here only when it comes
+// The caller appends Records and syncs, then starts Do, then sends Say, some of it to
+// members of a height that Do has told of, and gives a Tick at Wake. What this member signs counts here only when it comes
 // back as a Message from its own seat: then it is durable and has a proof.
 //
 // Peers are named by party (see consensus.Height): a party is the same peer in
@@ -144,8 +144,8 @@ func (Tick) input()          {}
 // Ready is what the caller must now do, in the order of the fields.
 type Ready struct {
 	Records []Record   // append and sync, atomically
-	Say     []Outgoing // then send
 	Do      []Effect   // then start
+	Say     []Outgoing // then send
 	Wake    int64      // give a Tick at this time (Unix ms); 0: none is wanted
 }
 

@@ -105,12 +105,12 @@ type Do struct {
 }
 
 // Batch is what steps asked for: make Entries and Extra durable together, then
-// send Says, then do Dos.
+// do Dos, then send Says.
 type Batch struct {
 	Entries []Entry
 	Extra   []Record
-	Says    []Say
 	Dos     []Do
+	Says    []Say
 }
 
 // Empty reports whether there is nothing in the batch.
