@@ -162,8 +162,8 @@ func (n *Node) goneSince(seat consensus.Seat, drawn int64) (int64, bool) {
 
 // submitterDecided archives the certificate of a job that was submitted here
 // when the member here does not, and ends the submission's record once it is on disk.
-// It goes on until
-// that is done: the members tell once, and may be gone when they are asked again.
+// It goes on until that is done: the members tell once, and may be gone when they are
+// asked again.
 func (n *Node) submitterDecided(offer consensus.Offer, c *consensus.Charter, id consensus.JobID, ended consensus.Conclusion) {
 	n.owe(func(ctx context.Context) error {
 		for wait := time.Second; ; wait = min(2*wait, 10*time.Minute) {

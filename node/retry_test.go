@@ -77,16 +77,23 @@ func TestTheEndOfARetriedJobIsOnDiskBeforeAnotherTakesItsPlace(t *testing.T) {
 	}
 }
 
-func TestASubmissionIsForgottenWhenItsOutcomeIsOnDiskAndNotBefore(t *testing.T) {
+// running is a network of one node and a job that it runs until end is called.
+func running(t *testing.T) (l *lab, j jobs.Job, end func()) {
+	t.Helper()
 	run := make(chan struct{})
-	end := sync.OnceFunc(func() { close(run) })
+	end = sync.OnceFunc(func() { close(run) })
 	t.Cleanup(end)
-	l := newLab(t, 1, testPolicy(), func(int) node.Faults {
+	l = newLab(t, 1, testPolicy(), func(int) node.Faults {
 		return node.Faults{Run: func(*exec.Result) { <-run }}
 	})
-	n := l.nodes[0]
-	j, err := n.Submit(l.ctx, failing(t, n), server.SubmitOptions{Key: "key"})
+	j, err := l.nodes[0].Submit(l.ctx, failing(t, l.nodes[0]), server.SubmitOptions{Key: "key"})
 	l.must(err)
+	return l, j, end
+}
+
+func TestASubmissionIsForgottenWhenItsOutcomeIsOnDiskAndNotBefore(t *testing.T) {
+	l, j, end := running(t)
+	n := l.nodes[0]
 	if err := n.HearsEnd(l.ctx, j.ID); !errors.Is(err, member.ErrOpen) {
 		t.Errorf("told of its end, before its own member comes to that: %v", err)
 	}
@@ -104,15 +111,8 @@ func TestASubmissionIsForgottenWhenItsOutcomeIsOnDiskAndNotBefore(t *testing.T) 
 // A charter that was withdrawn may have been started by single members: nobody was told
 // that it lives, and it ends as cancelled.
 func TestAnOpenJobThatWasNotAcknowledgedAnswersNoRequest(t *testing.T) {
-	run := make(chan struct{})
-	end := sync.OnceFunc(func() { close(run) })
-	t.Cleanup(end)
-	l := newLab(t, 1, testPolicy(), func(int) node.Faults {
-		return node.Faults{Run: func(*exec.Result) { <-run }}
-	})
+	l, j, end := running(t)
 	n := l.nodes[0]
-	j, err := n.Submit(l.ctx, failing(t, n), server.SubmitOptions{Key: "key"})
-	l.must(err)
 	l.must(n.Unrecorded(l.ctx, j.ID))
 	next, err := n.Submit(l.ctx, failing(t, n), server.SubmitOptions{Key: "key"})
 	l.must(err)

@@ -12,10 +12,10 @@ import (
 
 func replaceable(c *consensus.Charter) { c.Replace = c.F }
 
-// standsBy makes this member the second reserve of a job that has started, and
-// returns the job and what is told when members are replaced: by the first reserve,
-// then by this one.
-func standsBy(t *testing.T, b *bench) (consensustest.Job, []consensus.Height) {
+// standsBy makes this member the second reserve of a job that has started, and is shown it
+// at its first height, or, late, when it has been seated already. It returns the job and what
+// is told when members are replaced: by the first reserve, then by this one.
+func standsBy(t *testing.T, b *bench, late bool) (consensustest.Job, []consensus.Height) {
 	t.Helper()
 	b.n, b.faults = consensustest.New(9), 2
 	var j consensustest.Job
@@ -27,24 +27,23 @@ func standsBy(t *testing.T, b *bench) (consensustest.Job, []consensus.Height) {
 	b.me = b.n.Nodes[b.n.Index(j.Reserves[1].Peer)]
 	b.end()
 	b.start()
-	b.offer(j, nil, b.accepts(j, 0, 1, 2, 3, 4)...)
+	moves := []consensus.Value{consensustest.Handover([2]uint64{0, 0}), consensustest.Handover([2]uint64{1, 1})}
+	chain, second := b.n.Chain(j, moves...)
+	_, first := b.n.Chain(j, moves[0])
+	if !late {
+		chain = nil
+	}
+	b.m.Offered(b.n.Nodes[0].Key(), b.offerOf(j), b.accepts(j, 0, 1, 2, 3, 4), chain)
+	pass(time.Second)
 	if len(b.opened) != 1 || len(b.refused) != 0 {
 		t.Fatalf("opened %d, refused %q", len(b.opened), b.refused)
 	}
-	heights := []consensus.Height{b.n.First(j)}
-	for pair := range uint64(2) {
-		next, err := heights[pair].Next(consensustest.Handover([2]uint64{pair, pair}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		heights = append(heights, next)
-	}
-	return j, heights[1:]
+	return j, []consensus.Height{first, second}
 }
 
 func TestAReserveThatWasPassedOverRunsOnceItIsSeated(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
-		j, heights := standsBy(t, b)
+		j, heights := standsBy(t, b, false)
 		b.m.Reached(j.ID, heights[0])
 		if b.wantLoad(t, 0, 0, 0); t.Failed() {
 			t.Fatal("a reserve has a place")
@@ -63,33 +62,8 @@ func TestAReserveThatWasPassedOverRunsOnceItIsSeated(t *testing.T) {
 // at those it had no seat to lose.
 func TestAReserveThatComesLateIsNotStoppedByWhatWasBefore(t *testing.T) {
 	play(t, func(t *testing.T, b *bench) {
-		b.n, b.faults = consensustest.New(9), 2
-		var j consensustest.Job
-		for _, b.me = range b.n.Nodes[1:] {
-			if j = b.job(replaceable, as); j.Reserves[1].Peer != j.Submitter {
-				break
-			}
-		}
-		b.me = b.n.Nodes[b.n.Index(j.Reserves[1].Peer)]
-		b.end()
-		b.start()
-		heights := []consensus.Height{b.n.First(j)}
-		var moves []consensus.Value
-		for pair := range uint64(2) {
-			moves = append(moves, consensustest.Handover([2]uint64{pair, pair}))
-			next, err := heights[pair].Next(moves[pair])
-			if err != nil {
-				t.Fatal(err)
-			}
-			heights = append(heights, next)
-		}
-		chain, _ := b.n.Chain(j, moves...)
-		b.m.Offered(b.n.Nodes[0].Key(), b.offerOf(j), b.accepts(j, 0, 1, 2, 3, 4), chain)
-		pass(time.Second)
-		if len(b.opened) != 1 || len(b.refused) != 0 {
-			t.Fatalf("opened %d, refused %q", len(b.opened), b.refused)
-		}
-		for _, at := range heights[1:] {
+		j, heights := standsBy(t, b, true)
+		for _, at := range heights {
 			b.m.Reached(j.ID, at)
 		}
 		b.m.Execute(j.ID, 1)
