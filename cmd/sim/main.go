@@ -26,7 +26,7 @@ func main() {
 	scenario := flag.Int("scenario", -1, "number of the scenario; -1: all in turn")
 	seeds := flag.Uint64("seeds", 20_000, "schedules in all")
 	from := flag.Uint64("from", 1, "the first seed")
-	only := flag.String("only", "", "of these schedules play those of some kinds of jobs: replicated, majority-equal, endorsed, once, at-least-once")
+	only := flag.String("only", "", "of these schedules play those of some kinds of jobs: replicated, single, majority-equal, endorsed, once, at-least-once, array")
 	replay := flag.Uint64("replay", 0, "play this one seed, and print its trace")
 	twins := flag.Uint64("twins", 0, "play all scenarios of one twin with n = 4, and so many of two with n = 7")
 	every := flag.Duration("every", time.Minute, "how often to say how far it is")

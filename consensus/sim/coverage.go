@@ -63,6 +63,12 @@ const (
 	SawEquals
 	SawMajority
 
+	SawSlip
+	SawProgress
+	SawLateTask
+	SawArray
+	SawFailedTasks
+
 	SawFoundGood
 	SawFoundBad
 	SawNoVerdict
@@ -129,6 +135,7 @@ var sightNames = [sights]string{
 	"rule: members are replaced", "rule: members are replaced a second time",
 	"rule: two members are replaced at once", "rule: a vote for an older height is heard", "rule: a removed member learns the outcome",
 	"rule: a report contradicts the outcome", "rule: a value that comes to another form is not held", "rule: equal ends of different bytes are decided", "rule: a form is decided that others did not come to",
+	"rule: some time out or break, and their word is not the outcome", "rule: a member says how many tasks have ended", "rule: an array ends otherwise on a slow machine", "outcome: result of an array", "outcome: failed tasks",
 	"rule: a value is found good", "rule: a value is judged", "rule: a machine cannot run the check",
 	"rule: a run is granted", "rule: another run is granted", "rule: a run that acts begins", "rule: one begins after another",
 	"rule: a number is given up", "rule: a run that came to nothing is over", "race: a run begins to act and comes to nothing", "rule: at-least-once a run that was cut off is over",

@@ -11,6 +11,7 @@ type disk struct {
 	charter  bool // it is in the journal
 	journal  []bft.Record
 	blocks   []consensus.Hash      // values whose trees are here
+	tasks    tasks                 // of an array
 	archived *consensus.Conclusion // the job ended, and its records are gone
 }
 

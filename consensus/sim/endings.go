@@ -39,6 +39,8 @@ func (c *checks) decided(n *node, ended consensus.Conclusion) {
 		if c.w.plan.Equal.On && s.value.Matched() {
 			c.equalsDecided(s, at)
 		}
+		c.arrayDecided(s, at)
+		c.slipDecided(s)
 		if !c.isValid(s, at) {
 			c.w.fail("I3", "%s is decided, and nothing makes it valid", s.name)
 		}

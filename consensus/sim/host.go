@@ -19,7 +19,11 @@ func (n *node) do(d runner.Do) {
 		}
 		wait := n.host.until(400)
 		n.plan(wait, event{kind: evRuns, run: e.Run})
-		n.plan(wait+n.host.until(n.w.plan.Work)+n.slowRuns, event{kind: evRan, run: e.Run})
+		takes := n.host.until(n.w.plan.Work) + n.slowRuns
+		if n.w.plan.Array.On {
+			n.planTasks(e.Run, wait, takes)
+		}
+		n.plan(wait+takes, event{kind: evRan, run: e.Run})
 	case bft.Fetch:
 		n.fetch(e)
 	case bft.Check:

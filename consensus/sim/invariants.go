@@ -162,6 +162,8 @@ func (c *checks) said(n *node, m *mailed, s *runner.Say) {
 		c.w.cover.hit(SawVoided)
 	case m.claim.Kind == consensus.KindReport:
 		c.reveal(n, m)
+	case m.claim.Note == consensus.NoteRunning:
+		c.progress(n, m)
 	case m.claim.Kind == consensus.KindSuspect:
 		w.cover.hit(SawSuspect)
 	case m.claim.Kind == consensus.KindAccept && m.claim.Height > 0:

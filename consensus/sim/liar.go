@@ -130,6 +130,9 @@ func (l *liar) bend(to int, m mail) mail {
 // runs is what the liar's runs end in.
 func (l *liar) runs(honest *stock) *stock {
 	if l.kind == LieFalseReport || l.kind == LieFalseForm || l.kind == LieBabble && l.src.chance(50) {
+		if l.w.plan.Array.On {
+			return &arrayLie
+		}
 		return &lie
 	}
 	return honest

@@ -8,6 +8,7 @@ type event struct {
 	node int    // to whom; -1: the submitter
 	life int    // of that node: an event of an earlier life never happens
 	from int    // of a frame
+	done uint64 // tasks of an array
 	run  uint64 // of a run
 	mail mail
 	then func()
@@ -21,6 +22,7 @@ const (
 	evTick                    // the core's time has come
 	evSynced                  // the append under way is durable
 	evRuns                    // a run leaves the queue
+	evTasks                   // tasks of an array end
 	evRan                     // a run ends
 )
 

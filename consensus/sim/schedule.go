@@ -25,7 +25,8 @@ type Schedule struct {
 	Deafer    bool  // of those with prepares, too
 	Round     int64 // T0
 	Deadline  int64
-	Truth     ending  // what an honest run ends in
+	Truth     ending  // what an honest run ends in, but for Slips
+	Slips     []slip  // by party
 	Skew      []int64 // of each node's clock
 	Liars     []Liar  // who lies, and how
 	Faults    []Fault // by time
@@ -38,10 +39,16 @@ type Schedule struct {
 	Equal     equals  // what runs come to, where ends are compared by that
 	Effects   consensus.Effects
 	Checked   checked // what the check finds, where there is one
+	Single    bool    // one report makes a value valid
+	Array     array   // what tasks come to, where the job is an array
 }
 
-// Kind is the job's assurance, or, where runs act on the world, how often they may.
+// Kind is the job's assurance, or, where runs act on the world, how often they may,
+// or array.
 func (s *Schedule) Kind() string {
+	if s.Array.On {
+		return "array"
+	}
 	if s.Effects != "" {
 		return string(s.Effects)
 	}
@@ -52,7 +59,7 @@ func (s *Schedule) assurance() consensus.Assurance {
 	switch {
 	case s.Equal.On:
 		return consensus.MajorityEqual
-	case s.Effects != "":
+	case s.Effects != "" || s.Single:
 		return consensus.Single
 	case s.Checked.On:
 		return consensus.Endorsed
@@ -157,6 +164,9 @@ func (s *Schedule) String() string {
 	if s.Reserves > 0 {
 		fmt.Fprintf(&b, "\n      %d reserves, %d may take a seat, after %d ms of silence; runs of %d ms", s.Reserves, s.Replace, s.Patience, s.Work)
 	}
+	if s.Single {
+		b.WriteString(", one report is enough")
+	}
 	if s.Effects != "" {
 		fmt.Fprintf(&b, ", acts %s", s.Effects)
 	}
@@ -165,6 +175,12 @@ func (s *Schedule) String() string {
 	}
 	if s.Checked.On {
 		fmt.Fprintf(&b, "\n      results are checked; they differ %v, those of %b are bad", s.Checked.Differ, s.Checked.Bad)
+	}
+	if s.slips() {
+		fmt.Fprintf(&b, "\n      runs that time out (1) or whose hosts fail (2): %v", s.Slips)
+	}
+	if s.Array.On {
+		fmt.Fprintf(&b, "\n      an array of %d tasks, of which these are late: %v", s.Array.Tasks, s.Array.Late)
 	}
 	for _, l := range s.Liars {
 		fmt.Fprintf(&b, "\n      node %d lies: %s", l.Node, l.Kind)
@@ -223,6 +239,9 @@ func Settle(sc Scenario, seed uint64) *Schedule {
 	s.settleRevoked()
 	s.settleEffects()
 	s.settleChecked()
+	s.settleSingle()
+	s.settleArray()
+	s.settleSlips()
 	return s
 }
 
@@ -255,6 +274,13 @@ func (s *Schedule) pickEnding(rng *source) ending {
 		return endsDiverse
 	}
 	return endsHost
+}
+
+// settleSingle lets one report make a value valid, by draws from a source of its
+// own.
+func (s *Schedule) settleSingle() {
+	rng := newSource(s.Seed, 7)
+	s.Single = s.Scenario.Fault == consensus.Byzantine && s.Scenario.F > 0 && s.assurance() == consensus.Replicated && rng.chance(5)
 }
 
 // settleFaulty spends the fault budget: f members that lie, die or lose their

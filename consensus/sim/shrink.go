@@ -56,6 +56,18 @@ func smallerThan(s Schedule) []Schedule {
 	if s.Checked.On {
 		add(func(t *Schedule) { t.Checked = checked{} })
 	}
+	if s.Single {
+		add(func(t *Schedule) { t.Single = false })
+	}
+	if s.Array.On {
+		add(func(t *Schedule) { t.Array = array{} })
+		if slices.ContainsFunc(s.Array.Late, func(late int) bool { return late != 0 }) {
+			add(func(t *Schedule) { t.Array.Late = make([]int, len(s.Array.Late)) })
+		}
+	}
+	if s.slips() {
+		add(func(t *Schedule) { t.Slips = make([]slip, len(s.Slips)) })
+	}
 	if s.Truth != endsWell {
 		add(func(t *Schedule) { t.Truth = endsWell })
 	}

@@ -15,7 +15,8 @@
 // messages), host.go (its runs and blocks), submitter.go, ledger.go (who signed
 // what), invariants.go, votes.go, heights.go, endings.go and validity.go (one
 // function for each invariant), equal.go (ends that are compared by their normal
-// forms), effects.go (runs that act on the world), coverage.go (what was seen,
+// forms), slips.go (machines that are slow or break), arrays.go (jobs of many
+// tasks), effects.go (runs that act on the world), coverage.go (what was seen,
 // counted), liar.go and liar_*.go (one file for each kind of lie), twins.go (two
 // processes with one key), shrink.go, trace.go.
 //

@@ -98,12 +98,15 @@ func stockOf(hash consensus.Hash) (*stock, bool) {
 			return s, true
 		}
 	}
-	for _, list := range [][]stock{differs, exitsDiffer} {
+	for _, list := range [][]stock{differs, exitsDiffer, arrayEnds, failsTasks} {
 		for i := range list {
 			if list[i].hash == hash {
 				return &list[i], true
 			}
 		}
+	}
+	if arrayLie.hash == hash {
+		return &arrayLie, true
 	}
 	s, ok := handovers[hash]
 	return s, ok
@@ -118,6 +121,15 @@ func nameOf(hash consensus.Hash) string {
 
 // endOf is what a node's honest run ends in.
 func (s *Schedule) endOf(node int) *stock {
+	switch s.Slips[node] {
+	case slipsTimeout:
+		return &timesOut
+	case slipsHost:
+		return &hostFails
+	}
+	if s.Array.On {
+		return s.Array.endOf(node, s.Truth)
+	}
 	switch s.Truth {
 	case endsExit:
 		if s.Equal.On {

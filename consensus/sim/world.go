@@ -236,6 +236,8 @@ func (w *world) happen(e *event) {
 		n.synced()
 	case evRuns:
 		n.input(bft.RunState{Run: e.run, Running: true})
+	case evTasks:
+		n.endTasks(e.run, e.done)
 	case evRan:
 		n.ran(e.run)
 	}
