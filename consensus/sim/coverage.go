@@ -50,6 +50,7 @@ const (
 	SawPassedOver
 	SawReserveForgets
 	SawReserveRuns
+	SawLiarSeated
 	SawGone
 	SawRevoked
 	SawReplaced
@@ -131,7 +132,7 @@ var sightNames = [sights]string{
 	"rule: decide by own votes", "rule: decide by a decision shown", "rule: decide in a round that was left", "rule: a closed job answers",
 	"rule: ask after a restart", "rule: equivocation is told", "rule: evidence is relayed", "rule: a certificate is relayed",
 	"rule: a member is suspected", "rule: a reserve would take a seat", "rule: a reserve refuses", "rule: a reserve is passed over", "rule: a reserve forgets the job",
-	"rule: a reserve executes", "rule: gone, says another incarnation", "rule: revoked, before it is missed",
+	"rule: a reserve executes", "rule: a reserve that lies takes a seat", "rule: gone, says another incarnation", "rule: revoked, before it is missed",
 	"rule: members are replaced", "rule: members are replaced a second time",
 	"rule: two members are replaced at once", "rule: a vote for an older height is heard", "rule: a removed member learns the outcome",
 	"rule: a report contradicts the outcome", "rule: a value that comes to another form is not held", "rule: equal ends of different bytes are decided", "rule: a form is decided that others did not come to",

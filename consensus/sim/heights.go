@@ -68,6 +68,9 @@ func (c *checks) replaced(h consensus.Height) {
 		if c.voters(slot{height: h.Number, kind: consensus.KindAccept})>>r.In&1 == 0 {
 			w.fail("I3", "node %d got a seat that it did not accept", r.In)
 		}
+		if w.nodes[r.In].liar != nil {
+			w.cover.hit(SawLiarSeated)
+		}
 		for party := w.t.N; party < r.In; party++ {
 			if !h.Used(party - w.t.N) {
 				w.cover.hit(SawPassedOver)

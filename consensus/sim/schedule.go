@@ -239,6 +239,7 @@ func Settle(sc Scenario, seed uint64) *Schedule {
 	s.settleRevoked()
 	s.settleEffects()
 	s.settleChecked()
+	s.settleLyingReserve()
 	s.settleSingle()
 	s.settleArray()
 	s.settleSlips()
@@ -274,6 +275,15 @@ func (s *Schedule) pickEnding(rng *source) ending {
 		return endsDiverse
 	}
 	return endsHost
+}
+
+// settleLyingReserve lets a liar be among those that may take a seat, by draws from
+// a source of its own.
+func (s *Schedule) settleLyingReserve() {
+	rng := newSource(s.Seed, 8)
+	if len(s.Liars) > 0 && s.Reserves > 0 && rng.chance(30) {
+		s.Liars[0].Node = s.Seats + rng.below(s.Reserves)
+	}
 }
 
 // settleSingle lets one report make a value valid, by draws from a source of its
