@@ -21,6 +21,6 @@ func (s State) Valid() bool {
 	return next[s] != nil || s.Terminal() || s == Refused
 }
 
-// RefuseLate begins the refusal of a member that would have had to be offered a job
-// sooner, and has none of it.
-const RefuseLate = "late"
+// RefusePast begins the refusal of a member by whose clock the job's deadline has
+// passed, and which has none of it: it will never grant a run of it (decision 017).
+const RefusePast = "past"

@@ -79,7 +79,7 @@ func (m *Machine) takeTurns() {
 // grantRun grants the lowest run that is asked for, when the last one is over.
 func (m *Machine) grantRun() {
 	t := &m.turns
-	if m.entry.voided || t.closed || m.now > m.cfg.Charter.Deadline || !m.isOver(t.granted) {
+	if m.entry.voided || t.closed || m.mustEnd() || !m.isOver(t.granted) {
 		return
 	}
 	next := grant{}
@@ -96,6 +96,12 @@ func (m *Machine) grantRun() {
 	tr := &m.runs.tracks[next.Party]
 	tr.called, tr.running = m.now, 0 // it is given its time
 	m.say(m.grantStatement())
+}
+
+// mustEnd reports whether the job is to end without another run: its deadline has
+// passed, or its owner wishes so.
+func (m *Machine) mustEnd() bool {
+	return m.now > m.cfg.Charter.Deadline || m.evidence.cancel != nil
 }
 
 // mayGrant reports whether a seat asks for a run that this member could grant:
@@ -241,7 +247,7 @@ func (m *Machine) seekRun() {
 			grants = append(grants, consensus.Vote{Seat: uint64(seat), Proof: h.proof})
 		}
 	}
-	if len(grants) == m.t.Quorum && r.run > t.over {
+	if len(grants) == m.t.Quorum && r.run > t.over && !m.mustEnd() {
 		t.begun = r.run
 		m.record(RecordBegun, &begun{Run: uint32(r.run), Height: m.at.Number, Grants: grants})
 		m.do(Execute{Run: r.run})

@@ -368,3 +368,39 @@ func TestNobodyLeadsTheNumbersOfRunsAway(t *testing.T) {
 		t.Errorf("it asks for run %d", m.runs.run)
 	}
 }
+
+// An executor that hears the last of its grants past the deadline, or with the owner's
+// cancel in its hands, begins nothing: what makes the job end is valid by then.
+func TestNoRunBeginsPastTheDeadlineOrAfterACancel(t *testing.T) {
+	for _, effects := range []consensus.Effects{consensus.Once, consensus.AtLeastOnce} {
+		for _, cancelled := range []bool{false, true} {
+			w := newWorld(t, effects, consensus.Byzantine, 1, 0)
+			grants := false
+			w.lost = func(from, to int, out Outgoing) bool {
+				alone := from == 0 || to == 0
+				return from == 3 || to == 3 || alone && (out.Kind.Slot() || out.Kind == consensus.KindGrant && from != 0 && !grants)
+			}
+			w.start()
+			w.passOn(1_000)
+			want := consensus.Value{Kind: consensus.Failed, Class: consensus.FailedDeadline}
+			if cancelled {
+				want = consensus.Value{Kind: consensus.Cancelled}
+				w.input(0, CancelWish{Cancel: consensus.Cancel{Job: w.machines[0].cfg.Job}})
+			} else {
+				w.now = w.charter.Deadline + 1
+			}
+			grants = true
+			w.passOn(5_000)
+			w.lost = func(from, to int, _ Outgoing) bool { return from == 3 || to == 3 }
+			w.passOn(60_000)
+			if len(w.runs) != 0 {
+				t.Errorf("%s, cancelled %t: runs %v", effects, cancelled, w.runs)
+			}
+			for seat, m := range w.machines[:3] {
+				if !m.Done() || !m.decision.Value.Equal(want) {
+					t.Errorf("%s, cancelled %t: seat %d: %+v", effects, cancelled, seat, m.View())
+				}
+			}
+		}
+	}
+}

@@ -223,6 +223,9 @@ func (c *checks) begins(n *node, run uint64) {
 	if a.begun != run || !c.has(c.voters(slot{a.height, consensus.KindGrant, uint32(run), c.nameOf(n.id)})) {
 		w.fail("grant", "node %d begins run %d, which q members have not granted at height %d", n.id, run, a.height)
 	}
+	if n.flushed > w.charter.Deadline {
+		w.fail("grant", "node %d begins run %d, and its deadline has passed", n.id, run)
+	}
 	once := w.plan.Effects == consensus.Once
 	for _, before := range c.runs {
 		switch over := c.acting[before.party].over >= before.run; {

@@ -39,9 +39,11 @@ func (m *Member) checkCharter(at consensus.Height, offer consensus.Offer, witnes
 	switch {
 	case c.Policy != m.policy:
 		return refuse(RefuseUnsupported, "another policy than the one in force")
+	case now > c.Deadline && !witness || now > c.End:
+		return refuse(RefusePast, "the deadline has passed")
 	case c.Issued > now+skew:
 		return refuse(RefuseLate, "issued %d ms in the future", c.Issued-now)
-	case now > c.AcceptBy && !witness || now > c.End:
+	case now > c.AcceptBy && !witness:
 		return refuse(RefuseLate, "accept_by has passed")
 	}
 	if err := m.checkCredentials(c, offer.Credentials); err != nil {

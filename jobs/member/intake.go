@@ -22,7 +22,8 @@ const (
 	RefuseBusy        = "busy"          // queue or submitter's share is full
 	RefuseUnsupported = "unsupported"   // asks for what this version does not know
 	RefuseDraw        = "draw"          // the roster does not follow from the roll
-	RefuseLate        = jobs.RefuseLate // accept_by has passed, or the charter is from the future
+	RefuseLate        = "late"          // accept_by has passed, or the charter is from the future
+	RefusePast        = jobs.RefusePast // the deadline has passed
 	RefuseGone        = "gone"          // the roster names another incarnation of this node
 	RefuseDenied      = "denied"        // no valid credential
 	RefuseInvalid     = "invalid"       // spec, task or inputs are not what they should be

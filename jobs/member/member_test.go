@@ -52,6 +52,7 @@ func TestAnOfferIsRefusedWithItsReason(t *testing.T) {
 		"no seat":                   {code: RefuseInvalid, before: func(b *bench) { b.me = b.n.NewNode("another"); b.end(); b.start(); b.me = b.n.Nodes[1] }},
 		"another life of this node": {code: RefuseGone, before: func(b *bench) { b.me.Incarnation[0] ^= 1; b.end(); b.start() }},
 		"too late":                  {code: RefuseLate, before: func(b *bench) { <-time.After(time.Duration(b.n.Genesis.Policy.Accept+1) * time.Millisecond) }},
+		"past its deadline":         {code: RefusePast, before: func(*bench) { <-time.After(3 * time.Hour) }},
 		"an hour to accept it":      {code: RefuseInvalid, change: func(c *consensus.Charter) { c.AcceptBy, c.StartBy = c.Deadline, c.Deadline }},
 		"from the future":           {code: RefuseLate, before: func(b *bench) { b.begun = b.begun.Add(2 * time.Minute) }},
 		"no credential":             {code: RefuseDenied, offer: func(o *consensus.Offer) { o.Credentials = nil }},

@@ -27,7 +27,7 @@ type rule int
 const (
 	noRefusal   rule = iota // who refused may be shown q accepts, and start
 	anyRefusal              // two copies would waste work only
-	lateRefusal             // what acts is past its deadline
+	pastRefusal             // what acts is past its deadline
 )
 
 // skew is the clock difference between nodes that is allowed for, milliseconds.
@@ -35,13 +35,13 @@ const skew = 60_000
 
 // ruleOf returns the rule for what is heard of a charter from now on. Past the deadline
 // no correct member grants a run, and none that has started forgets it: one that
-// refuses for being late, and does so now, has granted none and will not (decision 017).
+// refuses for that, by its own clock, has granted none and will not (decision 017).
 func (s *Submitter) ruleOf(c *consensus.Charter) rule {
 	switch {
 	case c.Effects == "":
 		return anyRefusal
 	case s.cfg.Clock() > c.Deadline+skew:
-		return lateRefusal
+		return pastRefusal
 	}
 	return noRefusal
 }
@@ -112,8 +112,8 @@ func (t *tally) givesUp(seat int) bool {
 	switch t.rule {
 	case anyRefusal:
 		return t.refuses(seat)
-	case lateRefusal:
-		return t.started[seat] == nil && strings.HasPrefix(t.refused[seat], jobs.RefuseLate+": ")
+	case pastRefusal:
+		return t.started[seat] == nil && strings.HasPrefix(t.refused[seat], jobs.RefusePast+": ")
 	}
 	return false
 }
@@ -279,7 +279,7 @@ func (s *Submitter) withdraw(ctx context.Context, sub *submission, a drawn, t *t
 			if err := s.cfg.Quorum.Void(ctx, member.Peer, a.job); err != nil {
 				return fate{}, err
 			}
-			if t.rule == lateRefusal { // who put it away answers an offer alone
+			if t.rule == pastRefusal { // who put it away answers an offer alone
 				if err := s.cfg.Quorum.Offer(ctx, member.Peer, a.job, a.record.Offer); err != nil {
 					return fate{}, err
 				}

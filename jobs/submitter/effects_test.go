@@ -122,10 +122,12 @@ func TestWhatActsIsDrawnAgainWhenQMembersHaveNoneOfItPastItsDeadline(t *testing.
 		early   bool // before all clocks are past the deadline
 		drawn   bool
 	}{
-		{"q have none of it", [4]string{"late: accept_by has passed", "late: accept_by has passed", "late: accept_by has passed"}, false, false, true},
-		{"one of them has lost its journal", [4]string{"late: accept_by has passed", "late: accept_by has passed", "gone: another incarnation"}, false, false, false},
-		{"one of them has started", [4]string{"", "late: accept_by has passed", "late: accept_by has passed", "late: accept_by has passed"}, true, false, false},
-		{"some may be before it still", [4]string{"late: accept_by has passed", "late: accept_by has passed", "late: accept_by has passed"}, false, true, false},
+		{"q have none of it", [4]string{"past: the deadline has passed", "past: the deadline has passed", "past: the deadline has passed"}, false, false, true},
+		{"one of them has lost its journal", [4]string{"past: the deadline has passed", "past: the deadline has passed", "gone: another incarnation"}, false, false, false},
+		{"one of them has started", [4]string{"", "past: the deadline has passed", "past: the deadline has passed", "past: the deadline has passed"}, true, false, false},
+		{"they say so of accept_by", [4]string{"late: accept_by has passed", "late: accept_by has passed", "late: accept_by has passed"}, false, false, false},
+		{"their clocks are behind", [4]string{"late: issued 9 ms in the future", "late: issued 9 ms in the future", "late: issued 9 ms in the future"}, false, false, false},
+		{"some may be before it still", [4]string{"past: the deadline has passed", "past: the deadline has passed", "past: the deadline has passed"}, false, true, false},
 	} {
 		play(t, func(t *testing.T, st *stage) {
 			r := st.acting("key")
