@@ -159,8 +159,9 @@ func (n *Node) liveLogs(ctx context.Context, j jobs.Job, o server.LogOptions, v 
 			return err
 		}
 		if err := v.follow(ctx, m, n.logsOf(key, id), o.Follow); errors.Is(err, errNoLogs) {
-			if o.Member != "" && !o.Follow {
-				return &jobs.Problem{Code: jobs.CodeNotFound, What: m.Name + " does not show its logs", Why: err.Error(), Try: "another member", Retryable: true}
+			if v.member != "" && !o.Follow { // wanted, or shown in part
+				return &jobs.Problem{Code: jobs.CodeNotFound, What: m.Name + " does not show its logs to the end", Why: err.Error(),
+					Try: "again, or another member", Retryable: true}
 			}
 			continue // another executor may answer
 		} else if err != nil {
@@ -174,8 +175,8 @@ func (n *Node) liveLogs(ctx context.Context, j jobs.Job, o server.LogOptions, v 
 // errNoLogs is returned when a member does not answer for its logs.
 var errNoLogs = errors.New("the member does not show its logs")
 
-// follow shows what a member's run has written, past what was shown, and with wait
-// what it writes, until its logs end.
+// follow shows what a member's run has written, past what was shown, in as many answers
+// as that takes, and with wait what it writes, until its logs end.
 func (v *viewer) follow(ctx context.Context, m jobs.Member, next nextLogs, wait bool) error {
 	v.anew()
 	for at := 0; ; {
@@ -189,7 +190,7 @@ func (v *viewer) follow(ctx context.Context, m jobs.Member, next nextLogs, wait 
 				return err
 			}
 		}
-		if ended || !wait {
+		if ended || !wait && !mayBeCut(chunks) {
 			return nil
 		}
 	}
@@ -207,9 +208,9 @@ func (n *Node) logsOf(key admission.Key, id consensus.JobID) nextLogs {
 		}
 		return func(context.Context, int, bool) ([]member.LogChunk, bool, error) { return nil, true, nil }
 	}
-	var known member.LogLength
+	told := toldLogs{most: n.home.founded.Policy.MaxStream}
 	return func(ctx context.Context, at int, _ bool) ([]member.LogChunk, bool, error) {
-		data, err := n.ask(ctx, key.Peer(), question{Op: opLogs, ID: id[:], At: uint64(at), Data: encodeLength(known)})
+		data, err := n.ask(ctx, key.Peer(), question{Op: opLogs, ID: id[:], At: uint64(at), Data: encodeLength(told.length)})
 		if err != nil {
 			return nil, false, err
 		}
@@ -217,11 +218,30 @@ func (n *Node) logsOf(key admission.Key, id consensus.JobID) nextLogs {
 		if err := dagcbor.Unmarshal(data, &answer); err != nil {
 			return nil, false, err
 		}
-		for _, c := range answer.Chunks {
-			known.Add(c)
-		}
-		return answer.Chunks, answer.Ended, nil
+		return answer.Chunks, answer.Ended, told.add(answer)
 	}
+}
+
+// toldLogs is what another member has told of its logs.
+type toldLogs struct {
+	length member.LogLength
+	most   uint64 // bytes that a run may write to a stream
+	more   bool   // may be there than was told so far
+}
+
+// add takes an answer in. It fails when that is more than any run writes, and when the
+// logs are gone before all of them were told.
+func (t *toldLogs) add(answer logAnswer) error {
+	for _, c := range answer.Chunks {
+		if t.length.Add(c); len(c.Data) == 0 || max(t.length.Stdout, t.length.Stderr) > t.most {
+			return errors.New("no run writes that")
+		}
+	}
+	if answer.Ended && t.more && len(answer.Chunks) == 0 {
+		return errors.New("the job has ended there, and what its run wrote last may not have been shown")
+	}
+	t.more = mayBeCut(answer.Chunks)
+	return nil
 }
 
 // encodeLength is what a question for logs says of what is known of them already.
@@ -277,6 +297,15 @@ func logPage(chunks []member.LogChunk) []member.LogChunk {
 		}
 	}
 	return chunks
+}
+
+// mayBeCut reports whether logPage may have left out what comes after an answer's chunks.
+func mayBeCut(page []member.LogChunk) bool {
+	size := member.MaxLogChunk + logChunkCost // of the next one, at most
+	for _, c := range page {
+		size += len(c.Data) + logChunkCost
+	}
+	return size > maxLogAnswer
 }
 
 func (n *Node) finalLogs(ctx context.Context, f found, fn func(api.LogChunk) error) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/muster-network/muster/api"
@@ -49,6 +50,14 @@ func talk(t *testing.T, n *node.Node) *jobs.File {
 	f := jobs.FileFor("cid:"+blob.CID, nil)
 	f.Run.Quorum.Size = 1
 	return f
+}
+
+// said is what talk writes to each stream.
+func said() (all []byte) {
+	for i := range blocks {
+		all = append(binary.LittleEndian.AppendUint32(all, uint32(i)), make([]byte, blockSize-4)...)
+	}
+	return all
 }
 
 // follower follows a job's logs, and keeps the first chunk waiting.
@@ -106,15 +115,63 @@ func TestWhoFollowsSlowlyIsShownAllThatWasWritten(t *testing.T) {
 		}
 		close(followers[i].wait)
 	}
-	var want []byte
-	for i := range blocks {
-		want = append(binary.LittleEndian.AppendUint32(want, uint32(i)), make([]byte, blockSize-4)...)
-	}
+	want := said()
 	for i, f := range followers {
 		if err := <-f.ended; err != nil || !bytes.Equal(f.out.Bytes(), want) || !bytes.Equal(f.err.Bytes(), want) {
 			t.Errorf("node %d shows %d bytes of stdout and %d of stderr, want the %d of each: %v", i, f.out.Len(), f.err.Len(), len(want), err)
 		}
 	}
+}
+
+func TestAllThatWasWrittenSoFarIsShownOnAnyNode(t *testing.T) {
+	ran, seen := make(chan struct{}, blocks), make(chan struct{})
+	l := newLab(t, 2, testPolicy(), func(int) node.Faults {
+		return node.Faults{Run: func(*exec.Result) { ran <- struct{}{}; <-seen }}
+	})
+	end := sync.OnceFunc(func() { close(seen) })
+	t.Cleanup(end)
+	j, err := l.nodes[0].Submit(l.ctx, talk(t, l.nodes[0]), server.SubmitOptions{})
+	l.must(err)
+	select {
+	case <-ran:
+	case <-l.ctx.Done():
+		t.Fatal("it does not run")
+	}
+	want := said()
+	for i, n := range l.nodes { // one runs the job, the other asks it
+		l.await("its run is known", func() bool {
+			told, err := n.Job(l.ctx, j.ID)
+			l.must(err)
+			return told.Members[0].Run == "running"
+		})
+		out, errs, err := shown(l.ctx, n, j.ID, func() {})
+		if err != nil || !bytes.Equal(out, want) || !bytes.Equal(errs, want) {
+			t.Errorf("node %d shows %d bytes of stdout and %d of stderr, want the %d of each: %v", i, len(out), len(errs), len(want), err)
+		}
+	}
+	asks := slices.IndexFunc(l.nodes, func(n *node.Node) bool { return n.Key().String() != j.Members[0].Peer })
+	out, errs, err := shown(l.ctx, l.nodes[asks], j.ID, func() { // it ends before the rest is asked for
+		end()
+		l.ended(l.nodes[0], j.ID)
+		l.ended(l.nodes[1], j.ID)
+	})
+	if err == nil && (!bytes.Equal(out, want) || !bytes.Equal(errs, want)) {
+		t.Errorf("of a job that ends meanwhile %d bytes of stdout and %d of stderr are shown, want the %d of each, or an error", len(out), len(errs), len(want))
+	}
+}
+
+// shown is what a node shows of a job's logs by now, which meanwhile is called in the middle of.
+func shown(ctx context.Context, n *node.Node, id string, meanwhile func()) (out, errs []byte, err error) {
+	meanwhile = sync.OnceFunc(meanwhile)
+	err = n.Logs(ctx, id, server.LogOptions{}, func(c api.LogChunk) error {
+		if meanwhile(); c.Stream == "stderr" {
+			errs = append(errs, c.Data...)
+		} else {
+			out = append(out, c.Data...)
+		}
+		return nil
+	})
+	return out, errs, err
 }
 
 func TestTheLogsOfTheMemberThatWasChosenAreShown(t *testing.T) {

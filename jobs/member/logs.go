@@ -29,12 +29,14 @@ type LogChunk struct {
 	Data   []byte
 }
 
+// MaxLogChunk bounds the data in one chunk, in bytes.
+const MaxLogChunk = 64 << 10
+
 // Bounds of chunks. A program that writes byte by byte gets few: what they take
 // besides their data is no more than that may.
 const (
-	maxChunk  = 64 << 10 // bytes of data in one
-	chunkCost = 64       // bytes that one takes besides
-	minChunks = 64       // of a stream, however little it may write
+	chunkCost = 64 // bytes that one takes besides
+	minChunks = 64 // of a stream, however little it may write
 )
 
 func newLogs(limit int) *Logs {
@@ -64,7 +66,7 @@ func (w logWriter) Write(p []byte) (int, error) {
 		if to == nil {
 			break
 		}
-		n := min(len(rest), maxChunk-len(to.Data))
+		n := min(len(rest), MaxLogChunk-len(to.Data))
 		to.Data = append(to.Data, rest[:n]...)
 		left.bytes -= n
 		rest = rest[n:]
@@ -78,7 +80,7 @@ func (w logWriter) Write(p []byte) (int, error) {
 // the mutex.
 func (l *Logs) open(stream int) *LogChunk {
 	name, n := [...]string{"stdout", "stderr"}[stream], len(l.chunks)
-	if n > l.shown && l.chunks[n-1].Stream == name && len(l.chunks[n-1].Data) < maxChunk {
+	if n > l.shown && l.chunks[n-1].Stream == name && len(l.chunks[n-1].Data) < MaxLogChunk {
 		return &l.chunks[n-1]
 	}
 	if l.left[stream].chunks == 0 {

@@ -31,14 +31,14 @@ func TestLogsHoldAllThatTheLimitAllowsOfWhoWritesLines(t *testing.T) {
 	for range 2 * limit / len(line) {
 		_, _ = l.writer(0).Write(line)
 	}
-	_, _ = l.writer(1).Write(bytes.Repeat([]byte{'y'}, maxChunk+1))
+	_, _ = l.writer(1).Write(bytes.Repeat([]byte{'y'}, MaxLogChunk+1))
 	chunks, _, err := l.Next(t.Context(), 0, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var written [2]strings.Builder
 	for _, c := range chunks {
-		if len(c.Data) == 0 || len(c.Data) > maxChunk {
+		if len(c.Data) == 0 || len(c.Data) > MaxLogChunk {
 			t.Errorf("a chunk of %d bytes", len(c.Data))
 		}
 		if c.Stream == "stdout" {
@@ -50,7 +50,7 @@ func TestLogsHoldAllThatTheLimitAllowsOfWhoWritesLines(t *testing.T) {
 	if want := strings.Repeat(string(line), 2*limit/len(line))[:limit]; written[0].String() != want {
 		t.Errorf("%d bytes of stdout, want %d", written[0].Len(), len(want))
 	}
-	if written[1].Len() != maxChunk+1 {
+	if written[1].Len() != MaxLogChunk+1 {
 		t.Errorf("%d bytes of stderr", written[1].Len())
 	}
 }
