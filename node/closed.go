@@ -202,6 +202,7 @@ func (n *Node) archiveSubmitted(ctx context.Context, offer consensus.Offer, c *c
 // answering returns the job of this node's own that answers its request: the one that
 // was acknowledged, or the last that has ended. A job that is open here is none for
 // that alone: what its members accept, and single ones start, may be withdrawn still.
+// Nor is a job of another owner, whatever request it names.
 func (n *Node) answering(request consensus.RequestID) (submitter.Acknowledged, bool, error) {
 	if a, ok, err := n.submitter.Outstanding(request); ok || err != nil {
 		return a, ok, err
@@ -215,21 +216,17 @@ func (n *Node) answering(request consensus.RequestID) (submitter.Acknowledged, b
 	return submitter.Acknowledged{}, false, err
 }
 
-// submitted returns the job of this node's own that it knows under a request id,
-// open or ended: of several the one issued last, but for those that were withdrawn. A
-// job of another owner is none, whatever request it names.
-func (n *Node) submitted(request consensus.RequestID) (submitter.Acknowledged, bool, error) {
+// openUnder returns the job of this node's own that is open here under a request id,
+// acknowledged or not: of several the one issued last. A job of another owner is none,
+// whatever request it names.
+func (n *Node) openUnder(ctx context.Context, request consensus.RequestID) (found, bool, error) {
 	ids, err := n.archive.Owned(request, n.home.identity.Signer.Key())
 	for _, id := range ids {
-		a, ok, err := n.endedHere(id)
-		if ok || err != nil {
-			return a, ok, err
-		}
-		if open, ok := n.member.Job(id); ok {
-			return submitter.Acknowledged{Job: id, Request: request, Charter: open.Charter}, true, nil
+		if j, ok, err := n.openJob(ctx, id); ok || err != nil {
+			return found{job: j}, ok, err
 		}
 	}
-	return submitter.Acknowledged{}, false, err
+	return found{}, false, err
 }
 
 // endedHere returns a job whose end is archived here.

@@ -154,7 +154,8 @@ func (n *Node) local(ctx context.Context, id consensus.JobID) (found, bool, erro
 //
 // A job that was acknowledged here, and has not ended as far as this node knows,
 // is found even when nobody who can be asked knows of it. Under its request id
-// it alone is found: others may know a charter that was withdrawn.
+// it alone is found: others may know a charter that was withdrawn. Where none was, the
+// last that ended stands, and then what is pending or open comes.
 func (n *Node) find(ctx context.Context, ref reference) (found, error) {
 	if ref.isJob {
 		if f, ok, err := n.local(ctx, ref.job); ok || err != nil {
@@ -192,7 +193,7 @@ func (n *Node) findAnywhere(ctx context.Context, ref reference) (found, error) {
 		}
 		return n.findAtPeers(ctx, ref, nil)
 	}
-	if own, ok, err := n.submitted(ref.request); err != nil {
+	if own, ok, err := n.answering(ref.request); err != nil {
 		return found{}, err
 	} else if ok {
 		if f, ok, err := n.local(ctx, own.Job); ok || err != nil {
@@ -205,6 +206,9 @@ func (n *Node) findAnywhere(ctx context.Context, ref reference) (found, error) {
 		j := jobs.Describe(consensus.FirstHeight(n.home.network, p.Job, p.Charter))
 		j.State, j.Source = jobs.Pending, n.name
 		return found{job: j}, nil
+	}
+	if f, ok, err := n.openUnder(ctx, ref.request); ok || err != nil {
+		return f, err
 	}
 	var others *found
 	if id, ok, err := n.archive.Request(ref.request, n.home.identity.Signer.Key()); err != nil {

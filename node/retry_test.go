@@ -51,6 +51,12 @@ func TestARetryThatIsAskedForAgainIsNotAnsweredBeforeItIsAcknowledged(t *testing
 	unknown(t, "a retry that one member accepts", retry)
 	l.await("that member has accepted", func() bool { return n.Opens() == 1 })
 	unknown(t, "one that is asked for again", retry)
+	if _, verdict := l.verdict(n, jobs.Job{ID: first.Request}); verdict.Job.String() != first.ID {
+		t.Errorf("meanwhile its request has the outcome of %s, want %s", verdict.Job, first.ID)
+	}
+	if j, err := n.Job(l.ctx, first.Request); err != nil || j.ID != first.ID || j.State != jobs.Failed {
+		t.Errorf("its request names %s, %s, %v", j.ID, j.State, err)
+	}
 }
 
 func TestTheEndOfARetriedJobIsOnDiskBeforeAnotherTakesItsPlace(t *testing.T) {
@@ -114,6 +120,10 @@ func TestAnOpenJobThatWasNotAcknowledgedAnswersNoRequest(t *testing.T) {
 	l, j, end := running(t)
 	n := l.nodes[0]
 	l.must(n.Unrecorded(l.ctx, j.ID))
+	l.must(n.Withdrawn(l.ctx, j.Request))
+	if shown, err := n.Job(l.ctx, j.Request); err != nil || shown.ID != j.ID {
+		t.Errorf("nothing else is known, and its request names %q, %v", shown.ID, err)
+	}
 	next, err := n.Submit(l.ctx, failing(t, n), server.SubmitOptions{Key: "key"})
 	l.must(err)
 	if next.ID == j.ID {
