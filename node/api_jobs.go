@@ -265,7 +265,7 @@ func (n *Node) Wait(ctx context.Context, id string) (jobs.Job, error) {
 		case <-poll:
 		case <-ctx.Done():
 			stop()
-			if open {
+			if open || isClosed(ended) { // or what was found is of before the end
 				f, err = n.find(context.WithoutCancel(ctx), ref)
 			}
 			return f.job, err
