@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -54,6 +55,7 @@ type bench struct {
 	revoked map[admission.Key]bool
 
 	faults  uint64 // f of the jobs
+	cpu     uint64 // that they take; 0: what jobs take where nothing is said
 	total   jobs.Resources
 	slow    time.Duration          // how long a fetch takes
 	silent  map[admission.Key]bool // who answers nothing
@@ -323,6 +325,7 @@ func (b *bench) job(change, after func(*consensus.Charter)) consensustest.Job {
 	spec, err := f.Spec(taskLink, check, d)
 	must(err)
 	spec.Resources.Disk = 0 // of which the nodes here say nothing
+	spec.Resources.CPU = cmp.Or(b.cpu, spec.Resources.CPU)
 	specData, specLink, err := spec.Seal(b.n.ID)
 	must(err)
 	put(taskData, taskLink)

@@ -44,7 +44,7 @@ func (m *Member) queueCheck(j *job, c checked) bool {
 	if _, runs := j.checks[c.hash]; runs || j.done || m.queue.Len() >= int(m.cfg.Policy.MaxJobs) {
 		return false
 	}
-	err := m.queue.Push(sched.Item{ID: j.id, Check: c.hash, Need: j.spec.Resources, Priority: j.spec.Priority, Since: m.cfg.Clock()})
+	err := m.push(place{j.id, c.hash}, j)
 	if err == nil {
 		m.waiting[place{j.id, c.hash}] = waiting{job: j, check: &c}
 	} else if !errors.Is(err, sched.ErrQueued) {

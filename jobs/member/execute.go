@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/muster-network/muster/consensus"
@@ -61,11 +62,34 @@ func (m *Member) token(id consensus.JobID, run uint64) string {
 func (m *Member) enqueue(j *job, run uint64, token string) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	err := m.queue.Push(sched.Item{ID: j.id, Need: j.spec.Resources, Priority: j.spec.Priority, Since: m.cfg.Clock()})
+	err := m.push(place{job: j.id}, j)
 	if err == nil {
 		m.waiting[place{job: j.id}] = waiting{job: j, run: run, token: token}
 	}
 	return err
+}
+
+// push puts a run or a check into the queue, but for one that could never start: all
+// others would come to wait for it. The caller holds the mutex.
+func (m *Member) push(at place, j *job) error {
+	if err := m.holds(j.spec.Resources); err != nil {
+		return err
+	}
+	return m.queue.Push(sched.Item{ID: at.job, Check: at.check, Need: j.spec.Resources, Priority: j.spec.Priority, Since: m.cfg.Clock()})
+}
+
+// holds returns an error for a run that takes more than this node has in all.
+func (m *Member) holds(need jobs.Resources) error {
+	total := m.pool.Total()
+	switch {
+	case m.pool.Holds(need):
+		return nil
+	case need.CPU > total.CPU:
+		return fmt.Errorf("a run takes %s of CPU, this node has %s in all", jobs.CPU(need.CPU), jobs.CPU(total.CPU))
+	case need.Memory > total.Memory:
+		return fmt.Errorf("a run takes %s of memory, this node has %s in all", jobs.Size(need.Memory), jobs.Size(total.Memory))
+	}
+	return fmt.Errorf("a run takes %s of disk, this node has %s in all", jobs.Size(need.Disk), jobs.Size(total.Disk))
 }
 
 func (m *Member) isWaiting(j *job, run uint64) bool {

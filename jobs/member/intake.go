@@ -171,6 +171,9 @@ func (m *Member) take(ctx context.Context, o offered) error {
 	if err := m.loadJob(patient, j, o.from); err != nil {
 		return err
 	}
+	if err := m.holds(j.spec.Resources); err != nil && !witness { // what has started is voted on all the same
+		return refuse(RefuseDraw, "the roll gives this node more than it has: %w", err)
+	}
 	if err := m.cfg.Store.Sync(ctx); err != nil {
 		return err
 	}
