@@ -122,6 +122,7 @@ type outcome struct {
 	kind   exec.Kind
 	code   int32
 	reason string
+	begun  bool // the program was entered
 	out    []exec.File
 	peak   int64
 }
@@ -142,7 +143,7 @@ func (e *engine) run(ctx context.Context, j *job, a *account) outcome {
 		return limited(a, exec.LimitMemory)
 	}
 	o := e.instantiate(ctx, m, j, a, t)
-	o.peak = a.peak
+	o.begun, o.peak = true, a.peak
 	if o.kind.Deterministic() {
 		o.out = t.collect(j.everything, j.outputs)
 	}

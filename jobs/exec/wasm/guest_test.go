@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -200,11 +201,14 @@ func TestAWorkerThatDiesTwiceIsThisMachinesFault(t *testing.T) {
 
 // What acts on the world may have acted before its worker died, or its time was over.
 func TestAProgramThatMustNotBeginTwiceBeginsOnceAndItIsSaidWhetherItMayHave(t *testing.T) {
-	attempts := 0
+	attempts, compiles := 0, 0
 	limit := 20 * time.Millisecond
-	e := newExecutor(t, Config{After: func(d time.Duration, f func()) func() bool {
-		if d == time.Hour || d == limit {
+	e := newExecutor(t, Config{Compile: 2 * time.Hour, After: func(d time.Duration, f func()) func() bool {
+		switch d {
+		case time.Hour, limit:
 			attempts++
+		case 2 * time.Hour:
+			compiles++
 		}
 		return time.AfterFunc(d, f).Stop
 	}})
@@ -217,6 +221,9 @@ func TestAProgramThatMustNotBeginTwiceBeginsOnceAndItIsSaidWhetherItMayHave(t *t
 	req.Stdout, req.Timeout, attempts = nil, limit, 0
 	if res := run(t, e, req); res.Kind != exec.TimedOut || !res.Begun || attempts != 1 {
 		t.Errorf("its time over: %v (%s) after %d attempts, begun %v", res.Kind, res.Reason, attempts, res.Begun)
+	}
+	if compiles != 2 {
+		t.Errorf("compiled %d times, though what broke may have been the code", compiles)
 	}
 	req = request(chatter(0))
 	req.Once = true
@@ -386,7 +393,37 @@ func TestAnIdleWorkerEnds(t *testing.T) {
 	}
 }
 
-func TestWorkersCannotWriteTheCache(t *testing.T) {
+func TestWhatThisMachineCouldNotGiveAProgramSaysWhetherItHadBegun(t *testing.T) {
+	e, err := newEngine(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close(t.Context())
+	code := asm.Hello().Module()
+	id := hash(sha256.Sum256(code))
+	if err := e.load(t.Context(), id, code); err != nil {
+		t.Fatal(err)
+	}
+	a := &account{memory: 64 << 20}
+	fails := writer(func([]byte) { a.fail(errors.New("nobody hears it")) })
+	if o := e.run(t.Context(), &job{module: id, args: []string{"hello"}, stdout: fails, stderr: fails}, a); o.kind != exec.Broken || !o.begun {
+		t.Errorf("in a write: %v (%s), begun %v", o.kind, o.reason, o.begun)
+	}
+	clash := []exec.File{{Path: "a"}, {Path: "a/b"}}
+	if o := e.run(t.Context(), &job{module: id, inputs: clash}, &account{memory: 64 << 20}); o.kind != exec.Broken || o.begun {
+		t.Errorf("before it: %v (%s), begun %v", o.kind, o.reason, o.begun)
+	}
+}
+
+func TestWorkersCannotWriteTheCache(t *testing.T) { missCache(t, false) }
+
+// Nothing of it ran where its code was missing.
+func TestAProgramThatMustNotBeginTwiceBeginsWhereItsCodeIsGoneFromTheCache(t *testing.T) {
+	missCache(t, true)
+}
+
+func missCache(t *testing.T, once bool) {
+	t.Helper()
 	cache := t.TempDir()
 	compiles := 0
 	e := newExecutor(t, Config{Cache: cache, Compile: time.Hour, After: func(d time.Duration, f func()) func() bool {
@@ -410,7 +447,9 @@ func TestWorkersCannotWriteTheCache(t *testing.T) {
 		p.idle()
 		e.discard(p)
 	}
-	if res := run(t, e, request(module, "Ada")); res.Kind != exec.Exited || string(res.Stdout) != "Hello, Ada\n" {
+	req := request(module, "Ada")
+	req.Once = once
+	if res := run(t, e, req); res.Kind != exec.Exited || string(res.Stdout) != "Hello, Ada\n" {
 		t.Errorf("ended as %v (%s)", res.Kind, res.Reason)
 	}
 	if compiles != 2 {

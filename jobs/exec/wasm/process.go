@@ -119,7 +119,8 @@ func (p *process) sendCode(id hash, module []byte) error {
 }
 
 // run has the worker run one job, feeding the streams as they come, and fills
-// in what became of it. An error means that the worker is of no more use.
+// in what became of it. An error means that the worker is of no more use; given says
+// whether it had the job by then.
 func (p *process) run(req *exec.Request, id hash, stdout, stderr *live) (res exec.Result, given bool, err error) {
 	if err := errors.Join(p.sendJob(req, id), p.wire.flush()); err != nil {
 		return exec.Result{}, false, err
@@ -176,6 +177,7 @@ func (p *process) finish(req *exec.Request, body []byte) (exec.Result, error) {
 		return exec.Result{}, fmt.Errorf("outputs: %w", err)
 	}
 	res := exec.Result{Kind: exec.Kind(done.Kind), Code: done.Code, Reason: done.Reason, Out: out}
+	res.Begun = done.Begun && !res.Kind.Deterministic()
 	res.Use.CPU = time.Duration(done.CPU) - p.cpu
 	res.Use.MemoryPeak = done.Peak
 	p.cpu = time.Duration(done.CPU)

@@ -286,10 +286,13 @@ func (e *Executor) attempt(ctx context.Context, req *exec.Request, id hash) (res
 		stdout.again()
 		stderr.again()
 		res = e.attemptOnce(ctx, req, id, stdout, stderr, try > 0 || req.Once)
-		if res.Kind != exec.Broken || e.ended(ctx) != nil || req.Once && res.Begun {
+		if res.Kind != exec.Broken || e.ended(ctx) != nil {
 			break
 		}
 		e.forget(id) // the code may be gone from the cache
+		if req.Once && res.Begun {
+			break
+		}
 	}
 	res.Stdout, res.Stderr = stdout.kept, stderr.kept
 	return res
@@ -335,8 +338,8 @@ func (e *Executor) runOn(ctx context.Context, p *process, req *exec.Request, id 
 			res = exec.Result{Kind: exec.TimedOut, Reason: fmt.Sprintf("did not end within %v", req.Timeout)}
 		}
 		res.Use.CPU = rest
+		res.Begun = given // the worker is gone, and did not say how far it came
 	}
-	res.Begun = given && !res.Kind.Deterministic()
 	res.Use.Wall = wall
 	return res
 }

@@ -13,7 +13,7 @@ import (
 
 // wireVersion is spoken in both hellos. Executor and worker are one binary, so
 // another version only says that something else answered.
-const wireVersion = 3
+const wireVersion = 4
 
 // maxFrame bounds a frame; files travel in pieces of chunk. Bytes.
 const (
@@ -75,6 +75,7 @@ type doneFrame struct {
 	Kind   int
 	Code   int32
 	Reason string
+	Begun  bool  // the program was entered
 	CPU    int64 // ns that the worker has used since it started
 	Peak   int64 // bytes
 	Out    int   // files

@@ -161,7 +161,7 @@ func (w *worker) done(o outcome) error {
 	return errors.Join(
 		w.sendPending(),
 		w.wire.send(frameDone, doneFrame{
-			Kind: int(o.kind), Code: o.code, Reason: o.reason,
+			Kind: int(o.kind), Code: o.code, Reason: o.reason, Begun: o.begun,
 			CPU: int64(cpuTime()), Peak: o.peak, Out: len(o.out),
 		}),
 		w.wire.sendFiles(o.out),
