@@ -28,7 +28,8 @@ import (
 //	k/<job><number> a checkpoint of an open array job: the block that it is
 //
 // The records of agreement (r/<job><number>) are the agreement's own; they,
-// c/<job> and k/<job> go when d/<job> comes, so that a restart reads only open jobs.
+// c/<job> and k/<job> go when d/<job> comes, so that a restart reads only open jobs:
+// in one append, or, of a job that was waiting to be resumed, after it.
 var (
 	prefixOpen    = []byte("c/")
 	prefixDone    = []byte("d/")
@@ -227,13 +228,16 @@ func (c *Closed) entries(id consensus.JobID, charter *consensus.Charter, state j
 		{Key: keyOf(prefixDone, id), Value: value},
 		{Key: requestKey(charter, id), Value: []byte{}},
 		{Key: timeKey(charter.Issued, id), Value: line},
-		{Key: keyOf(prefixOpen, id), Delete: true},
 	}, nil
 }
 
-// copy returns what is appended when the end of a job is kept that this node's own
-// member did not come to.
-func (c *Closed) copy(verdict consensus.Verdict) ([]journal.Entry, error) {
-	c.Copied = true
+// told returns what is appended when the end of a job is kept that this node's own
+// member did not come to. A job that waits to be resumed is no copy for all that, and
+// its c/<job> stays: see clear.
+func (m *Member) told(c *Closed, verdict consensus.Verdict) ([]journal.Entry, error) {
+	_, err := m.cfg.Journal.Get(keyOf(prefixOpen, verdict.Job))
+	if c.Copied = errors.Is(err, journal.ErrNotFound); err != nil && !c.Copied {
+		return nil, err
+	}
 	return c.entries(verdict.Job, verdict.Charter, jobs.StateOf(verdict.Value))
 }

@@ -117,8 +117,15 @@ func (m *Member) KeepFor(ctx context.Context, who admission.Key, verdict consens
 	} else if err != nil {
 		return err
 	}
-	entries, err := closed.copy(verdict)
+	entries, err := m.told(&closed, verdict)
 	if err != nil {
+		return err
+	}
+	if !closed.Copied { // not theirs to make room for
+		err := m.cfg.Journal.Append(ctx, entries...)
+		if err == nil {
+			m.ended(verdict.Job)
+		}
 		return err
 	}
 	if err := m.count(who, b); err != nil {

@@ -85,6 +85,7 @@ func (m *Member) finish(ctx context.Context, id consensus.JobID, ended consensus
 	for _, key := range records {
 		entries = append(entries, journal.Entry{Key: key, Delete: true})
 	}
+	entries = append(entries, journal.Entry{Key: keyOf(prefixOpen, id), Delete: true})
 	entries = append(entries, j.checkpoints.close(id)...)
 	m.mutex.Lock()
 	at := j.at
@@ -198,7 +199,7 @@ func (m *Member) Keep(ctx context.Context, verdict consensus.Verdict, closed Clo
 	if archived, err := m.Archived(verdict.Job); archived || err != nil {
 		return err
 	}
-	entries, err := closed.copy(verdict)
+	entries, err := m.told(&closed, verdict)
 	if err != nil {
 		return err
 	}

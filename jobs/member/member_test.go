@@ -185,6 +185,25 @@ func TestWhatWasOpenIsOpenedAgainFromDiskAlone(t *testing.T) {
 	})
 }
 
+// A copy makes room for others, so that this node's own word of the end is still to come.
+func TestAJobOfWhichACopyOfTheEndWasKeptWhileItWasTakenIsResumed(t *testing.T) {
+	play(t, func(t *testing.T, b *bench) {
+		j := b.job(as, as)
+		b.slow = time.Second
+		b.offer(j, nil, b.accepts(j, 0, 1, 2)...)
+		v := consensus.Verdict{Job: j.ID, Charter: j.Charter, Value: consensus.Value{Kind: consensus.Cancelled}}
+		if err := b.m.KeepFor(t.Context(), b.n.Nodes[2].Key(), v, Closed{Certificate: []byte{1}, Seats: []Seat{}}); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		b.end()
+		b.start()
+		if n, err := b.m.Recover(t.Context()); n != 1 || err != nil || len(b.opened) != 2 {
+			t.Errorf("%d resumed, opened %d times: %v", n, len(b.opened), err)
+		}
+	})
+}
+
 // lose has the disk and the others lose the spec of a job, and returns what brings it
 // back to the others.
 func (b *bench) lose(j consensustest.Job) (found func()) {
@@ -261,37 +280,72 @@ func TestAJobWhoseBlocksNeverCameIsNotBegunAnew(t *testing.T) {
 }
 
 func TestNothingIsLeftOfAJobWhoseOutcomeCameBeforeItsBlocks(t *testing.T) {
-	play(t, func(t *testing.T, b *bench) {
-		other := b.accepted("other")
-		b.check = "a check" // so that its spec is another
-		j := b.accepted("job")
-		for _, key := range [][]byte{keyOf(prefixRecords, j.ID), keyOf(prefixCheckpoint, j.ID), keyOf(prefixRecords, other.ID)} {
-			b.records.Held[string(append(key, 1))] = []byte{1}
+	brings := map[string]func(*bench, consensus.Verdict, Closed) error{
+		"to its submitter": func(b *bench, v consensus.Verdict, c Closed) error { return b.m.Keep(t.Context(), v, c) },
+		"by a member": func(b *bench, v consensus.Verdict, c Closed) error {
+			return b.m.KeepFor(t.Context(), b.n.Nodes[2].Key(), v, c)
+		},
+	}
+	for name, bring := range brings {
+		for _, restarts := range []bool{false, true} {
+			play(t, func(t *testing.T, b *bench) { endedBeforeItsBlocks(t, b, name, restarts, bring) })
 		}
+	}
+}
+
+func endedBeforeItsBlocks(t *testing.T, b *bench, name string, restarts bool, bring func(*bench, consensus.Verdict, Closed) error) {
+	t.Helper()
+	other := b.accepted("other")
+	b.check = "a check" // so that its spec is another
+	j := b.accepted("job")
+	open, _ := b.m.job(j.ID)
+	checkpoint := blocks.NewBlock([]byte("tasks"))
+	if err := open.checkpoints.add(t.Context(), b.m, j.ID, []blocks.Block{checkpoint}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []consensus.JobID{j.ID, other.ID} {
+		b.records.Held[string(append(keyOf(prefixRecords, id), 1))] = []byte{1}
+	}
+	b.end()
+	found := b.lose(j)
+	b.start()
+	if n, err := b.m.Recover(t.Context()); n != 1 || err != nil {
+		t.Fatalf("%d resumed: %v", n, err)
+	}
+	cancelled := consensus.Value{Kind: consensus.Cancelled}
+	certificate, err := dagcbor.Marshal(b.n.Certify(j, b.n.Decide(j, cancelled)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bring(b, consensus.Verdict{Job: j.ID, Charter: j.Charter, Value: cancelled}, Closed{Certificate: certificate, Seats: []Seat{}}); err != nil {
+		t.Fatal(err)
+	}
+	if restarts {
 		b.end()
-		b.lose(j)
+		found() // and is here again, too
+		if err := b.Fetch(t.Context(), j.Spec.Cid, nil, 0); err != nil {
+			t.Fatal(err)
+		}
 		b.start()
 		if n, err := b.m.Recover(t.Context()); n != 1 || err != nil {
-			t.Fatalf("%d resumed: %v", n, err)
+			t.Fatalf("%d resumed after the outcome: %v", n, err)
 		}
-		cancelled := consensus.Value{Kind: consensus.Cancelled}
-		certificate, err := dagcbor.Marshal(b.n.Certify(j, b.n.Decide(j, cancelled)))
-		if err != nil {
-			t.Fatal(err)
+	}
+	pass(20 * time.Minute)
+	for key := range b.records.Held {
+		if id := string(j.ID[:]); strings.Contains(key, id) && !strings.HasPrefix(key, "d/") && !strings.HasPrefix(key, "q/") && !strings.HasPrefix(key, "t/") || strings.HasPrefix(key, "b/") {
+			t.Errorf("%s, restarts %t: %q is left", name, restarts, key[:2])
 		}
-		if err := b.m.Keep(t.Context(), consensus.Verdict{Job: j.ID, Charter: j.Charter, Value: cancelled}, Closed{Certificate: certificate, Seats: []Seat{}}); err != nil {
-			t.Fatal(err)
-		}
-		pass(20 * time.Minute)
-		for key := range b.records.Held {
-			if id := string(j.ID[:]); strings.Contains(key, id) && !strings.HasPrefix(key, "d/") && !strings.HasPrefix(key, "q/") && !strings.HasPrefix(key, "t/") {
-				t.Errorf("%q is left", key[:2])
-			}
-		}
-		if len(b.records.Held[string(append(keyOf(prefixRecords, other.ID), 1))]) == 0 {
-			t.Error("another job's records are gone, too")
-		}
-	})
+	}
+	if closed, ok, err := (Archive{tape{b}}).Closed(j.ID); !ok || err != nil || closed.Copied {
+		t.Errorf("%s, restarts %t: closed %t, %v, or the copy of another's", name, restarts, ok, err)
+	}
+	if has, _ := b.Has(t.Context(), checkpoint.Cid()); has {
+		t.Errorf("%s, restarts %t: its checkpoint is left", name, restarts)
+	}
+	if len(b.records.Held[string(append(keyOf(prefixRecords, other.ID), 1))]) == 0 {
+		t.Error("another job's records are gone, too")
+	}
 }
 
 func TestAnOutcomeTakesThePlaceOfAllThatWasKeptInOneAppend(t *testing.T) {

@@ -34,8 +34,16 @@ func (m *Member) Recover(ctx context.Context) (int, error) {
 	}
 	resumed := 0
 	for _, f := range all {
+		closed, ended, err := (Archive{m.cfg.Journal}).Closed(f.id)
+		if err != nil {
+			return 0, err
+		}
+		if ended && !closed.Copied { // brought while the job waited (see again), not while this node was taking it
+			m.clear(ctx, f.id)
+			continue
+		}
 		// Everything was durable before the accept, so nobody is asked for it.
-		err := m.resume(ctx, f.id, f.record, m.cfg.Self)
+		err = m.resume(ctx, f.id, f.record, m.cfg.Self)
 		var refused *refusal
 		switch {
 		case errors.As(err, &refused) && ctx.Err() == nil:
@@ -90,12 +98,19 @@ func (m *Member) again(id consensus.JobID, record openRecord) {
 	})
 }
 
-// clear drops what is left of a job that was archived before it could be resumed: its
-// archive entry took c/<job> along, so that no start would find the rest.
+// clear drops what is left of a job that was archived before it could be resumed. Only
+// who resumes it does: c/<job>, which goes with the rest, has a start find it until then.
 func (m *Member) clear(ctx context.Context, id consensus.JobID) {
-	err := m.cfg.Journal.Append(ctx, journal.Entry{Key: keyOf(prefixRecords, id), Delete: true, Prefix: true},
-		journal.Entry{Key: keyOf(prefixCheckpoint, id), Delete: true, Prefix: true})
-	if err != nil && ctx.Err() == nil {
+	j := &job{id: id}
+	err := m.findCheckpoints(j)
+	if err == nil {
+		err = m.cfg.Journal.Append(ctx, journal.Entry{Key: keyOf(prefixOpen, id), Delete: true},
+			journal.Entry{Key: keyOf(prefixRecords, id), Delete: true, Prefix: true},
+			journal.Entry{Key: keyOf(prefixCheckpoint, id), Delete: true, Prefix: true})
+	}
+	if err == nil {
+		m.dropCheckpoints(ctx, j)
+	} else if ctx.Err() == nil {
 		m.cfg.Log.Error("records of an ended job are left in the journal", "job", id, "error", err)
 	}
 }
