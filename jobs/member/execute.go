@@ -183,7 +183,9 @@ func (m *Member) run(ctx context.Context, j *job, run uint64, token string) {
 	m.cfg.Events.Tell(Event{Type: "running", Job: j.id, Data: map[string]any{"run": run}})
 	request, err := m.request(ctx, j)
 	if err != nil {
-		m.report(ctx, j, run, ended{value: consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, reason: err.Error()})
+		if ctx.Err() == nil { // as below
+			m.report(ctx, j, run, ended{value: consensus.Value{Kind: consensus.Failed, Class: consensus.FailedHost}, reason: err.Error()})
+		}
 		return
 	}
 	if token != "" {

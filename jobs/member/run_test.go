@@ -119,6 +119,27 @@ func TestAJobWithItsOutcomeLeavesTheQueueAndItsRunIsStopped(t *testing.T) {
 	})
 }
 
+func TestARunThatEndsWithTheNodeOrItsJobWhileItIsPreparedIsNotReported(t *testing.T) {
+	for name, stop := range map[string]func(*bench, consensustest.Job){
+		"the node goes down": func(b *bench, _ consensustest.Job) { b.end() },
+		"the job has its outcome": func(b *bench, j consensustest.Job) {
+			open, _ := b.m.job(j.ID)
+			b.m.stopRuns(open)
+			pass(0)
+		},
+	} {
+		play(t, func(t *testing.T, b *bench) {
+			j := b.accepted("job")
+			b.m.modules, b.slow, b.done = newModuleCache(), time.Hour, nil // the module is to be fetched again
+			b.m.Execute(j.ID, 1)
+			pass(time.Second)
+			if stop(b, j); !slices.Equal(b.done, []string{"runs"}) {
+				t.Errorf("%s: did %q", name, b.done)
+			}
+		})
+	}
+}
+
 func TestARunThatCameToNothingIsReportedWithWhetherItsProgramMayHaveBegun(t *testing.T) {
 	for _, c := range []struct {
 		what   string
