@@ -18,15 +18,40 @@ func Replace(path string, data []byte, mode fs.FileMode) error {
 }
 
 // Create does what Replace does, but only where nothing is: else it returns
-// fs.ErrExist, whenever that came there.
+// fs.ErrExist, whenever that came there. On a file system without hard links, as vfat
+// is, a crash may leave an empty file at path; a part of data is never there.
 func Create(path string, data []byte, mode fs.FileMode) error {
-	return write(path, data, mode, func(temporary, path string) error {
-		err := os.Link(temporary, path)
+	return write(path, data, mode, nameFree(os.Link))
+}
+
+// nameFree returns what gives a file its name where nothing has it.
+func nameFree(link func(temporary, path string) error) func(temporary, path string) error {
+	return func(temporary, path string) error {
+		err := link(temporary, path)
+		if errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported) {
+			return takeName(temporary, path)
+		}
 		if err == nil {
 			err = os.Remove(temporary)
 		}
 		return err
-	})
+	}
+}
+
+// takeName gives a file its name where that cannot be a link: an empty file, which only
+// one can make there, keeps the place that it then takes.
+func takeName(temporary, path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err = f.Close(); err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		_ = os.Remove(path)
+	}
+	return err
 }
 
 func write(path string, data []byte, mode fs.FileMode, name func(temporary, path string) error) error {

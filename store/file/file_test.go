@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -52,12 +53,31 @@ func TestAFileIsPutInThePlaceOfAnotherAndNothingElseIsLeft(t *testing.T) {
 }
 
 func TestAFileIsCreatedOnlyWhereNothingIs(t *testing.T) {
+	for name, link := range map[string]func(string, string) error{
+		"hard links":       os.Link,
+		"none, as on vfat": func(from, to string) error { return &os.LinkError{Op: "link", Old: from, New: to, Err: syscall.EPERM} },
+		"none, as elsewhere": func(from, to string) error {
+			return &os.LinkError{Op: "link", Old: from, New: to, Err: syscall.ENOTSUP}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			createdWhereNothingIs(t, func(path string, data []byte, mode fs.FileMode) error { return write(path, data, mode, nameFree(link)) })
+		})
+	}
+	createdWhereNothingIs(t, Create)
+}
+
+func createdWhereNothingIs(t *testing.T, create func(string, []byte, fs.FileMode) error) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), strings.Repeat("n", 255))
-	if err := Create(path, []byte("mine"), 0o600); err != nil {
+	if err := create(path, []byte("mine"), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	holds(t, path, "mine")
-	if err := Create(path, []byte("yours"), 0o600); !errors.Is(err, fs.ErrExist) {
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm()|0o040 != 0o640 { // before umask
+		t.Errorf("mode %v: %v", info.Mode(), err)
+	}
+	if err := create(path, []byte("yours"), 0o600); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over a file: %v", err)
 	}
 	holds(t, path, "mine")
@@ -65,7 +85,7 @@ func TestAFileIsCreatedOnlyWhereNothingIs(t *testing.T) {
 	if err := os.Symlink("nowhere", link); err != nil {
 		t.Fatal(err)
 	}
-	if err := Create(link, []byte("yours"), 0o600); !errors.Is(err, fs.ErrExist) {
+	if err := create(link, []byte("yours"), 0o600); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over a link: %v", err)
 	}
 }
