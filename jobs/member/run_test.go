@@ -226,7 +226,7 @@ func TestNothingIsKeptOfAJobThatNeverStartedOnceItsDeadlineHasPassed(t *testing.
 			}
 		}
 		b.offer(j, nil)
-		if len(b.opened) != 1 || len(b.refused) != 1 || !strings.HasPrefix(b.refused[0], RefuseLate) {
+		if len(b.opened) != 1 || len(b.refused) != 1 || !strings.HasPrefix(b.refused[0], RefusePast) {
 			t.Errorf("offered again: opened %d, refused %q", len(b.opened), b.refused)
 		}
 	})
