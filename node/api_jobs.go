@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/ipfs/go-cid"
 
@@ -193,16 +192,14 @@ func (n *Node) class(ctx context.Context, module cid.Cid) (consensus.Class, erro
 	if ok {
 		return class, nil
 	}
-	r, err := tree.OpenFile(ctx, n.blocks, module)
+	most := tree.Limits{Bytes: int64(n.home.founded.Policy.MaxInput), Blocks: maxFetched}
+	data, err := tree.ReadFile(ctx, n.blocks, module, most)
+	if errors.Is(err, tree.ErrLimit) {
+		return "", &jobs.Problem{Code: jobs.CodeModule, What: "the module is too large",
+			Why: fmt.Sprintf("the network allows %d bytes in %d blocks", most.Bytes, most.Blocks)}
+	}
 	if err != nil {
 		return "", &jobs.Problem{Code: jobs.CodeSpecFile, What: "the module is not stored here", Why: err.Error(), Try: "upload it first: POST /v1/blobs"}
-	}
-	if most := int64(n.home.founded.Policy.MaxInput); r.Size() > most {
-		return "", &jobs.Problem{Code: jobs.CodeModule, What: "the module is too large", Why: fmt.Sprintf("%d bytes, the network allows %d", r.Size(), most)}
-	}
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return "", err
 	}
 	found, err := n.executor.Inspect(data)
 	if err != nil {

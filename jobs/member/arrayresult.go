@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 
@@ -245,18 +244,11 @@ func (r *itemReader) read(ctx context.Context, at int, root cid.Cid) ([]exec.Fil
 	if err != nil {
 		return nil, err
 	}
-	if node.Size > r.limit {
-		return nil, tree.ErrLimit
-	}
 	if !node.Dir {
-		f, err := tree.OpenFile(ctx, src, root)
-		if err != nil {
-			return nil, err
-		}
-		data, err := io.ReadAll(f)
+		data, err := tree.ReadFile(ctx, src, root, readable(uint64(r.limit)))
 		return []exec.File{{Path: r.name, Data: data}}, err
 	}
-	files, err := tree.Read(ctx, src, root, tree.Limits{Bytes: r.limit, Blocks: maxBlocks})
+	files, err := tree.Read(ctx, src, root, readable(uint64(r.limit)))
 	out := make([]exec.File, len(files))
 	for i, f := range files {
 		out[i] = exec.File{Path: r.name + "/" + f.Path, Data: f.Data}

@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -88,6 +89,32 @@ func TestAResultIsKeptIfEveryMemberWouldTakeIt(t *testing.T) {
 	j := &job{task: &jobs.Task{}, charter: &consensus.Charter{Limits: consensus.Limits{Output: 1 << 20}}}
 	if err := m.checkTree(t.Context(), blocks, j, consensus.Value{Kind: consensus.Result, Tree: &link}); err == nil {
 		t.Error("a deeper path than an executor leaves was taken over")
+	}
+}
+
+// A leaf need not be long: few blocks may stand for a file that takes hours to read.
+func TestAFileOfCrumbsIsReadUpToItsBlocksByMention(t *testing.T) {
+	src := &storetest.Counted{Blocks: &storetest.Memory{}}
+	root := storetest.Crumbs(t, src)
+	m := &Member{cfg: Config{Store: src}}
+	items := &jobs.Items{Large: []dagcbor.Link{dagcbor.LinkTo(root)}}
+	for what, read := range map[string]func(context.Context) error{
+		"a module": func(ctx context.Context) error { _, err := m.file(ctx, root, 2<<20); return err },
+		"a task's input": func(ctx context.Context) error {
+			_, err := newItemReader(src, "in", items, 2<<20).read(ctx, 0, root)
+			return err
+		},
+	} {
+		src.Reads.Store(0)
+		if err := read(t.Context()); !errors.Is(err, tree.ErrLimit) || src.Reads.Load() > maxBlocks+2 {
+			t.Errorf("%s: %d blocks read, %v, want %v", what, src.Reads.Load(), err, tree.ErrLimit)
+		}
+		src.Reads.Store(0)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := read(ended); !errors.Is(err, context.Canceled) || src.Reads.Load() > 0 {
+			t.Errorf("%s that nobody waits for any more: %d blocks read, %v", what, src.Reads.Load(), err)
+		}
 	}
 }
 

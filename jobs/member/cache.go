@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"sync"
 
@@ -146,15 +145,13 @@ func (m *Member) module(ctx context.Context, id cid.Cid, from admission.Key, lim
 	return held, nil
 }
 
+// file returns a file that is here, of at most limit bytes with its nodes.
 func (m *Member) file(ctx context.Context, id cid.Cid, limit int64) ([]byte, error) {
-	r, err := tree.OpenFile(ctx, m.cfg.Store, id)
-	if err != nil {
-		return nil, err
+	data, err := tree.ReadFile(ctx, m.cfg.Store, id, readable(uint64(limit)))
+	if errors.Is(err, tree.ErrLimit) {
+		err = fmt.Errorf("more than %d bytes or %d blocks, each counted as often as it is named: %w", limit, maxBlocks, err)
 	}
-	if r.Size() > limit {
-		return nil, fmt.Errorf("%d bytes, at most %d", r.Size(), limit)
-	}
-	return io.ReadAll(r)
+	return data, err
 }
 
 // block returns one block of at most limit bytes, from the store or a peer.

@@ -16,11 +16,18 @@ type Reader struct {
 	src    *reader
 	root   cid.Cid
 	top    *node // nil for a file of one leaf
+	path   []part
 	size   int64
 	offset int64
 
 	leaf      []byte // the last leaf read
 	leafStart int64
+}
+
+// part is a node between the top and the last leaf read, kept for the leaves after it.
+type part struct {
+	cid  cid.Cid
+	node *node
 }
 
 var _ io.ReadSeeker = (*Reader)(nil)
@@ -104,7 +111,7 @@ func (r *Reader) load() error {
 			r.leaf, r.leafStart = leaf, start
 			return nil
 		}
-		child, err := r.src.part(r.ctx, below, depth)
+		child, err := r.part(below, depth)
 		if err != nil {
 			return err
 		}
@@ -113,4 +120,16 @@ func (r *Reader) load() error {
 		}
 		n = child
 	}
+}
+
+// part returns a node so far below the top: reading on reads none twice.
+func (r *Reader) part(c cid.Cid, depth int) (*node, error) {
+	if depth <= len(r.path) && r.path[depth-1].cid == c {
+		return r.path[depth-1].node, nil
+	}
+	n, err := r.src.part(r.ctx, c, depth)
+	if err == nil {
+		r.path = append(r.path[:depth-1], part{c, n})
+	}
+	return n, err
 }

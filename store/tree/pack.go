@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
@@ -199,18 +198,18 @@ func (p *Packer) Take(ctx context.Context) ([]Pack, []cid.Cid, error) {
 	return packs, large, nil
 }
 
-// OpenPack reads the pack that file names, whole. Any other file is ErrInvalid.
+// OpenPack reads the pack that file names, whole. Any other file is ErrInvalid, and
+// so is one of more blocks than one.
 func OpenPack(ctx context.Context, src Source, file cid.Cid) (Heap, error) {
-	r, err := OpenFile(ctx, src, file)
+	if err := checkCID(file, cid.Raw); err != nil {
+		return nil, err
+	}
+	car, err := unbounded(src).get(ctx, file)
 	if err != nil {
 		return nil, err
 	}
-	if r.Size() > maxPack {
-		return nil, fmt.Errorf("%w: a pack of %d bytes, at most %d", ErrInvalid, r.Size(), maxPack)
-	}
-	car, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
+	if len(car) > maxPack {
+		return nil, fmt.Errorf("%w: a pack of %d bytes, at most %d", ErrInvalid, len(car), maxPack)
 	}
 	held := Heap{}
 	_, err = ReadCAR(bytes.NewReader(car), packLimits(), func(c cid.Cid, data []byte) error {

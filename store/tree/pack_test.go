@@ -210,6 +210,11 @@ func TestOtherFilesAreNoPacks(t *testing.T) {
 			t.Errorf("%s: %v, want ErrInvalid", name, err)
 		}
 	}
+	long := storetest.Block(t, cid.Raw, storetest.Noise(1, maxPack+1))
+	must(t, blocks.Put(t.Context(), long))
+	if _, err := OpenPack(t.Context(), blocks, long.Cid()); !errors.Is(err, ErrInvalid) {
+		t.Errorf("too large a block: %v, want ErrInvalid", err)
+	}
 	if _, err := OpenPack(t.Context(), Heap{}, pack(t, results(1)).packs[0].File); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a pack that is not here: %v", err)
 	}

@@ -22,6 +22,16 @@ func Read(ctx context.Context, src Source, root cid.Cid, limit Limits) ([]File, 
 	return files, r.files(ctx, n, "", 1, &files)
 }
 
+// ReadFile returns the content of the file that c names. It counts blocks, and
+// returns errors, as Read does.
+func ReadFile(ctx context.Context, src Source, c cid.Cid, limit Limits) ([]byte, error) {
+	if err := checkCID(c, cid.Raw, cid.DagProtobuf); err != nil {
+		return nil, err
+	}
+	r := &reader{src: src, budget: budget{limit}}
+	return r.file(ctx, c)
+}
+
 // reader reads within a budget.
 type reader struct {
 	src    Source
@@ -29,6 +39,9 @@ type reader struct {
 }
 
 func (r *reader) get(ctx context.Context, c cid.Cid) ([]byte, error) {
+	if err := ctx.Err(); err != nil { // a store on disk does not ask
+		return nil, err
+	}
 	data, err := r.src.Get(ctx, c)
 	if err != nil {
 		return nil, err

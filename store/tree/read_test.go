@@ -107,6 +107,44 @@ func TestAReaderReadsFromAnyOffset(t *testing.T) {
 	})
 }
 
+func TestAFileIsReadWithinItsBlocksByMention(t *testing.T) {
+	src := &storetest.Counted{Blocks: &storetest.Memory{}}
+	root := storetest.Crumbs(t, src)
+	limit := Limits{Bytes: 2 * ChunkSize, Blocks: 1000}
+	if _, err := ReadFile(t.Context(), src, root, limit); !errors.Is(err, ErrLimit) || src.Reads.Load() > 1001 {
+		t.Errorf("%d blocks read, %v, want ErrLimit", src.Reads.Load(), err)
+	}
+	src.Reads.Store(0)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := ReadFile(ended, src, root, limit); !errors.Is(err, context.Canceled) || src.Reads.Load() > 0 {
+		t.Errorf("%d blocks read for nobody, %v", src.Reads.Load(), err)
+	}
+	if _, err := OpenPack(t.Context(), src, root); !errors.Is(err, ErrInvalid) || src.Reads.Load() > 0 {
+		t.Errorf("as a pack: %d blocks read, %v, want ErrInvalid", src.Reads.Load(), err)
+	}
+	// Whoever reads on reads no node again.
+	r, err := OpenFile(t.Context(), src, root)
+	must(t, err)
+	n, err := io.Copy(io.Discard, io.LimitReader(r, 100_000))
+	must(t, err)
+	if src.Reads.Load() > n+3 {
+		t.Errorf("%d blocks read for %d leaves", src.Reads.Load(), n)
+	}
+	for whole, want := range map[string]error{"a file": nil, "a directory": ErrInvalid} {
+		blocks, data := &storetest.Memory{}, storetest.Noise(1, ChunkSize+1)
+		tree, err := WriteFile(t.Context(), blocks, bytes.NewReader(data))
+		if want != nil {
+			tree, err = Write(t.Context(), blocks, []File{{"a", data}})
+		}
+		must(t, err)
+		got, err := ReadFile(t.Context(), blocks, tree.Root, tree.Read)
+		if !errors.Is(err, want) || want == nil && !bytes.Equal(got, data) {
+			t.Errorf("%s: %d bytes, %v", whole, len(got), err)
+		}
+	}
+}
+
 // gauge counts calls that are open at a time.
 type gauge struct {
 	store.Blocks

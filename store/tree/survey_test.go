@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -68,17 +67,6 @@ func TestASurveyChargesWhatReadChargesAndAWriterSays(t *testing.T) {
 	})
 }
 
-// counted counts what is read of a store.
-type counted struct {
-	*storetest.Memory
-	reads int
-}
-
-func (c *counted) Get(ctx context.Context, id cid.Cid) ([]byte, error) {
-	c.reads++
-	return c.Memory.Get(ctx, id)
-}
-
 func TestASmallTreeThatStandsForAnEndlessOneIsRefusedAndReadOnce(t *testing.T) {
 	blocks := &storetest.Memory{}
 	w := newWriter(blocks)
@@ -123,12 +111,12 @@ func TestASmallTreeThatStandsForAnEndlessOneIsRefusedAndReadOnce(t *testing.T) {
 		must(t, err)
 		tree, err := w.finish(t.Context())
 		must(t, err)
-		src := &counted{Memory: blocks}
+		src := &storetest.Counted{Blocks: blocks}
 		if _, err := SurveyResult(t.Context(), src, tree.Root, plenty()); !errors.Is(err, ErrLimit) {
 			t.Errorf("%s: %v, want ErrLimit", name, err)
 		}
-		if most := len(tree.Blocks) + 3; src.reads > most { // root and exit for their own sake
-			t.Errorf("%s: %d blocks read, there are %d", name, src.reads, len(tree.Blocks))
+		if most := len(tree.Blocks) + 3; int(src.Reads.Load()) > most { // root and exit for their own sake
+			t.Errorf("%s: %d blocks read, there are %d", name, src.Reads.Load(), len(tree.Blocks))
 		}
 		if _, err := Survey(t.Context(), src, tree.Root, plenty()); !errors.Is(err, ErrLimit) {
 			t.Errorf("%s as a directory: %v, want ErrLimit", name, err)
