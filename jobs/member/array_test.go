@@ -270,6 +270,98 @@ func TestAnArrayResultWithATaskThatNobodyCanReadIsNotHeld(t *testing.T) {
 	}
 }
 
+// array is the array result in which these are the trees of the tasks.
+func (m *Member) array(t *testing.T, roots []cid.Cid, packs []consensus.ArrayPack, large []dagcbor.Link) consensus.Value {
+	t.Helper()
+	var page consensus.ArrayPage
+	var outcomes []consensus.TaskOutcome
+	for i, root := range roots {
+		link := dagcbor.LinkTo(root)
+		task := consensus.TaskOutcome{Index: uint64(i), Name: "task", Outcome: consensus.Value{Kind: consensus.Result, Tree: &link}}
+		outcomes, page.Tasks = append(outcomes, task), append(page.Tasks, consensus.PageTask(task))
+	}
+	page.Packs, page.Large = packs, large
+	put := func(data []byte, link dagcbor.Link, err error) dagcbor.Link {
+		t.Helper()
+		if err == nil {
+			err = m.cfg.Store.Put(t.Context(), storetest.Block(t, cid.DagCBOR, data))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link
+	}
+	leaves, err := consensus.NewArrayTree(m.cfg.Network, outcomes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := consensus.ArrayResult{Count: uint64(len(roots)), Root: leaves.Root(), Pages: []dagcbor.Link{put(page.Seal(m.cfg.Network))}}
+	return a.Value(put(a.Seal(m.cfg.Network)))
+}
+
+func TestWhatManyTasksNameIsReadOnce(t *testing.T) {
+	const count, folders = 50, 100
+	src := &storetest.Counted{Blocks: &storetest.Memory{}}
+	m := &Member{cfg: Config{Network: admission.Network{1}, Store: src}}
+	j := &job{charter: &consensus.Charter{Limits: consensus.Limits{Output: 64 << 20}}, task: &jobs.Task{Array: &jobs.Array{Count: count}}}
+	r := tree.Result{Stdout: make([]byte, tree.MaxPacked)}
+	for i := range folders {
+		r.Out = append(r.Out, tree.File{Path: fmt.Sprintf("%d/file", i)})
+	}
+	written, err := tree.WriteResult(t.Context(), src, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var one, many []cid.Cid
+	var large []dagcbor.Link
+	entries, err := tree.List(t.Context(), src, written.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range count {
+		stderr, err := tree.WriteFile(t.Context(), src, strings.NewReader(fmt.Sprint(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries[2].CID = stderr.Root
+		other, err := tree.WriteDirectory(t.Context(), src, entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, many = append(one, written.Root), append(many, other.Root)
+		large = append(large, dagcbor.LinkTo(other.Root))
+	}
+	packer := tree.NewPacker(src)
+	small, err := packer.Result(t.Context(), "task", tree.Result{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, _, err := packer.Take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packs []consensus.ArrayPack
+	var packed []cid.Cid
+	for range count {
+		packs = append(packs, consensus.ArrayPack{Tasks: 1, File: dagcbor.LinkTo(made[0].File)})
+		packed = append(packed, small.Root)
+	}
+	const head, shared = 2, 1 + folders + 1 // array and page; out, its folders, and the exit code
+	for name, c := range map[string]struct {
+		value consensus.Value
+		most  int64
+	}{
+		"one tree":                {m.array(t, one, nil, []dagcbor.Link{dagcbor.LinkTo(written.Root)}), head + 1 + shared},
+		"trees over one folder":   {m.array(t, many, nil, large), head + count + shared},
+		"a pack, again and again": {m.array(t, packed, packs, nil), head + 1},
+	} {
+		src.Reads.Store(0)
+		if err := m.checkTree(t.Context(), src, j, c.value); err != nil || src.Reads.Load() > c.most {
+			t.Errorf("%s: %d blocks read, at most %d are there, %v", name, src.Reads.Load(), c.most, err)
+		}
+	}
+}
+
 func TestATaskThatLeavesMoreThanReadersMayReadFailsTheRun(t *testing.T) {
 	twice := make([]byte, tree.ChunkSize+1)
 	end := func(string) exec.Result {

@@ -151,52 +151,82 @@ func (m *Member) checkArray(ctx context.Context, src tree.Sized, j *job, v conse
 	if _, err = a.Outcomes(m.cfg.Network, pages); err != nil {
 		return err
 	}
+	return checkTasks(ctx, src, pages, j.charter.Limits.Output)
+}
+
+// checkTasks checks the result of each task. Tasks may name as often as they like what
+// is there once: a pack is opened once, and a block read once, whoever names it.
+func checkTasks(ctx context.Context, src tree.Sized, pages []consensus.ArrayPage, most uint64) error {
+	found := placed{}
 	for _, page := range pages {
-		if err := checkTasks(ctx, src, page, j.charter.Limits.Output); err != nil {
+		if err := found.add(page); err != nil {
 			return err
+		}
+	}
+	for file, lefts := range found {
+		s := tree.NewSurveyor(src, readable(most))
+		if file.Defined() {
+			pack, err := tree.OpenPack(ctx, src, file)
+			if err != nil {
+				return err
+			}
+			s = tree.NewSurveyor(pack, readable(most))
+		}
+		for _, l := range lefts {
+			if err := checkResult(ctx, s, l.root, l.task.Code); err != nil {
+				return fmt.Errorf("task %s: %w", l.task.Name, err)
+			}
 		}
 	}
 	return nil
 }
 
-// checkTasks checks the result of each task on a page: in the pack that the page
-// says, or, if it is a large one, by itself.
-func checkTasks(ctx context.Context, src tree.Sized, page consensus.ArrayPage, most uint64) error {
+// placed is what tasks left, by the file of the pack that it is in. What stands by
+// itself is in none.
+type placed map[cid.Cid][]left
+
+type left struct {
+	root cid.Cid
+	task *consensus.ArrayTask
+}
+
+func (p placed) add(page consensus.ArrayPage) error {
 	large := map[cid.Cid]bool{}
 	for _, l := range page.Large {
 		large[l.Cid] = true
 	}
-	check := func(pack tree.Heap, lines []consensus.ArrayTask) error {
-		for _, line := range lines {
-			if len(line.Tree) == 0 {
-				continue
-			}
-			root, err := cid.Cast(line.Tree)
-			if err != nil {
-				return err
-			}
-			at := src
-			if !large[root] {
-				at = pack
-			}
-			if err := checkResult(ctx, at, root, line.Code, most); err != nil {
-				return fmt.Errorf("task %s: %w", line.Name, err)
-			}
+	tasks := page.Tasks
+	for _, pack := range page.Packs {
+		if err := p.addTasks(pack.File.Cid, tasks[:pack.Tasks], large); err != nil {
+			return err
 		}
-		return nil
+		tasks = tasks[pack.Tasks:]
 	}
-	packed := 0
-	for _, p := range page.Packs {
-		pack, err := tree.OpenPack(ctx, src, p.File.Cid)
+	return p.addTasks(cid.Undef, tasks, large)
+}
+
+func (p placed) addTasks(pack cid.Cid, tasks []consensus.ArrayTask, large map[cid.Cid]bool) error {
+	if p[pack] == nil {
+		p[pack] = []left{} // it is looked at, whatever is in it
+	}
+	for i := range tasks {
+		t := &tasks[i]
+		if len(t.Tree) == 0 {
+			continue
+		}
+		root, err := cid.Cast(t.Tree)
 		if err != nil {
 			return err
 		}
-		if err := check(pack, page.Tasks[packed:packed+int(p.Tasks)]); err != nil {
-			return err
+		at := pack
+		if large[root] {
+			at = cid.Undef
+		} else if !pack.Defined() {
+			return fmt.Errorf("task %s: %w", t.Name, store.ErrNotFound)
 		}
-		packed += int(p.Tasks)
+		p[at] = append(p[at], left{root, t})
 	}
-	return check(nil, page.Tasks[packed:])
+	return nil
 }
 
 // items reads what the tasks of an array differ by, which is durable here.

@@ -60,6 +60,8 @@ type bench struct {
 	slow    time.Duration          // how long a fetch takes
 	silent  map[admission.Key]bool // who answers nothing
 	fetches atomic.Int32
+	read    time.Duration // how long it takes to read a block that is here
+	reads   atomic.Int32
 	run     func(context.Context) (exec.Result, error)
 
 	check    string           // the module that results are checked by; empty: nothing is checked
@@ -113,6 +115,15 @@ func (b *bench) accuse(e *consensus.Evidence) {
 func (b *bench) Put(ctx context.Context, blks ...blocks.Block) error {
 	b.did("put")
 	return b.Memory.Put(ctx, blks...)
+}
+
+func (b *bench) Get(ctx context.Context, c cid.Cid) ([]byte, error) {
+	data, err := b.Memory.Get(ctx, c)
+	if err == nil && b.read > 0 {
+		b.reads.Add(1)
+		<-time.After(b.read)
+	}
+	return data, err
 }
 
 func (b *bench) Sync(context.Context) error { b.did("sync"); return nil }

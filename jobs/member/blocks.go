@@ -18,6 +18,11 @@ import (
 // maxInlineBlocks bounds how many small blocks ride along with one report.
 const maxInlineBlocks = 64
 
+// inlined bounds the trees that ride along.
+func inlined() tree.Limits {
+	return tree.Limits{Bytes: consensus.MaxInline, Blocks: maxInlineBlocks}
+}
+
 // Blocks keeps small blocks that came along with a report until agreement asks
 // for the value they belong to. They are not stored before that: an executor
 // may send what nobody will vote for.
@@ -45,11 +50,10 @@ func (m *Member) Inline(ctx context.Context, v consensus.Value) []consensus.Bloc
 		return nil
 	}
 	var out []consensus.Block
-	err := tree.Walk(ctx, m.cfg.Store, v.Tree.Cid, tree.Limits{Bytes: consensus.MaxInline, Blocks: maxInlineBlocks},
-		func(c cid.Cid, data []byte) error {
-			out = append(out, consensus.Block{Link: dagcbor.LinkTo(c), Data: data})
-			return nil
-		})
+	err := tree.Walk(ctx, m.cfg.Store, v.Tree.Cid, inlined(), func(c cid.Cid, data []byte) error {
+		out = append(out, consensus.Block{Link: dagcbor.LinkTo(c), Data: data})
+		return nil
+	})
 	if err != nil {
 		return nil
 	}
@@ -86,7 +90,8 @@ func (m *Member) held(ctx context.Context, id consensus.JobID, v consensus.Value
 	}
 }
 
-// fetchInline stores the tree if all of it is here or rode along.
+// fetchInline stores the tree if all of it is here or rode along, and it is as small
+// as what does: workers do it.
 func (m *Member) fetchInline(ctx context.Context, id consensus.JobID, v consensus.Value) (bool, error) {
 	j, ok := m.job(id)
 	if !ok {
@@ -99,25 +104,22 @@ func (m *Member) fetchInline(ctx context.Context, id consensus.JobID, v consensu
 	}
 	m.mutex.Unlock()
 	src := overlay{inline, m.cfg.Store}
-	if err := m.checkTree(ctx, src, j, v); errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	} else if err != nil {
-		return false, err
-	}
 	var fresh []blocks.Block
-	err := tree.Walk(ctx, src, v.Tree.Cid, readable(j.charter.Limits.Output),
-		func(c cid.Cid, data []byte) error {
-			if _, ok := inline[c]; ok {
-				block, err := blocks.NewBlockWithCid(data, c)
-				if err != nil {
-					return err
-				}
-				fresh = append(fresh, block)
+	err := tree.Walk(ctx, src, v.Tree.Cid, inlined(), func(c cid.Cid, data []byte) error {
+		if _, ok := inline[c]; ok {
+			block, err := blocks.NewBlockWithCid(data, c)
+			if err != nil {
+				return err
 			}
-			return nil
-		})
-	if errors.Is(err, store.ErrNotFound) {
+			fresh = append(fresh, block)
+		}
+		return nil
+	})
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, tree.ErrLimit) {
 		return false, nil
+	}
+	if err == nil {
+		err = m.checkTree(ctx, src, j, v)
 	}
 	if err != nil {
 		return false, err
@@ -135,7 +137,7 @@ func (m *Member) checkTree(ctx context.Context, src tree.Sized, j *job, v consen
 	} else if array {
 		return m.checkArray(ctx, src, j, v)
 	}
-	return checkResult(ctx, src, v.Tree.Cid, v.Code, j.charter.Limits.Output)
+	return checkResult(ctx, tree.NewSurveyor(src, readable(j.charter.Limits.Output)), v.Tree.Cid, v.Code)
 }
 
 // overlay reads blocks that rode along before those in the store.
@@ -180,6 +182,7 @@ func (m *Member) claimFetch(id consensus.JobID, hash consensus.Hash, f fetching)
 	return !f.renewed
 }
 
+// fetchTree fetches a value's blocks and judges it, for whoever has claimed that.
 func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.Value, hash consensus.Hash, from []admission.Key) {
 	j, ok := m.job(id)
 	if !ok {
@@ -189,21 +192,40 @@ func (m *Member) fetchTree(ctx context.Context, id consensus.JobID, v consensus.
 	var err error
 	for again := true; again; from = f.from {
 		err = m.cfg.Fetcher.Fetch(ctx, v.Tree.Cid, from, int64(j.charter.Limits.Output))
+		missing := err != nil
+		if !missing {
+			err = m.judge(ctx, j, v, hash)
+		}
 		m.mutex.Lock()
 		f = j.fetching[hash]
-		if again = err != nil && f.renewed && ctx.Err() == nil; again {
+		if again = missing && f.renewed && ctx.Err() == nil; again {
 			j.fetching[hash] = fetching{normals: f.normals, from: f.from}
 		} else {
 			delete(j.fetching, hash)
 		}
 		m.mutex.Unlock()
 	}
-	if err == nil {
-		err = m.checkTree(ctx, m.cfg.Store, j, v)
-	}
 	if err != nil {
 		m.cfg.Log.Debug("result not fetched", "job", id, "error", fmt.Errorf("fetch %s: %w", v, err))
 		return
 	}
 	m.held(ctx, id, v, hash, f.normals)
+}
+
+// judge checks a value whose blocks are here, for as long as the job is of use here.
+func (m *Member) judge(ctx context.Context, j *job, v consensus.Value, hash consensus.Hash) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	m.mutex.Lock()
+	if j.done {
+		cancel()
+	}
+	j.judging[hash] = cancel
+	m.mutex.Unlock()
+	defer func() {
+		m.mutex.Lock()
+		defer m.mutex.Unlock()
+		delete(j.judging, hash)
+	}()
+	return m.checkTree(ctx, m.cfg.Store, j, v)
 }

@@ -48,7 +48,7 @@ func TestWhatAnExecutorMayLeaveFitsATreeAndAnInput(t *testing.T) {
 			if r, err := tree.ReadResult(t.Context(), blocks, written.Root, limits); err != nil || len(r.Out) != len(out) {
 				t.Errorf("%d files, %v", len(r.Out), err)
 			}
-			if names, err := tree.SurveyResult(t.Context(), blocks, written.Root, written.Read); err != nil || withinNames(names) != nil {
+			if names, _, err := tree.NewSurveyor(blocks, written.Read).Result(t.Context(), written.Root); err != nil || withinNames(names) != nil {
 				t.Errorf("%+v, %v, %v: no member would take it", names, err, withinNames(names))
 			}
 			// As its check reads it.

@@ -159,13 +159,9 @@ func isReadable(t tree.Tree, most uint64) bool {
 }
 
 // checkResult refuses a tree that is not what a run leaves, or that no reader could
-// read within most bytes.
-func checkResult(ctx context.Context, src tree.Sized, root cid.Cid, code, most uint64) error {
-	names, err := tree.SurveyResult(ctx, src, root, readable(most))
-	if err != nil {
-		return err
-	}
-	exit, err := tree.ReadExit(ctx, src, root)
+// read within the surveyor's limit.
+func checkResult(ctx context.Context, s *tree.Surveyor, root cid.Cid, code uint64) error {
+	names, exit, err := s.Result(ctx, root)
 	if err != nil {
 		return err
 	}

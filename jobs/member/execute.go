@@ -144,7 +144,7 @@ func (m *Member) giveBack(need jobs.Resources) {
 	m.startRuns()
 }
 
-// stopRuns ends for good what a job still runs or queues here that has its
+// stopRuns ends for good what a job still runs, queues or judges here that has its
 // outcome, or in which this node has lost its seat: nobody is seated twice.
 func (m *Member) stopRuns(j *job) {
 	m.mutex.Lock()
@@ -157,6 +157,9 @@ func (m *Member) stopRuns(j *job) {
 		cancel()
 	}
 	for _, cancel := range j.checks {
+		cancel()
+	}
+	for _, cancel := range j.judging {
 		cancel()
 	}
 }

@@ -185,7 +185,7 @@ func (m *Member) newJob(at consensus.Height, offer consensus.Offer) *job {
 	self := c.PartyOf(m.cfg.Self)
 	return &job{id: at.Job, charter: c, offer: offer, self: self, at: at, idle: at.SeatOf(self) < 0, logs: newLogs(int(c.Limits.Stream)),
 		inline: map[cid.Cid][]byte{}, fetching: map[consensus.Hash]fetching{}, cancel: map[uint64]context.CancelFunc{},
-		checks: map[consensus.Hash]context.CancelFunc{}}
+		judging: map[consensus.Hash]context.CancelFunc{}, checks: map[consensus.Hash]context.CancelFunc{}}
 }
 
 func (m *Member) openJob(ctx context.Context, j *job, drawn election.Drawn, o offered) error {

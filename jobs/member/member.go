@@ -292,6 +292,7 @@ type job struct {
 	checkpoints checkpoints
 
 	fetching  map[consensus.Hash]fetching           // those under way
+	judging   map[consensus.Hash]context.CancelFunc // of values whose blocks have come
 	cancel    map[uint64]context.CancelFunc         // of own runs
 	checks    map[consensus.Hash]context.CancelFunc // of checks that run, by what they are of
 	disagreed []consensus.SignedReport              // reports that the outcome contradicts

@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -364,6 +365,50 @@ func TestAFetchThatIsUnderWayAnswersTheFormsThatWereAskedForLast(t *testing.T) {
 		pass(2 * time.Second)
 		if b.fetches.Load() != 1 || b.done[len(b.done)-1] != "held" {
 			t.Errorf("%d fetches, did %q", b.fetches.Load(), b.done)
+		}
+	})
+}
+
+// What a liar reports may take long to look at.
+func TestALargeValueIsJudgedOnceAtATimeByNoWorkerAndNotPastTheEndOfItsJob(t *testing.T) {
+	from := []admission.Key{{}}
+	play(t, func(t *testing.T, b *bench) {
+		j := b.accepted("job")
+		r := tree.Result{Stdout: make([]byte, 2*consensus.MaxInline)}
+		for i := range 20 {
+			r.Out = append(r.Out, tree.File{Path: fmt.Sprintf("%d/file", i), Data: []byte{byte(i)}})
+		}
+		written, err := tree.WriteResult(t.Context(), &b.others, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		link := dagcbor.LinkTo(written.Root)
+		lie := consensus.Value{Kind: consensus.Failed, Class: consensus.FailedExit, Code: 3, Tree: &link}
+		along, blocks := b.value("rode along", new(storetest.Memory))
+		b.m.Blocks(j.ID, blocks)
+		b.read, b.done = time.Second, nil
+		b.fetches.Store(0)
+		for range 2 * workers {
+			b.m.Fetch(j.ID, lie, consensus.Hash{1}, nil, from)
+			pass(100 * time.Millisecond)
+		}
+		b.m.Fetch(j.ID, along, consensus.Hash{2}, nil, from)
+		pass(10 * time.Second)
+		if len(b.m.open[j.ID].judging) != 1 || !slices.Contains(b.done, "held") {
+			t.Errorf("the large one keeps the small one waiting: did %q", b.done)
+		}
+		pass(time.Minute)
+		if b.fetches.Load() != 1 || len(b.m.open[j.ID].judging) != 0 {
+			t.Errorf("fetched and judged %d times", b.fetches.Load())
+		}
+		b.m.Fetch(j.ID, lie, consensus.Hash{1}, nil, from)
+		pass(5 * time.Second)
+		b.m.Decided(j.ID, consensus.Conclusion{Outcome: b.n.Decide(j, consensus.Value{Kind: consensus.Cancelled})}, Standing{}, nil)
+		pass(5 * time.Second)
+		before := b.reads.Load()
+		pass(time.Minute)
+		if b.fetches.Load() != 2 || b.reads.Load() != before {
+			t.Errorf("%d blocks read for a job that has ended, %d fetches", b.reads.Load()-before, b.fetches.Load())
 		}
 	})
 }

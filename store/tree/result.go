@@ -107,20 +107,6 @@ func (r *reader) result(ctx context.Context, root cid.Cid) (*node, error) {
 	return n, nil
 }
 
-// ReadExit reads the exit code of a result tree and nothing else of it.
-func ReadExit(ctx context.Context, src Source, root cid.Cid) (int32, error) {
-	r := &reader{src: src, budget: budget{Limits{Bytes: 2 * store.MaxBlock, Blocks: 2}}}
-	n, err := r.directory(ctx, root)
-	if err != nil {
-		return 0, err
-	}
-	l, ok := n.entry(entryExit)
-	if !ok {
-		return 0, fmt.Errorf("%w: a result without exit code", ErrInvalid)
-	}
-	return r.exit(ctx, l.cid)
-}
-
 func (r *reader) exit(ctx context.Context, c cid.Cid) (int32, error) {
 	data, err := r.file(ctx, c)
 	if err != nil {

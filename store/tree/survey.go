@@ -31,45 +31,82 @@ func Survey(ctx context.Context, src Sized, root cid.Cid, limit Limits) (Names, 
 	if _, err := r.directory(ctx, root); err != nil {
 		return Names{}, err
 	}
-	found, err := newSurveyor(src, limit).below(ctx, root, MaxDepth, maxFileDepth)
+	found, err := NewSurveyor(src, limit).below(ctx, root, MaxDepth, maxFileDepth)
 	return found.names, err
 }
 
-// SurveyResult does the same with a result tree, as ReadResult and Read would read
-// it. The names are those of its outputs.
-func SurveyResult(ctx context.Context, src Sized, root cid.Cid, limit Limits) (Names, error) {
-	s := newSurveyor(src, limit)
+// Surveyor surveys result trees of one source, which may share what they name: it
+// reads a block once, but a root for its own sake, however many of them name it.
+type Surveyor struct {
+	reader
+	src     Sized
+	limit   Limits             // of each tree
+	seen    map[cid.Cid]extent // directories and nodes
+	exits   map[cid.Cid]int32
+	results map[cid.Cid]surveyed
+}
+
+// surveyed is what a survey found of a result.
+type surveyed struct {
+	names Names
+	code  int32
+}
+
+// NewSurveyor returns a surveyor of trees that ReadResult would read within limit each.
+func NewSurveyor(src Sized, limit Limits) *Surveyor {
+	return &Surveyor{reader: reader{src: src, budget: budget{limit}}, src: src, limit: limit,
+		seen: map[cid.Cid]extent{}, exits: map[cid.Cid]int32{}, results: map[cid.Cid]surveyed{}}
+}
+
+// Result returns the names of a result's outputs and its exit code, as Survey would and
+// ReadResult, and nil if ReadResult and Read would return it within the limit.
+func (s *Surveyor) Result(ctx context.Context, root cid.Cid) (Names, int32, error) {
+	found, ok := s.results[root]
+	if !ok {
+		var err error
+		if found, err = s.survey(ctx, root); err != nil {
+			return Names{}, 0, err
+		}
+		s.results[root] = found
+	}
+	return found.names, found.code, nil
+}
+
+func (s *Surveyor) survey(ctx context.Context, root cid.Cid) (surveyed, error) {
+	s.budget.left = s.limit
 	n, err := s.result(ctx, root)
 	if err != nil {
-		return Names{}, err
+		return surveyed{}, err
 	}
-	whole := extent{directory: true, levels: 1, cost: Limits{Bytes: limit.Bytes - s.budget.left.Bytes, Blocks: 1}}
-	if exit := n.links[0].cid; exit.Type() != cid.Raw {
-		return Names{}, fmt.Errorf("%w: an exit code of several blocks", ErrInvalid)
-	} else if _, err := s.exit(ctx, exit); err != nil {
-		return Names{}, err
+	whole := extent{directory: true, levels: 1, cost: Limits{Bytes: s.limit.Bytes - s.budget.left.Bytes, Blocks: 1}}
+	var found surveyed
+	if found.code, err = s.exitOnce(ctx, n.links[0].cid); err != nil {
+		return surveyed{}, err
 	}
 	if err := s.entries(ctx, &whole, n, MaxDepth-1); err != nil {
-		return Names{}, err
+		return surveyed{}, err
 	}
 	for _, l := range n.links {
 		if s.seen[l.cid].directory != (l.name == entryOut) { // a leaf was not seen, and is none
-			return Names{}, fmt.Errorf("%w: %s of a result is of another kind", ErrInvalid, l.name)
+			return surveyed{}, fmt.Errorf("%w: %s of a result is of another kind", ErrInvalid, l.name)
 		}
 	}
-	return s.seen[n.links[1].cid].names, nil
+	found.names = s.seen[n.links[1].cid].names
+	return found, nil
 }
 
-// surveyor reads within limit, and finds what of a tree would not be read within it.
-type surveyor struct {
-	reader
-	src   Sized
-	limit Limits
-	seen  map[cid.Cid]extent // of directories and nodes
-}
-
-func newSurveyor(src Sized, limit Limits) *surveyor {
-	return &surveyor{reader: reader{src: src, budget: budget{limit}}, src: src, limit: limit, seen: map[cid.Cid]extent{}}
+func (s *Surveyor) exitOnce(ctx context.Context, c cid.Cid) (int32, error) {
+	if code, ok := s.exits[c]; ok {
+		return code, nil
+	}
+	if c.Type() != cid.Raw {
+		return 0, fmt.Errorf("%w: an exit code of several blocks", ErrInvalid)
+	}
+	code, err := s.exit(ctx, c)
+	if err == nil {
+		s.exits[c] = code
+	}
+	return code, err
 }
 
 // extent is what a block and all below it come to, as often as they are named.
@@ -83,7 +120,7 @@ type extent struct {
 
 // below returns the extent of c, which may have so many levels of directories, or
 // of nodes if it is a file.
-func (s *surveyor) below(ctx context.Context, c cid.Cid, directories, nodes int) (extent, error) {
+func (s *Surveyor) below(ctx context.Context, c cid.Cid, directories, nodes int) (extent, error) {
 	if c.Type() == cid.Raw {
 		size, err := s.src.Size(ctx, c)
 		return extent{content: uint64(size), cost: Limits{Bytes: int64(size), Blocks: 1}}, err
@@ -127,7 +164,7 @@ func (e extent) within(directories, nodes int) error {
 }
 
 // entries adds what a directory holds.
-func (s *surveyor) entries(ctx context.Context, e *extent, n *node, directories int) error {
+func (s *Surveyor) entries(ctx context.Context, e *extent, n *node, directories int) error {
 	for _, l := range n.links {
 		child, err := s.below(ctx, l.cid, directories, maxFileDepth)
 		if err == nil {
@@ -159,7 +196,7 @@ func (n Names) under(name string) Names {
 }
 
 // leaves adds what a file of several leaves holds.
-func (s *surveyor) leaves(ctx context.Context, e *extent, n *node, nodes int) error {
+func (s *Surveyor) leaves(ctx context.Context, e *extent, n *node, nodes int) error {
 	for i, l := range n.links {
 		child, err := s.below(ctx, l.cid, 0, nodes)
 		if err == nil {
@@ -179,7 +216,7 @@ func (s *surveyor) leaves(ctx context.Context, e *extent, n *node, nodes int) er
 
 // charge adds what a part of a tree costs. A part that costs too much is of a whole
 // that does, so that no sum is ever much larger than the limit.
-func (s *surveyor) charge(e *extent, part extent) error {
+func (s *Surveyor) charge(e *extent, part extent) error {
 	e.cost.Bytes += part.cost.Bytes
 	e.cost.Blocks += part.cost.Blocks
 	if e.cost.Bytes > s.limit.Bytes || e.cost.Blocks > s.limit.Blocks {

@@ -63,7 +63,7 @@ func TestASurveyChargesWhatReadChargesAndAWriterSays(t *testing.T) {
 		tree, err = WriteResult(t.Context(), blocks, Result{Out: files, Stdout: files[0].Data})
 		must(t, err)
 		charged(t, tree.Read, func(l Limits) error { _, err := ReadResult(t.Context(), blocks, tree.Root, l); return err },
-			func(l Limits) error { _, err := SurveyResult(t.Context(), blocks, tree.Root, l); return err })
+			func(l Limits) error { _, _, err := NewSurveyor(blocks, l).Result(t.Context(), tree.Root); return err })
 	})
 }
 
@@ -112,7 +112,7 @@ func TestASmallTreeThatStandsForAnEndlessOneIsRefusedAndReadOnce(t *testing.T) {
 		tree, err := w.finish(t.Context())
 		must(t, err)
 		src := &storetest.Counted{Blocks: blocks}
-		if _, err := SurveyResult(t.Context(), src, tree.Root, plenty()); !errors.Is(err, ErrLimit) {
+		if _, _, err := NewSurveyor(src, plenty()).Result(t.Context(), tree.Root); !errors.Is(err, ErrLimit) {
 			t.Errorf("%s: %v, want ErrLimit", name, err)
 		}
 		if most := len(tree.Blocks) + 3; int(src.Reads.Load()) > most { // root and exit for their own sake

@@ -237,8 +237,8 @@ func TestResultTreesAreDirectoriesWithFourEntries(t *testing.T) {
 		if !same || fmt.Sprint(got.Out) != fmt.Sprint(want.Out) {
 			t.Errorf("read %.200v, wrote %.200v", got, want)
 		}
-		if code, err := ReadExit(t.Context(), blocks, tree.Root); err != nil || code != want.Code {
-			t.Errorf("ReadExit = %d, %v", code, err)
+		if _, code, err := NewSurveyor(blocks, plenty()).Result(t.Context(), tree.Root); err != nil || code != want.Code {
+			t.Errorf("the survey finds exit code %d, %v", code, err)
 		}
 	}
 }
@@ -266,7 +266,7 @@ func TestOtherTreesAreNoResults(t *testing.T) {
 		if _, err := ReadResult(t.Context(), blocks, tree.Root, plenty()); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v, want ErrInvalid", name, err)
 		}
-		if _, err := SurveyResult(t.Context(), blocks, tree.Root, plenty()); !errors.Is(err, ErrInvalid) {
+		if _, _, err := NewSurveyor(blocks, plenty()).Result(t.Context(), tree.Root); !errors.Is(err, ErrInvalid) {
 			t.Errorf("survey of %s: %v, want ErrInvalid", name, err)
 		}
 	}
