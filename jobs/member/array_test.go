@@ -362,6 +362,50 @@ func TestWhatManyTasksNameIsReadOnce(t *testing.T) {
 	}
 }
 
+// Many small files make many blocks of few bytes.
+func TestAnArrayResultIsOfNoMoreBlocksThanOthersFetch(t *testing.T) {
+	ends := func(task, files, size int) exec.Result {
+		r := exec.Result{Kind: exec.Exited}
+		for i := range files {
+			r.Out = append(r.Out, exec.File{Path: fmt.Sprintf("%04d", i), Data: fmt.Appendf(nil, "%0*d", size, task*1_000+i)})
+		}
+		return r
+	}
+	const full, of = 65, 1_000         // tasks that leave so many files each
+	const taken = full*(of+2) + 2 + 2  // each with root and out; exit code and nothing, page and array
+	const left = maxBlocks - taken - 2 // files for the last
+	for files, want := range map[int]error{left: nil, left + 1: errOutput} {
+		src := &storetest.Memory{}
+		m := &Member{cfg: Config{Network: admission.Network{1}, Store: src}}
+		j := &job{charter: &consensus.Charter{Limits: consensus.Limits{Output: 64 << 20}}, task: &jobs.Task{Array: &jobs.Array{Count: full + 1}}}
+		w := newArrayWriter(m.cfg.Network, src, int64(j.charter.Limits.Output))
+		for i := range full {
+			if err := w.add(t.Context(), fmt.Sprint(i), ends(i, of, 20)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := w.add(t.Context(), "last", ends(full, files, 200))
+		var v consensus.Value
+		if err == nil {
+			v, err = w.finish(t.Context())
+		}
+		if !errors.Is(err, want) {
+			t.Fatalf("%d files at last: %v, want %v", files, err, want)
+		}
+		if want != nil {
+			continue
+		}
+		blocks := 0
+		err = tree.Walk(t.Context(), src, v.Tree.Cid, readable(j.charter.Limits.Output), func(cid.Cid, []byte) error { blocks++; return nil })
+		if err != nil || blocks != maxBlocks {
+			t.Errorf("%d blocks are fetched, %v", blocks, err)
+		}
+		if err := m.checkTree(t.Context(), src, j, v); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestATaskThatLeavesMoreThanReadersMayReadFailsTheRun(t *testing.T) {
 	twice := make([]byte, tree.ChunkSize+1)
 	end := func(string) exec.Result {

@@ -3,7 +3,6 @@ package member
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -20,8 +19,8 @@ import (
 	"github.com/muster-network/muster/store/tree"
 )
 
-// errOutput says that an array result is larger than the charter allows.
-var errOutput = errors.New("the result is larger than the charter allows")
+// errOutput says that a result is larger than others take over.
+var errOutput = fmt.Errorf("the result is larger than the charter allows, or of more than %d blocks", maxBlocks)
 
 // arrayWriter makes an array result from the results of tasks, in order: the
 // same results make the same blocks.
@@ -30,6 +29,7 @@ type arrayWriter struct {
 	blocks   store.Blocks
 	limit    int64 // bytes
 	size     int64 // of what is neither packs nor large trees
+	parts    int   // the blocks of that
 	packer   *tree.Packer
 	page     []consensus.ArrayTask
 	result   consensus.ArrayResult
@@ -61,7 +61,7 @@ func (w *arrayWriter) add(ctx context.Context, name string, r exec.Result) error
 	}
 	w.outcomes = append(w.outcomes, t)
 	w.page = append(w.page, consensus.PageTask(t))
-	if w.packer.Bytes()+w.size > w.limit {
+	if !w.fits() {
 		return errOutput
 	}
 	if len(w.page) == consensus.PageTasks {
@@ -97,6 +97,7 @@ func (w *arrayWriter) put(ctx context.Context, link dagcbor.Link, data []byte) e
 		return err
 	}
 	w.size += int64(len(data))
+	w.parts++
 	return w.blocks.Put(ctx, block)
 }
 
@@ -119,10 +120,16 @@ func (w *arrayWriter) finish(ctx context.Context) (consensus.Value, error) {
 	if err := w.put(ctx, link, data); err != nil {
 		return consensus.Value{}, err
 	}
-	if w.packer.Bytes()+w.size > w.limit {
+	if !w.fits() {
 		return consensus.Value{}, errOutput
 	}
 	return w.result.Value(link), nil
+}
+
+// fits reports whether others can fetch what is stored so far.
+func (w *arrayWriter) fits() bool {
+	limit := readable(uint64(w.limit))
+	return w.packer.Bytes()+w.size <= limit.Bytes && w.packer.Blocks()+w.parts <= limit.Blocks
 }
 
 // checkArray verifies that the blocks of an array result fit together, are those of

@@ -71,13 +71,19 @@ type Packer struct {
 	packs  []Pack
 	large  []cid.Cid
 	total  int64
+	stored map[cid.Cid]struct{}
 }
 
 // NewPacker returns a packer that stores what it makes in b.
-func NewPacker(b store.Blocks) *Packer { return &Packer{blocks: b, open: Heap{}} }
+func NewPacker(b store.Blocks) *Packer {
+	return &Packer{blocks: b, open: Heap{}, stored: map[cid.Cid]struct{}{}}
+}
 
 // Bytes returns the length of what has been stored so far.
 func (p *Packer) Bytes() int64 { return p.total }
+
+// Blocks returns how many blocks have been stored so far, each counted once.
+func (p *Packer) Blocks() int { return len(p.stored) }
 
 // Skip counts an entry without a tree.
 func (p *Packer) Skip() { p.since++ }
@@ -152,6 +158,7 @@ func (p *Packer) addLarge(ctx context.Context, t Tree, from Heap) error {
 		if err := p.blocks.Put(ctx, block); err != nil {
 			return err
 		}
+		p.stored[c] = struct{}{}
 	}
 	p.large = append(p.large, t.Root)
 	p.total += t.Bytes
@@ -182,6 +189,7 @@ func (p *Packer) cut(ctx context.Context) error {
 	}
 	p.packs = append(p.packs, Pack{Entries: p.since, File: file.Root})
 	p.total += file.Bytes
+	p.stored[file.Root] = struct{}{}
 	p.open, p.links, p.bytes, p.since = Heap{}, nil, 0, 0
 	return nil
 }
