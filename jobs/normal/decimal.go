@@ -18,6 +18,10 @@ type decimal struct {
 // takes long.
 const maxDigits = 1_000
 
+// maxZeros bounds how much longer than a number the multiple of a step is that it
+// comes to: few bytes come to few.
+const maxZeros = 30
+
 var errDecimal = errors.New("normal: not a decimal number of ordinary size")
 
 // parseDecimal reads a number as JSON writes it.

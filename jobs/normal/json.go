@@ -144,13 +144,15 @@ func escape(name string) string {
 }
 
 // number writes a number by its value, or as the multiple of the step nearest
-// to it. One of more digits, or further from 1, than maxDigits stands for itself.
+// to it. One of more digits, or further from 1, than maxDigits stands for itself,
+// and one so large that its multiple would end in more than maxZeros zeros, which
+// no tolerance is about, by its value.
 func (r rules) number(text string) string {
 	n, err := parseDecimal(text)
 	if err != nil {
 		return "=" + text
 	}
-	if r.step == nil {
+	if r.step == nil || n.digits.Sign() != 0 && n.exponent > r.step.exponent+maxZeros {
 		return n.String()
 	}
 	return "~" + n.multiple(*r.step).String()
