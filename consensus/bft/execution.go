@@ -152,7 +152,8 @@ func (m *Machine) isDisputed() bool {
 // isAlone reports whether this member is ahead of so many that its round cannot
 // come to an end.
 func (m *Machine) isAlone() bool {
-	return (m.blind() || m.isEndorsed()) && m.rounds.round > 0 && m.reached(m.rounds.round) < m.t.Quorum
+	byzantine := m.cfg.Charter.Fault == consensus.Byzantine // else the others follow one that is ahead
+	return byzantine && !m.hasEffects() && m.rounds.round > 0 && m.reached(m.rounds.round) < m.t.Quorum
 }
 
 func (m *Machine) aloneUntil() int64 {

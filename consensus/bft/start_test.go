@@ -231,3 +231,39 @@ func TestAnAcceptThatIsSentOnAndOnIsAnsweredOnceInABeat(t *testing.T) {
 		t.Errorf("answered %d times at first, %d within a beat, %d after it", first, early, later)
 	}
 }
+
+// One that gave the job up and was started by the others knows Cancelled as valid, and
+// they nothing: their runs broke, and one member is lost. It runs for them in the end,
+// also where one report is enough.
+func TestWhoGaveTheJobUpRunsForOthersThatHaveNoOutcome(t *testing.T) {
+	for _, fault := range []consensus.Fault{consensus.Byzantine, consensus.Crash} {
+		q := newQuorum(fault, 1)
+		charter := *q.charter
+		charter.Assurance = consensus.Single
+		if fault == consensus.Crash {
+			charter.Assurance = consensus.Replicated
+		}
+		q.begin(&charter)
+		q.value = func(int) consensus.Value { return failed(consensus.FailedHost) }
+		dead, gaveUp := 1, len(charter.Roster)-1
+		q.lost = func(from, to int, out Outgoing) bool {
+			return to == gaveUp || (from == dead || to == dead) && out.Kind != consensus.KindAccept
+		}
+		for seat := range charter.Roster {
+			q.input(seat, AcceptJob{})
+		}
+		q.settle()
+		q.input(gaveUp, SubmitterVoid{})
+		q.lost = func(from, to int, _ Outgoing) bool { return from == dead || to == dead }
+		for range 60 {
+			q.live(1_000)
+			q.resend()
+			q.settle()
+		}
+		for seat, m := range q.machines {
+			if seat != dead && !m.Done() {
+				t.Errorf("%s: seat %d: %s in round %d", fault, seat, m.View().Phase, m.rounds.round)
+			}
+		}
+	}
+}
