@@ -17,6 +17,7 @@ type acting struct {
 	over   uint64 // own runs up to this one are
 	closed bool   // it grants nothing more at this height
 	broke  bool   // the last own run had begun, and came to nothing
+	silent int64  // since when it is held up, and does not say so; 0: it is not
 }
 
 // granting is a run that a member granted, to whom and when.
@@ -70,6 +71,10 @@ func (s *Schedule) settleEffects() {
 		}
 	}
 }
+
+// runs is how long a run may take once it has begun, with the grace that others give
+// it, and some beats, in milliseconds.
+const runs = 20_000
 
 // patient is how long after the network calms down somebody loses patience with
 // what stands still, in milliseconds, and every is how long until the next look.
@@ -299,9 +304,10 @@ func (w *world) insist() {
 
 // standsStill reports whether too few members can grant a run for one to begin:
 // the others have granted one whose executor is lost, lies or was cut off in it,
-// or prepared a handover. Who is held up by a run says so.
+// or prepared a handover. Who is held up by a run says so, once the run has had its
+// time: it may have begun long after it was granted.
 func (c *checks) standsStill() bool {
-	free := 0
+	free, silent := 0, false
 	for i, n := range c.w.nodes {
 		if !n.honest() || !n.isOpen() || c.w.last().SeatOf(i) < 0 || c.members[i].height != c.w.last().Number {
 			continue
@@ -315,10 +321,18 @@ func (c *checks) standsStill() bool {
 		}
 		v, ok := n.core.View(c.w.job)
 		if held && ok && v.Stuck == nil && v.Closed == nil && v.Valid == nil && c.w.now > g.at+patient && c.w.now < epoch+c.w.plan.Deadline-every {
-			c.w.fail("stuck", "node %d is held up by run %d of node %d, and does not say so", i, g.run, g.to)
+			if a.silent == 0 {
+				a.silent = c.w.now
+			}
+			silent = true
+			if c.w.now > a.silent+runs {
+				c.w.fail("stuck", "node %d is held up by run %d of node %d, and does not say so", i, g.run, g.to)
+			}
+		} else {
+			a.silent = 0
 		}
 	}
-	return free < c.w.t.Quorum
+	return free < c.w.t.Quorum && !silent
 }
 
 // isLost reports whether a party may leave a run open for ever.
