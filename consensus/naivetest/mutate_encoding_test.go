@@ -96,8 +96,14 @@ func treeMutators() []mutator {
 			if len(credentials) == 0 {
 				return
 			}
-			credential := pick(d.r, credentials).([]any)
-			body := credential[0].(map[string]any)
+			credential, _ := pick(d.r, credentials).([]any)
+			if len(credential) != 2 {
+				return // another mutation has been here
+			}
+			body, ok := credential[0].(map[string]any)
+			if !ok {
+				return
+			}
 			body["features"], body["issuer"] = []any{d.odd()}, keyOf(d.Authority)
 			signature := d.Authority.Sign(network{id: d.signing[:]}.seal("muster/credential/1", body))
 			credential[1] = signature[:]

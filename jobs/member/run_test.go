@@ -386,6 +386,11 @@ func TestALargeValueIsJudgedOnceAtATimeByNoWorkerAndNotPastTheEndOfItsJob(t *tes
 		lie := consensus.Value{Kind: consensus.Failed, Class: consensus.FailedExit, Code: 3, Tree: &link}
 		along, blocks := b.value("rode along", new(storetest.Memory))
 		b.m.Blocks(j.ID, blocks)
+		judged := func() int { // at this moment
+			b.m.mutex.Lock()
+			defer b.m.mutex.Unlock()
+			return len(b.m.open[j.ID].judging)
+		}
 		b.read, b.done = time.Second, nil
 		b.fetches.Store(0)
 		for range 2 * workers {
@@ -394,11 +399,11 @@ func TestALargeValueIsJudgedOnceAtATimeByNoWorkerAndNotPastTheEndOfItsJob(t *tes
 		}
 		b.m.Fetch(j.ID, along, consensus.Hash{2}, nil, from)
 		pass(10 * time.Second)
-		if len(b.m.open[j.ID].judging) != 1 || !slices.Contains(b.done, "held") {
+		if judged() != 1 || !slices.Contains(b.done, "held") {
 			t.Errorf("the large one keeps the small one waiting: did %q", b.done)
 		}
 		pass(time.Minute)
-		if b.fetches.Load() != 1 || len(b.m.open[j.ID].judging) != 0 {
+		if b.fetches.Load() != 1 || judged() != 0 {
 			t.Errorf("fetched and judged %d times", b.fetches.Load())
 		}
 		b.m.Fetch(j.ID, lie, consensus.Hash{1}, nil, from)
