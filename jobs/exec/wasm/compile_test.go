@@ -158,34 +158,6 @@ func TestTwoModulesAreCompiledAtATimeAndWhoeverWaitsCanLeave(t *testing.T) {
 	}
 }
 
-func TestModulesThatAreHardToCompileHoldUpNoRunOfOneThatIsCompiled(t *testing.T) {
-	c := holdCompiles()
-	config := c.config()
-	config.Workers = compilers + 2 // as many as are to wait
-	e := newExecutor(t, config)
-	go func() { c.hold <- struct{}{} }()
-	ends(t, e, numbered(0))
-	var runs sync.WaitGroup
-	for i := range compilers + 1 {
-		runs.Go(func() { ends(t, e, numbered(1+i)) })
-	}
-	runs.Go(func() { // an array's
-		tasks := 1
-		next := func() (exec.Task, bool, error) { tasks--; return exec.Task{}, tasks >= 0, nil }
-		if err := e.RunEach(t.Context(), request(numbered(9)), next, func(exec.Result) error { return nil }); err != nil {
-			t.Error(err)
-		}
-	})
-	e.waitFor(1 + compilers + 2)
-	if taken := len(e.slots); taken > 0 {
-		t.Errorf("%d of %d workers are kept for modules that are not compiled", taken, config.Workers)
-	} else {
-		ends(t, e, numbered(0))
-	}
-	close(c.hold)
-	runs.Wait()
-}
-
 func TestOneOfThoseWhoWaitGoesOnWhenWhoeverCompiledHasLeft(t *testing.T) {
 	c := holdCompiles()
 	e := newExecutor(t, c.config())

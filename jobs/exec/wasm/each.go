@@ -25,10 +25,10 @@ const (
 // RunEach implements exec.Executor. All tasks run in one worker, until one of
 // them has to be killed or breaks it; the next goes on in another.
 func (e *Executor) RunEach(ctx context.Context, req exec.Request, next func() (exec.Task, bool, error), done func(exec.Result) error) error {
-	if err := e.begin(ctx); err != nil {
+	if err := e.enter(ctx); err != nil {
 		return err
 	}
-	defer e.running.Done()
+	defer e.leave()
 	l := &lane{e: e, shared: req, id: hash(sha256.Sum256(req.Module)), next: next, done: done, ahead: 1}
 	defer l.leave(ctx)
 	return l.run(ctx)
@@ -42,7 +42,7 @@ type lane struct {
 	next   func() (exec.Task, bool, error)
 	done   func(exec.Result) error
 
-	worker *process       // nil: none yet, or the last is gone; it has a slot
+	worker *process       // nil: none yet, or the last is gone
 	fresh  bool           // the worker may not hold the module
 	tasks  []exec.Request // taken, and without result
 	last   bool           // there are no more to take
@@ -57,7 +57,6 @@ func (l *lane) leave(ctx context.Context) {
 	}
 	if l.worker != nil {
 		l.e.give(l.worker)
-		l.e.leave()
 	}
 }
 
@@ -127,15 +126,10 @@ func (l *lane) runTaken(ctx context.Context) error {
 		if verdict.kind != exec.Exited {
 			return l.end(exec.Result{Kind: verdict.kind, Code: verdict.code, Reason: verdict.reason})
 		}
-		if err := l.e.enter(ctx); err != nil {
-			return err
-		}
-		p, err := l.e.take(l.failed)
-		if err != nil {
-			l.e.leave()
+		if l.worker, err = l.e.take(l.failed); err != nil {
 			return l.broke(ctx, err)
 		}
-		l.worker, l.fresh = p, true
+		l.fresh = true
 	}
 	return l.runOnWorker(ctx)
 }
@@ -249,6 +243,5 @@ func (l *lane) drop() time.Duration {
 	}
 	p := l.worker
 	l.worker = nil
-	defer l.e.leave()
 	return l.e.discard(p)
 }
