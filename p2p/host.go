@@ -3,6 +3,7 @@ package p2p
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/libp2p/go-libp2p/config"
@@ -23,6 +24,7 @@ import (
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/libp2p/go-libp2p/x/rate"
 	"github.com/multiformats/go-multiaddr"
 	"go.uber.org/fx"
 )
@@ -31,6 +33,7 @@ const (
 	quicDelay   = 250 * time.Millisecond // head start of TCP, which costs less CPU
 	dialTimeout = 10 * time.Second
 	peerMemory  = 32 << 20 // bytes that one peer may make us hold in buffers
+	sitePace    = 16       // connections a second with one address, or one IPv6 /56, beyond a burst of all
 	hostMemory  = 256 << 20
 	hostFiles   = 4096
 )
@@ -178,5 +181,18 @@ func newResources(peers int) (network.ResourceManager, error) {
 		},
 	}
 	defaults := rcmgr.DefaultLimits.Scale(hostMemory, hostFiles)
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(defaults)), rcmgr.WithMetricsDisabled())
+	// A site behind one address is many nodes: libp2p's own bound is eight for each
+	// address. Strangers are bounded by the door.
+	site := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: conns}}
+	site6 := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: conns}}
+	pace := rate.Limit{RPS: sitePace, Burst: conns}
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(defaults)), rcmgr.WithMetricsDisabled(),
+		rcmgr.WithLimitPerSubnet(site, site6), rcmgr.WithConnRateLimiters(&rate.Limiter{
+			NetworkPrefixLimits: []rate.PrefixLimit{{Prefix: netip.MustParsePrefix("127.0.0.0/8")}, {Prefix: netip.MustParsePrefix("::1/128")}},
+			SubnetRateLimiter: rate.SubnetLimiter{
+				IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: pace}},
+				IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: pace}},
+				GracePeriod:      time.Minute,
+			},
+		}))
 }
