@@ -318,7 +318,10 @@ func (m *module) globalSection(r *reader) error {
 		return err
 	}
 	for range n {
-		if _, err := r.take(2); err != nil { // type, mutability
+		if _, err := r.valueType(); err != nil {
+			return err
+		}
+		if _, err := r.byte(); err != nil { // mutability
 			return err
 		}
 		s := scanner{reader: r}

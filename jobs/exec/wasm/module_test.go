@@ -70,6 +70,15 @@ func TestWhatCannotRunIsRefusedWithAReason(t *testing.T) {
 			p.Extra = map[byte][]byte{sectionTable: {1, typeFuncRef, 0, 1}}
 			p.Code = asm.Join(0xd0, typeFuncRef, asm.Const(1), 0xfc, 15, 0, asm.Drop)
 		}), "table.grow"},
+		// The engine checks one length of a type of references, and compiles another.
+		{"select of a reference to a type", with(func(p *asm.Program) {
+			p.Code = asm.Join(0xd0, typeFuncRef, 0xd0, typeFuncRef, asm.Const(1), 0x1c, 1, 0x63, 0x00, asm.Drop)
+		}), "type 0x63"},
+		{"select of a reference that is not null", with(func(p *asm.Program) { p.Code = asm.Join(0x1c, 1, 0x64, 0x70) }), "type 0x64"},
+		{"select of two", with(func(p *asm.Program) { p.Code = asm.Join(0x1c, 2, 0x7f, 0x7f) }), "select of 2"},
+		{"block of a reference to a type", with(func(p *asm.Program) { p.Code = asm.Join(0x02, 0x63, 0x1c, 0x0b) }), "type 0x63"},
+		{"block of a negative type at length", with(func(p *asm.Program) { p.Code = asm.Join(0x02, 0xe3, 0x7f, 0x0b) }), "not known"},
+		{"null of a type", with(func(p *asm.Program) { p.Code = asm.Join(0xd0, 0x00, asm.Drop) }), "null of type"},
 		{"growing table behind a vector", with(func(p *asm.Program) {
 			p.Extra = map[byte][]byte{sectionTable: {1, typeFuncRef, 0, 1}}
 			p.Code = asm.Join(0xfd, 12, make([]byte, 16), asm.Drop,

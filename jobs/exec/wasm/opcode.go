@@ -26,7 +26,7 @@ func (s *scanner) function() error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.byte(); err != nil {
+		if _, err := s.valueType(); err != nil {
 			return err
 		}
 		if locals += uint64(n); locals > 50000 {
@@ -52,7 +52,7 @@ func (s *scanner) expression() error {
 		switch op {
 		case 0x02, 0x03, 0x04: // block, loop, if
 			depth++
-			_, err = s.leb(33)
+			err = s.blockType()
 		case 0x0b: // end
 			depth--
 		default:
@@ -63,6 +63,47 @@ func (s *scanner) expression() error {
 		}
 	}
 	return nil
+}
+
+// blockType reads what a block takes and leaves: nothing, one value, or a type by its
+// index, which is not negative.
+func (s *scanner) blockType() error {
+	if s.at < len(s.data) && s.data[s.at] >= 0x40 && s.data[s.at] < 0x80 {
+		if s.data[s.at] == 0x40 {
+			s.at++
+			return nil
+		}
+		_, err := s.valueType()
+		return err
+	}
+	if _, err := s.leb(33); err != nil {
+		return err
+	}
+	if s.data[s.at-1]&0x40 != 0 {
+		return errors.New("a block of a type that is not known")
+	}
+	return nil
+}
+
+// selected reads the types of a select: of one value.
+func (s *scanner) selected() error {
+	n, err := s.u32()
+	if err == nil && n != 1 {
+		err = fmt.Errorf("select of %d types", n)
+	}
+	if err == nil {
+		_, err = s.valueType()
+	}
+	return err
+}
+
+// refType reads the type of a null: of a function or of something outside.
+func (s *scanner) refType() error {
+	b, err := s.byte()
+	if err == nil && b != typeFuncRef && b != typeExtern {
+		err = fmt.Errorf("null of type %#x", b)
+	}
+	return err
 }
 
 // instruction reads the immediates of any other instruction.
@@ -79,7 +120,7 @@ func (s *scanner) instruction(op byte) error {
 	case op == 0x11: // call_indirect
 		err = s.pair()
 	case op == 0x1c: // select with types
-		_, err = s.valueTypes()
+		err = s.selected()
 	case op >= 0x28 && op <= 0x3e: // loads and stores
 		err = s.pair()
 	case op == 0x3f, op == 0x40: // memory.size, memory.grow
@@ -93,7 +134,7 @@ func (s *scanner) instruction(op byte) error {
 	case op == 0x44:
 		_, err = s.take(8)
 	case op == 0xd0: // ref.null
-		_, err = s.byte()
+		err = s.refType()
 	case op == 0xfc:
 		err = s.prefixed()
 	case op == 0xfd:

@@ -92,8 +92,28 @@ func (r *reader) valueTypes() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.take(n)
+	list, err := r.take(n)
+	for _, b := range list {
+		if !isValueType(b) {
+			return nil, fmt.Errorf("type %#x is not known", b)
+		}
+	}
+	return list, err
 }
+
+// valueType reads one of the types that are one byte. The engine knows types of more
+// bytes, not all of its parts alike, so that what follows one would be other
+// instructions to each.
+func (r *reader) valueType() (byte, error) {
+	b, err := r.byte()
+	if err == nil && !isValueType(b) {
+		err = fmt.Errorf("type %#x is not known", b)
+	}
+	return b, err
+}
+
+// isValueType: numbers, vectors, and references to functions and to what is outside.
+func isValueType(b byte) bool { return b >= 0x7b && b <= 0x7f || b == typeFuncRef || b == typeExtern }
 
 // limits reads the size of a memory or table: at the start, and at most.
 func (r *reader) limits() (low, high uint32, bounded bool, err error) {
