@@ -139,6 +139,67 @@ func TestAFloatingPointInstructionBindsAModuleToItsArchitecture(t *testing.T) {
 	}
 }
 
+// What the engine reads more bytes of than the scanner hides what follows. Nothing here
+// is run: the engine compiles what it has not validated.
+func TestTheScannerAndTheEngineSeeTheSameBehindEveryType(t *testing.T) {
+	e, err := newEngine(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close(t.Context())
+	const nop = 0x01
+	// An instruction that is read for the number of types swallows the growth.
+	grows := asm.Join(asm.Const(0), asm.Drop, 0xd0, typeFuncRef, asm.Const(1), 0xfc, 15, 0, asm.Drop, bytes.Repeat([]byte{nop}, 80))
+	places := map[string]func(kind []byte) []byte{
+		"local":  func(kind []byte) []byte { return asm.Join(1, 1, kind, grows, asm.Unreachable) },
+		"select": func(kind []byte) []byte { return asm.Join(0, asm.Unreachable, 0x1c, 1, kind, grows, asm.Unreachable) },
+		"block": func(kind []byte) []byte {
+			return asm.Join(0, asm.Unreachable, 0x02, kind, grows, asm.Unreachable, 0x0b, asm.Unreachable)
+		},
+		"null": func(kind []byte) []byte { return asm.Join(0, asm.Unreachable, 0xd0, kind, grows, asm.Unreachable) },
+	}
+	compiles := func(module []byte) (ok bool) {
+		defer func() {
+			if recover() != nil {
+				ok = false
+			}
+		}()
+		compiled, err := e.runtime.CompileModule(t.Context(), module)
+		if err == nil {
+			_ = compiled.Close(t.Context())
+		}
+		return err == nil
+	}
+	for place, code := range places {
+		taken, refused := 0, 0
+		for first := range 256 {
+			for _, kind := range [][]byte{{byte(first)}, {byte(first), 0x1c}, {byte(first), 0x20}, {byte(first), 0x70}, {byte(first), 0x7f}} {
+				body := append(code(kind), 0x0b)
+				module := asm.Program{Pages: 1, Extra: map[byte][]byte{
+					sectionType:  asm.Join(40, bytes.Repeat([]byte{typeFunc, 0, 0}, 40)),
+					sectionTable: {1, typeFuncRef, 1, 1, 2},
+					sectionCode:  asm.Join(1, asm.U(uint64(len(body))), body),
+				}}.Module()
+				if !compiles(module) {
+					continue
+				}
+				switch m, err := decode(module); {
+				case err != nil:
+					refused++
+				case !m.growsTab:
+					t.Errorf("%s of type % x: what follows is hidden", place, kind)
+				default:
+					taken++
+				}
+			}
+		}
+		if taken == 0 {
+			t.Errorf("%s: nothing that the engine takes is taken", place)
+		}
+		t.Logf("%s: %d taken, %d refused", place, taken, refused)
+	}
+}
+
 func TestTheScannerAndTheEngineSeeTheSameBehindEveryVectorInstruction(t *testing.T) {
 	e, err := newEngine(t.Context(), "")
 	if err != nil {

@@ -85,9 +85,10 @@ func (s *scanner) blockType() error {
 	return nil
 }
 
-// selected reads the types of a select: of one value.
+// selected reads the types of a select: of one value. The engine takes their number
+// for one byte.
 func (s *scanner) selected() error {
-	n, err := s.u32()
+	n, err := s.byte()
 	if err == nil && n != 1 {
 		err = fmt.Errorf("select of %d types", n)
 	}
