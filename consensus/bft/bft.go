@@ -7,8 +7,9 @@
 //	Input --Step--> Ready{Records, Do, Say, Wake}
 //
 // The caller appends Records and syncs, then starts Do, then sends Say, some of it to
-// members of a height that Do has told of, and gives a Tick at Wake. What this member signs counts here only when it comes
-// back as a Message from its own seat: then it is durable and has a proof.
+// members of a height that Do has told of, and gives a Tick at Wake. What this member
+// signs counts here only when it comes back as a Message from its own seat: then it is
+// durable and has a proof.
 //
 // Peers are named by party (see consensus.Height): a party is the same peer in
 // every height of a job; a seat may change hands.

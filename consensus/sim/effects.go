@@ -72,9 +72,9 @@ func (s *Schedule) settleEffects() {
 	}
 }
 
-// runs is how long a run may take once it has begun, with the grace that others give
-// it, and some beats, in milliseconds.
-const runs = 20_000
+// longest is how long a run may take once it has begun, with the grace that others
+// give it, and some beats, in milliseconds.
+const longest = 20_000
 
 // patient is how long after the network calms down somebody loses patience with
 // what stands still, in milliseconds, and every is how long until the next look.
@@ -325,7 +325,7 @@ func (c *checks) standsStill() bool {
 				a.silent = c.w.now
 			}
 			silent = true
-			if c.w.now > a.silent+runs {
+			if c.w.now > a.silent+longest {
 				c.w.fail("stuck", "node %d is held up by run %d of node %d, and does not say so", i, g.run, g.to)
 			}
 		} else {
