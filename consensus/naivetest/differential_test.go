@@ -75,12 +75,15 @@ func count01(ok bool) int {
 	return 0
 }
 
-// choose takes mostly one mutator, in turn; now and then none, or two or three.
-func choose(r *rand.Rand, all []mutator, turn int) []mutator {
-	if r.IntN(16) == 0 {
+// choose takes mostly one mutator, in turn; every sixteenth time none, and now
+// and then two or three. A turn is never skipped: each mutator is tried within
+// the first len(all)·16/15 drafts.
+func choose(r *rand.Rand, all []mutator, i int) []mutator {
+	const period = 16
+	if i%period == period-1 {
 		return nil
 	}
-	chosen := []mutator{all[turn%len(all)]}
+	chosen := []mutator{all[(i-i/period)%len(all)]}
 	for r.IntN(5) == 0 && len(chosen) < 3 {
 		chosen = append(chosen, pick(r, all))
 	}
