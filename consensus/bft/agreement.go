@@ -339,3 +339,12 @@ func (m *Machine) roundAlarms() {
 		m.alarm(r.quorate + m.cfg.Timing.Round/8)
 	}
 }
+
+// turn is which of its valid values the leader of a round above 0 proposes,
+// modulo their number: the first in rounds 1 to f+1, so that an honest leader
+// has proposed it, and then another in each round, and for each leader the next
+// when it leads again, so that liars are not always those whose turn it is.
+func turn(t consensus.Thresholds, round uint32) int {
+	later, n := max(int64(round)-int64(t.Suspicion), 0), int64(t.N)
+	return int(later%n + later/n)
+}

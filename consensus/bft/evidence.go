@@ -361,9 +361,10 @@ func (m *Machine) best() (choice, bool) {
 }
 
 // nextBest returns what this member proposes as a leader: the first valid value
-// whose blocks are held, and each time that it leads again the next. What is
-// valid here by a liar's report may be valid nowhere else, and another value
-// everywhere (decision 006). A handover comes after all that would end the job.
+// whose blocks are held, and when f+1 leaders have failed, another in each round
+// (turn). What is valid here by a liar's report may be valid nowhere else, and
+// another value everywhere (decision 006). A handover comes after all that would
+// end the job.
 func (m *Machine) nextBest() (choice, bool) {
 	held := slices.DeleteFunc(slices.Clone(m.valid), func(c choice) bool { return !m.holds(c) })
 	if n := len(held); n > 1 && held[n-1].value.Kind == consensus.Handover {
@@ -372,8 +373,7 @@ func (m *Machine) nextBest() (choice, bool) {
 	if len(held) == 0 {
 		return choice{}, false
 	}
-	led := int(m.rounds.round-1) / m.t.N
-	return held[led%len(held)], true
+	return held[turn(m.t, m.rounds.round)%len(held)], true
 }
 
 // known finds the value that a vote's hash stands for.

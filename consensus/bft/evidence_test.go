@@ -225,7 +225,7 @@ func TestAProposalIsJudgedByTheReportsItCarries(t *testing.T) {
 }
 
 // What is valid for a leader by a liar's report may be valid for nobody else.
-func TestALeaderProposesTheNextOfItsValuesWhenItLeadsAgain(t *testing.T) {
+func TestALeaderProposesAnotherOfItsValuesWhenLeadersHaveFailed(t *testing.T) {
 	m := started(t, consensus.Byzantine, 1)
 	for seat, name := range []string{"", "a", "b", "host"} {
 		if seat > 0 {
@@ -254,6 +254,40 @@ func TestALeaderProposesTheNextOfItsValuesWhenItLeadsAgain(t *testing.T) {
 	want := []consensus.Hash{mustHash(named("disagreement")), mustHash(named("host")), mustHash(named("disagreement"))}
 	if !slices.Equal(proposed, want) {
 		t.Errorf("proposes %d times, not disagreement, host, disagreement: %v", len(proposed), proposed)
+	}
+}
+
+// Whoever the liars are, an honest leader proposes each of the values that all
+// honest members know.
+func TestEachValueIsProposedByMoreLeadersThanLie(t *testing.T) {
+	for f := uint64(1); f <= 10; f++ {
+		th, err := consensus.Byzantine.For(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for round := uint32(1); round <= uint32(f)+1; round++ {
+			if got := turn(th, round); got != 0 {
+				t.Errorf("f = %d, round %d: value %d, want the first", f, round, got)
+			}
+		}
+		for values := 2; values <= th.N; values++ {
+			proposers := make([]map[uint32]bool, values)
+			for i := range proposers {
+				proposers[i] = map[uint32]bool{}
+			}
+			last := uint32(values * th.N)
+			if values <= 3 {
+				last = uint32(int(f) + 1 + (values+1)/2*th.N) // the usual case
+			}
+			for round := uint32(1); round <= last; round++ {
+				proposers[turn(th, round)%values][round%uint32(th.N)] = true
+			}
+			for i, p := range proposers {
+				if len(p) <= int(f) {
+					t.Errorf("f = %d: of %d values number %d is proposed by %d leaders up to round %d", f, values, i, len(p), last)
+				}
+			}
+		}
 	}
 }
 
