@@ -153,3 +153,13 @@ func TestTheMemoryOfForgersIsBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestAClockThatGoesBackMutesNobodyForLonger(t *testing.T) {
+	r, peer, job := newRecent(), admission.Key{1}, consensus.JobID{1}
+	r.note(peer, job, 100_000)
+	for now, want := range map[int64]bool{99_999: false, 100_000: true, 100_000 + mute - 1: true, 100_000 + mute: false, 0: false} {
+		if got := r.within(peer, job, now, mute); got != want {
+			t.Errorf("noted at 100,000 and asked at %d: %v, want %v", now, got, want)
+		}
+	}
+}

@@ -24,12 +24,13 @@ const maxRecent = 4096
 
 func newRecent() *recent { return &recent{last: map[recentKey]int64{}} }
 
-// within reports whether it happened less than span milliseconds ago.
+// within reports whether it happened less than span milliseconds ago. What was
+// noted by a clock that has gone back since is over.
 func (r *recent) within(peer admission.Key, job consensus.JobID, now, span int64) bool {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	at, ok := r.last[recentKey{peer, job}]
-	return ok && now-at < span
+	return ok && now >= at && now-at < span
 }
 
 // note notes that it happens now.
