@@ -128,7 +128,8 @@ func (a *adverts) expired(ad consensus.Advert, now int64) bool {
 
 // makeRoom reports whether there is room for a node that is not known. Where there
 // is none, a node that is gone makes some: the one whose advert was issued first, and
-// only to a later one, so that none that made room is heard again.
+// only to a later one. One that made room is heard again only where another is gone whose
+// advert is older still.
 func (a *adverts) makeRoom(ad consensus.Advert, now int64) bool {
 	if len(a.known) < maxKnown {
 		return true

@@ -130,13 +130,10 @@ func (a *agreement) Decided(ctx context.Context, to admission.Key, job consensus
 // maxReason bounds the words of a refusal, in bytes.
 const maxReason = 400
 
-// shortened cuts a reason where it is too long, and not in a character: that would be no
-// text, and could not be said.
+// shortened cuts a reason where it is too long, and leaves out what is no text, as a
+// character that was cut in two: that could not be said.
 func shortened(reason string) string {
-	if len(reason) <= maxReason {
-		return reason
-	}
-	return strings.ToValidUTF8(reason[:maxReason], "")
+	return strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 }
 
 // Standing shows where an open job stands, as this member sees it.

@@ -14,3 +14,9 @@ func TestALongReasonIsCutBetweenCharacters(t *testing.T) {
 		}
 	}
 }
+
+func TestAReasonIsTextHoweverShort(t *testing.T) {
+	if got := shortened("no \xff\xfe module"); got != "no  module" {
+		t.Errorf("%q", got)
+	}
+}
