@@ -158,6 +158,73 @@ func TestTwoModulesAreCompiledAtATimeAndWhoeverWaitsCanLeave(t *testing.T) {
 	}
 }
 
+func TestModulesThatAreHardToCompileHoldUpNoRunOfOneThatIsCompiled(t *testing.T) {
+	c := holdCompiles()
+	config := c.config()
+	config.Workers = compilers + 2 // as many as are to wait
+	e := newExecutor(t, config)
+	go func() { c.hold <- struct{}{} }()
+	ends(t, e, numbered(0))
+	var runs sync.WaitGroup
+	for i := range compilers + 1 {
+		runs.Go(func() { ends(t, e, numbered(1+i)) })
+	}
+	runs.Go(func() { // an array's
+		tasks := 1
+		next := func() (exec.Task, bool, error) { tasks--; return exec.Task{}, tasks >= 0, nil }
+		if err := e.RunEach(t.Context(), request(numbered(9)), next, func(exec.Result) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	e.waitFor(1 + compilers + 2)
+	if taken := len(e.slots); taken > 0 {
+		t.Errorf("%d of %d workers are kept for modules that are not compiled", taken, config.Workers)
+	} else {
+		ends(t, e, numbered(0))
+	}
+	close(c.hold)
+	runs.Wait()
+}
+
+// Whoever waits for a worker holds no task: those who have workers may be handed the
+// later tasks only, whose results wait for that one's.
+func TestNoTaskIsTakenBeforeThereIsAWorkerForIt(t *testing.T) {
+	e := newExecutor(t, Config{Workers: 1})
+	taken := make(chan struct{})
+	var second sync.WaitGroup
+	const most = 500
+	ran := 0
+	err := e.RunEach(t.Context(), request(numbered(0)), func() (exec.Task, bool, error) {
+		select {
+		case <-taken:
+			t.Errorf("a task was taken for the only worker after %d tasks of its owner", ran)
+		default:
+			if ran < most {
+				return exec.Task{}, true, nil
+			}
+		}
+		return exec.Task{}, false, nil
+	}, func(exec.Result) error {
+		if ran++; ran > 1 {
+			return nil
+		}
+		second.Go(func() {
+			err := e.RunEach(t.Context(), request(numbered(0)), func() (exec.Task, bool, error) {
+				close(taken)
+				return exec.Task{}, false, nil
+			}, nil)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	second.Wait()
+}
+
 func TestOneOfThoseWhoWaitGoesOnWhenWhoeverCompiledHasLeft(t *testing.T) {
 	c := holdCompiles()
 	e := newExecutor(t, c.config())

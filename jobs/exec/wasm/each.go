@@ -23,13 +23,20 @@ const (
 )
 
 // RunEach implements exec.Executor. All tasks run in one worker, until one of
-// them has to be killed or breaks it; the next goes on in another.
+// them has to be killed or breaks it; the next goes on in another. None is taken
+// before there is room for a worker: who runs beside this one may have to wait for
+// the result of the first.
 func (e *Executor) RunEach(ctx context.Context, req exec.Request, next func() (exec.Task, bool, error), done func(exec.Result) error) error {
+	if err := e.begin(ctx); err != nil {
+		return err
+	}
+	defer e.running.Done()
+	l := &lane{e: e, shared: req, id: hash(sha256.Sum256(req.Module)), next: next, done: done, ahead: 1}
+	_, _ = e.compile(ctx, l.id, req.Module) // asked again with a task, which it is held against
 	if err := e.enter(ctx); err != nil {
 		return err
 	}
 	defer e.leave()
-	l := &lane{e: e, shared: req, id: hash(sha256.Sum256(req.Module)), next: next, done: done, ahead: 1}
 	defer l.leave(ctx)
 	return l.run(ctx)
 }

@@ -35,6 +35,9 @@ func newExecutor(t testing.TB, config Config) *Executor {
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
+		if len(e.slots) > 0 {
+			t.Errorf("%d slots were not given back", len(e.slots))
+		}
 	})
 	return e
 }

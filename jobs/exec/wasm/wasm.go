@@ -67,7 +67,7 @@ type Command struct {
 // Config says how an executor works. The zero value is usable but for Command.
 type Config struct {
 	Command Command       // how to start a worker; Path "" is this binary
-	Workers int           // most worker processes at a time; 0 is twice the CPUs, at least 4
+	Workers int           // most worker processes that run guests at a time; 0 is twice the CPUs, at least 4
 	Idle    time.Duration // how long an unused worker is kept; 0 is 30 s
 	Compile time.Duration // wall time to compile a module; 0 is 60 s
 	Cache   string        // folder of compiled code; "" is a temporary one, removed by Close
@@ -84,8 +84,8 @@ type Executor struct {
 
 	compileData int64 // hello.Data
 
-	slots     chan struct{} // one for each worker process in use
-	compiling chan struct{} // one for each that compiles, beside the caller's slot
+	slots     chan struct{} // one for each worker process that runs guests
+	compiling chan struct{} // one for each that compiles
 	closing   chan struct{}
 	running   sync.WaitGroup // runs, and ends of idle workers
 
@@ -206,10 +206,10 @@ func (e *Executor) Inspect(code []byte) (exec.Class, error) {
 // Run implements exec.Executor. Runs beyond Config.Workers wait their turn;
 // neither that nor compiling counts towards Request.Timeout.
 func (e *Executor) Run(ctx context.Context, req exec.Request) (exec.Result, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.begin(ctx); err != nil {
 		return exec.Result{}, err
 	}
-	defer e.leave()
+	defer e.running.Done()
 	if err := checkRequest(&req); err != nil {
 		return broken(err), nil
 	}
@@ -236,15 +236,23 @@ func measure(res *exec.Result, req *exec.Request) {
 	}
 }
 
-// enter waits for a worker's slot.
-func (e *Executor) enter(ctx context.Context) error {
+// begin counts a run for Close, until running.Done.
+func (e *Executor) begin(ctx context.Context) error {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.closed {
-		e.mu.Unlock()
 		return exec.ErrClosed
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	e.running.Add(1)
-	e.mu.Unlock()
+	return nil
+}
+
+// enter waits for a worker's slot. The module is compiled by then, unless its code
+// has gone since: who waits for that keeps no slot from others.
+func (e *Executor) enter(ctx context.Context) error {
 	select {
 	case e.slots <- struct{}{}:
 		if err := e.ended(ctx); err != nil {
@@ -253,18 +261,13 @@ func (e *Executor) enter(ctx context.Context) error {
 		}
 		return nil
 	case <-ctx.Done():
-		e.running.Done()
 		return ctx.Err()
 	case <-e.closing:
-		e.running.Done()
 		return exec.ErrClosed
 	}
 }
 
-func (e *Executor) leave() {
-	<-e.slots
-	e.running.Done()
-}
+func (e *Executor) leave() { <-e.slots }
 
 // ended returns why nobody waits for a result any more, or nil.
 func (e *Executor) ended(ctx context.Context) error {
@@ -306,6 +309,10 @@ func (e *Executor) attemptOnce(ctx context.Context, req *exec.Request, id hash, 
 	case verdict.kind != exec.Exited:
 		return exec.Result{Kind: verdict.kind, Code: verdict.code, Reason: verdict.reason}
 	}
+	if err := e.enter(ctx); err != nil {
+		return broken(err)
+	}
+	defer e.leave()
 	p, err := e.take(fresh)
 	if err != nil {
 		return broken(err)
