@@ -264,3 +264,26 @@ func TestTheWordThatAJobIsDecidedNeedsNoAcknowledgement(t *testing.T) {
 		t.Errorf("sent to %v only", seats)
 	}
 }
+
+func TestAPeerThatSaysAnotherSessionInEachFrameIsTakenForOneProcess(t *testing.T) {
+	d := newDesk(t)
+	d.accept()
+	const frames = 50
+	for i := range uint64(frames) { // within half of renewal
+		d.frame(frameEvent{from: d.seat(1), session: 5 + i%2, seq: 1 + i})
+		d.acknowledge()
+		d.now++
+	}
+	took := len(d.acknowledged())
+	if took != frames/2 {
+		t.Errorf("%d frames of two sessions were taken, want the %d of one", took, frames/2)
+	}
+	for i, back := range []int64{renewal, -10_000} { // a clock that is set back is no reason either
+		d.now += back
+		d.frame(frameEvent{from: d.seat(1), session: 7 + uint64(i), seq: 1})
+		d.acknowledge()
+	}
+	if all := d.acknowledged(); len(all) != took+2 {
+		t.Errorf("%d frames were taken of %d", len(all), took+2)
+	}
+}

@@ -30,6 +30,7 @@ type loop struct {
 // peer is what the loop keeps of one peer it exchanges frames with.
 type peer struct {
 	session uint64 // of its process, as its last frame says
+	renewed int64  // when it last said another, Unix milliseconds
 	seq     uint64
 	have    []have
 	missed  int // in have
@@ -207,17 +208,25 @@ func (l *loop) judge(info *charterInfo, s stashed) bool {
 	return true
 }
 
+// renewal is how long the frames of one process of a peer are taken before those of
+// another are, milliseconds: a change goes through all open jobs, and no node restarts
+// faster.
+const renewal = 100
+
 func (l *loop) frame(f frameEvent) {
 	now := l.r.cfg.Clock()
 	p := l.peer(f.from)
-	if f.seq > 0 {
-		l.pace.hear(f.from)
-	}
 	if p.session != f.session {
 		if p.session != 0 {
+			if now >= p.renewed && now < p.renewed+renewal {
+				return // it is said again
+			}
 			l.core.Renewed(f.from)
 		}
-		p.session = f.session
+		p.session, p.renewed = f.session, now
+	}
+	if f.seq > 0 {
+		l.pace.hear(f.from)
 	}
 	for _, h := range f.have {
 		if h.Session == l.r.cfg.Session {
