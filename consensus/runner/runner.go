@@ -6,7 +6,8 @@
 // step.go and again.go are pure: the rule that nothing leaves before its record is
 // durable, and the rule of what is sent again, live there and nowhere else.
 // check.go is pure, too: what a machine may believe of what a peer says. receive.go
-// turns bytes from a peer into messages, loop.go does the I/O.
+// turns bytes from a peer into messages, hear.go hands them to the machines, loop.go
+// does the I/O.
 package runner
 
 import (
