@@ -174,3 +174,21 @@ func keysOf(m map[string]*tally) func(func(string) bool) {
 		}
 	}
 }
+
+// A draft's bytes may have been changed before: the generator takes any.
+func TestEveryChangeOfBytesIsMadeOfWhateverBytesThereAre(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	d := newWorld().draw(r, nil)
+	whole := d.data
+	for size := range whole {
+		d.data = whole[:size]
+		for _, m := range byteMutators() {
+			d.vary(m)
+		}
+		if size%64 == 0 {
+			for _, m := range treeMutators() {
+				d.vary(m)
+			}
+		}
+	}
+}

@@ -275,6 +275,9 @@ func byteMutators() []mutator {
 // item of open length.
 func (d *draft) longer() {
 	heads := headsOf(d.data)
+	if len(heads) == 0 {
+		return
+	}
 	i := pick(d.r, heads)
 	major, info := d.data[i]&0xe0, d.data[i]&0x1f
 	var wide []byte
@@ -298,12 +301,11 @@ func (d *draft) longer() {
 	d.data = slices.Replace(d.data, i, i+1+size, wide...)
 }
 
-// headsOf returns where the items of an encoded value begin.
+// headsOf returns where the items of an encoded value begin whose arguments are there.
 func headsOf(data []byte) []int {
 	var heads []int
 	for i := 0; i < len(data); {
-		heads = append(heads, i)
-		major, info := data[i]>>5, data[i]&0x1f
+		head, major, info := i, data[i]>>5, data[i]&0x1f
 		i++
 		n := uint64(info)
 		if size := 0; info >= 24 && info <= 27 {
@@ -317,6 +319,7 @@ func headsOf(data []byte) []int {
 			}
 			i += size
 		}
+		heads = append(heads, head)
 		if major == 2 || major == 3 {
 			if n > uint64(len(data)-i) {
 				return heads
