@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -240,6 +241,49 @@ func TestStreamsComeAsEventsOrLines(t *testing.T) {
 	w = ask(s, "GET", "/v1/events?after=0", "", "Last-Event-ID: 00/1")
 	if got := w.Body.String(); strings.Contains(got, `"00/1"`) || !strings.Contains(got, `"00/2"`) {
 		t.Errorf("resumed with %s", got)
+	}
+}
+
+func TestAStreamThatWasSilentForLongIsEndedInOrder(t *testing.T) {
+	for _, accept := range []string{api.TypeNDJSON, api.TypeEvents} {
+		hold := make(chan struct{})
+		s, _ := newServer(t, func(f *jobs.File) servertest.Run {
+			run := servertest.Hello(f)
+			run.Hold = hold
+			run.Logs = []api.LogChunk{{Stream: "stdout", Data: run.Result.Stdout}}
+			return run
+		})
+		job := decode[api.Job](t, ask(s, "POST", "/v1/jobs", hello))
+		r := httptest.NewRequest("GET", "/v1/jobs/"+job.ID+"/logs?follow=true", nil)
+		r.Header.Set("Accept", accept)
+		w := &silent{ResponseRecorder: httptest.NewRecorder(), after: func() { close(hold) }}
+		s.ServeHTTP(w, r)
+		if w.after != nil || !w.limited {
+			t.Errorf("%s: what comes last is under the deadline of what came before the silence:\n%s", accept, w.Body)
+		}
+		if end := strings.HasSuffix(w.Body.String(), "event: end\ndata: {}\n\n"); end != (accept == api.TypeEvents) {
+			t.Errorf("%s: %s", accept, w.Body)
+		}
+	}
+}
+
+// silent is an answer whose job writes nothing after its first value for longer
+// than a reader may stall: that value's deadline passes, and then after is called.
+type silent struct {
+	*httptest.ResponseRecorder
+	limited bool // a deadline is set, and has not passed
+	after   func()
+}
+
+func (s *silent) SetWriteDeadline(time.Time) error {
+	s.limited = true
+	return nil
+}
+
+func (s *silent) Flush() {
+	if after := s.after; after != nil && s.Body.Len() > 0 {
+		s.limited, s.after = false, nil
+		after()
 	}
 }
 

@@ -123,7 +123,7 @@ func (s *stream) send(kind, id string, v any) error {
 	if err != nil {
 		return err
 	}
-	_ = s.control.SetWriteDeadline(time.Now().Add(stallTimeout)) // not every writer has one
+	s.limit()
 	var b bytes.Buffer
 	if s.events {
 		if id != "" {
@@ -140,6 +140,12 @@ func (s *stream) send(kind, id string, v any) error {
 	return s.control.Flush()
 }
 
+// limit gives the reader stallTimeout from now on to take what is written next.
+// The last value's may have passed long ago: nothing need come for hours.
+func (s *stream) limit() {
+	_ = s.control.SetWriteDeadline(time.Now().Add(stallTimeout)) // not every writer has one
+}
+
 // end closes the stream with what ended it. Before the first value an error
 // is an ordinary answer; after it, the last value.
 func (s *stream) end(r *http.Request, err error) error {
@@ -153,6 +159,7 @@ func (s *stream) end(r *http.Request, err error) error {
 		_ = s.send("problem", "", api.ProblemOf(err))
 		return nil
 	}
+	s.limit() // for what the server writes after the handler, too
 	_ = s.begin()
 	if s.events {
 		_, _ = io.WriteString(s.w, "event: end\ndata: {}\n\n")
