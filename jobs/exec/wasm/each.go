@@ -173,19 +173,21 @@ func (l *lane) runOnWorker(ctx context.Context) error {
 	p, begun := l.worker, time.Now()
 	defer context.AfterFunc(ctx, p.kill)()
 	sent := make(chan error, 1)
-	send := func(tasks []exec.Request) {
-		for i := range tasks {
-			if err := p.sendJob(&tasks[i], l.id); err != nil {
-				sent <- err
-				return
-			}
-		}
-		sent <- p.wire.flush()
-	}
 	if batch == 1 {
-		send(l.tasks[:1])
+		if err := p.sendJobs(l.tasks[:1], l.id); err != nil {
+			l.drop()
+			return l.broke(ctx, fmt.Errorf("worker: %w", err))
+		}
+		sent <- nil
 	} else {
-		go send(slices.Clone(l.tasks[:batch])) // a worker may write a result before it has read all
+		tasks := slices.Clone(l.tasks[:batch])
+		go func() { // a worker may write a result before it has read all
+			err := p.sendJobs(tasks, l.id)
+			if err != nil {
+				p.kill() // it would wait for the rest, and this for its results
+			}
+			sent <- err
+		}()
 	}
 	for range batch {
 		if gone, err := l.await(ctx, p); err != nil || gone {

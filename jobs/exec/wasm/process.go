@@ -138,6 +138,16 @@ func (p *process) sendJob(req *exec.Request, id hash) error {
 	return errors.Join(p.wire.send(frameJob, f), p.wire.sendFiles(req.Inputs))
 }
 
+// sendJobs sends jobs of one module, one after the other.
+func (p *process) sendJobs(reqs []exec.Request, id hash) error {
+	for i := range reqs {
+		if err := p.sendJob(&reqs[i], id); err != nil {
+			return err
+		}
+	}
+	return p.wire.flush()
+}
+
 // result waits for what becomes of a job that was sent.
 func (p *process) result(req *exec.Request, id hash, stdout, stderr *live) (exec.Result, error) {
 	for {

@@ -54,8 +54,25 @@ func checkRequest(req *exec.Request) error {
 			return fmt.Errorf("output %q is not a clean relative path", name)
 		}
 	}
+	text := 0
+	for _, list := range [][]string{req.Args, req.Env, req.Outputs} {
+		for _, s := range list {
+			text += len(s) + stringBytes
+		}
+	}
+	if text > maxText {
+		return fmt.Errorf("arguments, variables and outputs of %d bytes, at most %d are taken", text, maxText)
+	}
 	return nil
 }
+
+// maxText bounds Request.Args, Env and Outputs together, in bytes, stringBytes more
+// for each of them. It holds the largest task there is: an array's items, of which
+// one may have all the 2 MiB, and what its tasks have in common.
+const (
+	maxText     = 3 << 20
+	stringBytes = 5
+)
 
 // checkInputs finds inputs that the memory limit does not hold, before anybody
 // is troubled with them.

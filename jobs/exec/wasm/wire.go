@@ -15,9 +15,10 @@ import (
 // another version only says that something else answered.
 const wireVersion = 4
 
-// maxFrame bounds a frame; files travel in pieces of chunk. Bytes.
+// maxFrame bounds a frame, in bytes. Files travel in pieces of chunk; the text of a
+// job, which is at most maxText, travels in one frame with little else.
 const (
-	maxFrame = 2 << 20
+	maxFrame = 4 << 20
 	chunk    = 1 << 20
 )
 
