@@ -39,9 +39,9 @@ func (w *worker) compile(ctx context.Context, cache string) error {
 	return w.done(compileInto(ctx, cache, hash(c.Module), code))
 }
 
-// compileInto compiles a module into the cache. A module that the engine does
-// not accept is a trap, the same everywhere; to tell that from trouble with the
-// cache, which is this machine's, it is compiled again without one.
+// compileInto compiles a module into the cache. A module that is not valid is a
+// trap, the same everywhere. One that is, and is not compiled for that, is this
+// machine's: its cache, its processor, or what its system allows.
 func compileInto(ctx context.Context, cache string, id hash, code []byte) outcome {
 	if err := prune(cache, cacheSize); err != nil {
 		return outcome{kind: exec.Broken, reason: reasonOf(err)}
@@ -49,10 +49,10 @@ func compileInto(ctx context.Context, cache string, id hash, code []byte) outcom
 	if compileOnce(ctx, cache, id, code) == nil {
 		return outcome{kind: exec.Exited}
 	}
-	if err := compileOnce(ctx, "", id, code); err != nil {
+	if err := validate(ctx, code); err != nil {
 		return outcome{kind: exec.Trapped, code: TrapInvalidModule, reason: reasonOf(err)}
 	}
-	if err := prune(cache, 0); err != nil {
+	if err := prune(cache, 0); err != nil { // what cannot be read there is made anew
 		return outcome{kind: exec.Broken, reason: reasonOf(err)}
 	}
 	if err := compileOnce(ctx, cache, id, code); err != nil {

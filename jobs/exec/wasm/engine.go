@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/experimental"
@@ -38,27 +39,54 @@ type loaded struct {
 
 // newEngine returns an engine that keeps compiled code in the folder cacheDir,
 // or, when that is empty, in memory only.
-func newEngine(ctx context.Context, cacheDir string) (*engine, error) {
+func newEngine(ctx context.Context, cacheDir string) (e *engine, err error) {
+	defer unmapped(&err)
 	cache := wazero.NewCompilationCache()
 	if cacheDir != "" {
-		var err error
 		if cache, err = wazero.NewCompilationCacheWithDir(cacheDir); err != nil {
 			return nil, err
 		}
 	}
-	// The limit here is what a 32-bit memory can have; the run's own is kept
-	// by its account, which knows the files as well.
-	config := wazero.NewRuntimeConfig().
-		WithCompilationCache(cache).
-		WithMemoryLimitPages(1 << 16).
-		WithMemoryCapacityFromMax(true).
-		WithDebugInfoEnabled(false)
-	e := &engine{runtime: wazero.NewRuntimeWithConfig(ctx, config), cache: cache, held: map[hash]*loaded{}}
+	// Never the interpreter, which the library would fall back to without a word:
+	// its stack is of another depth, and so programs would end otherwise.
+	config := configure(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(cache)
+	e = &engine{runtime: wazero.NewRuntimeWithConfig(ctx, config), cache: cache, held: map[hash]*loaded{}}
 	if err := offerWASI(ctx, e.runtime); err != nil {
 		_ = e.close(ctx)
 		return nil, fmt.Errorf("offer WASI: %w", err)
 	}
 	return e, nil
+}
+
+// configure says what a module may be. The limit here is what a 32-bit memory can
+// have; the run's own is kept by its account, which knows the files as well.
+func configure(config wazero.RuntimeConfig) wazero.RuntimeConfig {
+	return config.WithMemoryLimitPages(1 << 16).
+		WithMemoryCapacityFromMax(true).
+		WithDebugInfoEnabled(false)
+}
+
+// validate returns what there is against a module on every machine. It compiles
+// nothing: nothing in it depends on the processor, or on what the system allows.
+func validate(ctx context.Context, code []byte) error {
+	if _, err := decode(code); err != nil {
+		return err
+	}
+	runtime := wazero.NewRuntimeWithConfig(ctx, configure(wazero.NewRuntimeConfigInterpreter()))
+	_, err := runtime.CompileModule(ctx, code)
+	return errors.Join(err, runtime.Close(ctx))
+}
+
+// unmapped turns the engine's panic over compiled code that the system does not
+// map for it into an error.
+func unmapped(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case syscall.Errno:
+		*err = fmt.Errorf("map compiled code: %w", r)
+	default:
+		panic(r)
+	}
 }
 
 func (e *engine) close(ctx context.Context) error {
@@ -77,8 +105,10 @@ func (e *engine) has(id hash) bool {
 }
 
 // load compiles a module, or takes its code from the cache, and holds it in
-// place of the one longest unused.
-func (e *engine) load(ctx context.Context, id hash, code []byte) error {
+// place of the one longest unused. An error is this machine's where validate has
+// none.
+func (e *engine) load(ctx context.Context, id hash, code []byte) (err error) {
+	defer unmapped(&err)
 	if e.has(id) {
 		return nil
 	}

@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == workerArg {
 		os.Exit(WorkerMain())
 	}
+	if len(os.Args) > 2 && os.Args[1] == sealedArg {
+		os.Exit(sealed(os.Args[2]))
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/cpu"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,6 +21,22 @@ const (
 	workerSlack = 1 << 30 // bytes of data: engine, compiled code, deep stacks, collector
 	compileData = 2 << 30 // bytes of data to compile a module in
 )
+
+// canCompile returns why the engine's compiler is of no use here, or nil. What a
+// system refuses to this process it refuses to its workers.
+func canCompile() error {
+	if runtime.GOARCH != "arm64" && (runtime.GOARCH != "amd64" || !cpu.X86.HasSSE41) {
+		return errors.New("there is no compiler for its processor, only for arm64, and for amd64 with SSE4.1")
+	}
+	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err == nil {
+		err = errors.Join(unix.Mprotect(page, unix.PROT_READ|unix.PROT_EXEC), unix.Munmap(page))
+	}
+	if err != nil {
+		return fmt.Errorf("its system does not let a process make code executable: %w", err)
+	}
+	return nil
+}
 
 // processAttributes makes a worker die with the thread that started it, and
 // keeps the terminal's signals from it.

@@ -16,6 +16,7 @@
 // no guest writes there; those that run guests cannot write files at all. One
 // that compiles has a limit of data, too: a module that is not compiled within
 // 2 GiB is exec.Broken. Two modules are compiled at a time, others wait their turn.
+// Nothing is ever interpreted: New refuses where nothing can be compiled.
 //
 // # What a program sees
 //
@@ -43,6 +44,7 @@ package wasm
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -99,9 +101,17 @@ type Executor struct {
 
 var _ exec.Executor = (*Executor)(nil)
 
-// New returns an executor. It starts no process; Close must be called to end
-// those that runs will start.
+// ErrNoCompiler says that programs cannot be compiled for, or on, this machine. They
+// are not interpreted instead: how deep they may recurse would differ from what
+// other machines of its class certify.
+var ErrNoCompiler = errors.New("this machine cannot run compiled programs")
+
+// New returns an executor, or an ErrNoCompiler. It starts no process; Close must be
+// called to end those that runs will start.
 func New(config Config) (*Executor, error) {
+	if err := canCompile(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoCompiler, err)
+	}
 	e := &Executor{
 		config:      config,
 		compileData: compileData,
