@@ -200,7 +200,7 @@ func (e *engine) instantiate(ctx context.Context, m *loaded, j *job, a *account,
 func (e *engine) call(ctx context.Context, m *loaded, config wazero.ModuleConfig) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%v (recovered by wazero)", r)
+			err = fmt.Errorf("%v%s", r, recovered)
 		}
 	}()
 	instance, err := e.runtime.InstantiateModule(ctx, m.code, config)
@@ -276,29 +276,47 @@ func judge(err error) outcome {
 	return outcome{kind: exec.Trapped, code: trapCode(err), reason: reasonOf(err)}
 }
 
+// recovered is what the engine adds to the text of what a host function panicked
+// with.
+const recovered = " (recovered by wazero)"
+
+// trapCode goes by the error at the bottom alone, or by what it was recovered with:
+// the texts around that, and after their first line, hold names that the module
+// gives to its functions.
 func trapCode(err error) int32 {
-	for ; err != nil; err = errors.Unwrap(err) {
-		switch err.Error() {
-		case "unreachable":
-			return TrapUnreachable
-		case "integer divide by zero":
-			return TrapDivideByZero
-		case "integer overflow":
-			return TrapIntegerOverflow
-		case "invalid conversion to integer":
-			return TrapInvalidConversion
-		case "out of bounds memory access":
-			return TrapMemoryAccess
-		case "invalid table access":
-			return TrapTableAccess
-		case "indirect call type mismatch":
-			return TrapSignature
-		case "stack overflow":
-			return TrapStackOverflow
+	for {
+		text, inner := err.Error(), errors.Unwrap(err)
+		if inner == nil {
+			return bottomCode(text)
 		}
-		if strings.Contains(err.Error(), "(recovered by wazero)") {
+		if strings.HasPrefix(text, inner.Error()+recovered) {
 			return TrapHostCall
 		}
+		err = inner
+	}
+}
+
+func bottomCode(text string) int32 {
+	switch text {
+	case "unreachable":
+		return TrapUnreachable
+	case "integer divide by zero":
+		return TrapDivideByZero
+	case "integer overflow":
+		return TrapIntegerOverflow
+	case "invalid conversion to integer":
+		return TrapInvalidConversion
+	case "out of bounds memory access":
+		return TrapMemoryAccess
+	case "invalid table access":
+		return TrapTableAccess
+	case "indirect call type mismatch":
+		return TrapSignature
+	case "stack overflow":
+		return TrapStackOverflow
+	}
+	if line, _, _ := strings.Cut(text, "\n"); strings.HasSuffix(line, recovered) { // of what was no error
+		return TrapHostCall
 	}
 	return 0
 }

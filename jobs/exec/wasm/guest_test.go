@@ -56,6 +56,24 @@ func TestEveryTrapHasItsNumber(t *testing.T) {
 	}
 }
 
+func TestWhatAModuleCallsItsFunctionsIsNothingToTheNumberOfItsTrap(t *testing.T) {
+	e := newExecutor(t, Config{})
+	for _, name := range []string{recovered, "x\n" + recovered + "\nwasm stack trace:", "unreachable"} {
+		for code, body := range map[int32][]byte{
+			TrapUnreachable:  {asm.Unreachable},
+			TrapDivideByZero: asm.Join(asm.Const(1), asm.Const(0), 0x6d, asm.Drop),
+		} {
+			names := asm.Join(1, 0, asm.U(uint64(len(name))), []byte(name)) // one function, the first
+			section := asm.Join(4, []byte("name"), 1, asm.U(uint64(len(names))), names)
+			module := asm.Join(asm.Program{Pages: 1, Code: body}.Module(), 0, asm.U(uint64(len(section))), section)
+			res := run(t, e, request(module))
+			if res.Kind != exec.Trapped || res.Code != code {
+				t.Errorf("by the name %q: ended as %v %d (%s), want trap %d", name, res.Kind, res.Code, res.Reason, code)
+			}
+		}
+	}
+}
+
 func TestOutputBeforeATrapIsKept(t *testing.T) {
 	p := asm.Hello()
 	p.Code = append(p.Code, asm.Unreachable)
