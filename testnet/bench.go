@@ -56,8 +56,37 @@ type Figures struct {
 // SchemaBench names the figures' JSON.
 const SchemaBench = "muster.bench/v1"
 
-// Bench starts a network, measures it, and takes it down.
+// check refuses options that no figures can come of.
+func (o BenchOptions) check() error {
+	const most = 1_000_000
+	for _, n := range []struct {
+		flag                     string
+		value, least, most, good int
+		why                      string
+	}{
+		{"nodes", o.Nodes, benchQuorum, maxNodes, benchQuorum, fmt.Sprintf("every job has a quorum of %d", benchQuorum)},
+		{"jobs", o.Jobs, 1, most, 1000, "throughput, CPU, memory and disk are those of a burst of jobs"},
+		{"submitters", o.Submitters, 1, most, 16, "they submit the jobs of the burst"},
+		{"single", o.Single, 1, most, 200, "latency is that of jobs one at a time"},
+		{"array", o.Array, 0, 100_000, 10_000, "an array has at most 100,000 tasks, and 0 leaves it out"},
+	} {
+		if n.value < n.least || n.value > n.most {
+			return &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("--%s %d is not %d to %d", n.flag, n.value, n.least, n.most),
+				Why: n.why, Try: fmt.Sprintf("--%s %d", n.flag, n.good)}
+		}
+	}
+	return nil
+}
+
+// benchQuorum is the size of every job's quorum.
+const benchQuorum = 4
+
+// Bench starts a network, measures it, and takes it down. Options that nothing can
+// be measured with are a usage problem, and nothing starts.
 func Bench(ctx context.Context, o BenchOptions) (f Figures, err error) {
+	if err := o.check(); err != nil {
+		return f, err
+	}
 	f = Figures{Schema: SchemaBench, Nodes: o.Nodes, Jobs: o.Jobs, Submitters: o.Submitters}
 	n, err := Start(ctx, Options{Nodes: o.Nodes, Binary: o.Binary, API: "127.0.0.1:0"})
 	if err != nil {
@@ -111,7 +140,7 @@ func (b *bench) open(ctx context.Context) error {
 	}
 	b.file = jobs.FileFor("builtin:hello", []string{"bench"})
 	b.file.Run.Resources.CPU = 100
-	b.file.Run.Quorum.Size = 4
+	b.file.Run.Quorum.Size = benchQuorum
 	_, err := b.clients[0].Node(ctx)
 	return err
 }

@@ -133,13 +133,16 @@ func lying(n *Network) string {
 	return text
 }
 
+// maxNodes is how many nodes a testnet has at most.
+const maxNodes = 64
+
 // Start starts a network and returns when every node has met every other. When
 // it fails nothing of it is left, and nothing else is touched. A directory that
 // holds something, or a pointer to a testnet that is up, is a conflict.
 func Start(ctx context.Context, o Options) (n *Network, err error) {
-	if o.Nodes < 1 || o.Nodes > 64 || o.Lie < 0 || o.Lie >= o.Nodes {
+	if o.Nodes < 1 || o.Nodes > maxNodes || o.Lie < 0 || o.Lie >= o.Nodes {
 		return nil, &jobs.Problem{Code: jobs.CodeUsage, What: fmt.Sprintf("a testnet of %d nodes of which %d lie cannot be", o.Nodes, o.Lie),
-			Why: "it takes 1 to 64, and the first is honest", Try: "--nodes 7 --lie 1"}
+			Why: fmt.Sprintf("it takes 1 to %d, and the first is honest", maxNodes), Try: "--nodes 7 --lie 1"}
 	}
 	if o.Binary == "" {
 		if o.Binary, err = os.Executable(); err != nil {
