@@ -30,6 +30,10 @@ func (a *app) eventsCommand() *cobra.Command {
 				_, err := fmt.Fprintf(a.err, "events after %v were not kept: look at the jobs themselves (muster ps)\n", e.Data["after"])
 				return err
 			}
+			if a.namesOnly() {
+				_, err := fmt.Fprintln(a.out, e.ID)
+				return err
+			}
 			_, err := fmt.Fprintf(a.out, "%s   %-24s %s\n", e.Time, e.Type, jobs.Short(e.Subject))
 			return err
 		})

@@ -52,6 +52,9 @@ func (a *app) machine() bool {
 	return a.query != "" || a.format == formatJSON || a.format == formatYAML
 }
 
+// namesOnly reports whether nothing but ids is to be written.
+func (a *app) namesOnly() bool { return a.format == formatName || a.quiet }
+
 // show writes v in the form that was asked for.
 func (a *app) show(v view) error {
 	switch {
@@ -72,7 +75,7 @@ func (a *app) show(v view) error {
 		}
 		_, err = a.out.Write(data)
 		return err
-	case a.format == formatName || a.quiet:
+	case a.namesOnly():
 		for _, name := range v.names {
 			fmt.Fprintln(a.out, name)
 		}
