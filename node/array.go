@@ -17,56 +17,92 @@ import (
 	"github.com/muster-network/muster/store/tree"
 )
 
-// array makes what the tasks of an array job differ by, and stores it.
+// array makes what the tasks of an array job differ by, and stores it. It refuses
+// what no member would fetch.
 func (n *Node) array(ctx context.Context, file *jobs.File) (*jobs.Array, error) {
 	items := file.Items()
-	if items == nil {
-		_, folder, err := file.Each()
-		if err != nil {
-			return nil, err
-		}
-		if folder.Defined() {
-			if items, err = n.packInputs(ctx, folder); err != nil {
-				return nil, err
-			}
-		}
+	_, folder, err := file.Each()
+	if err != nil {
+		return nil, err
 	}
-	if items == nil {
+	if items == nil && !folder.Defined() {
 		return file.ArrayOf(nil, 0)
+	}
+	most, err := n.mostItems(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	link, count, err := n.storeItems(ctx, items, folder, most)
+	if err != nil {
+		return nil, err
+	}
+	return file.ArrayOf(&link, count)
+}
+
+// storeItems stores what the tasks differ by, items or else the entries of a folder,
+// and returns how many inputs that are. With all that it names it is within most.
+func (n *Node) storeItems(ctx context.Context, items *jobs.Items, folder cid.Cid, most tree.Limits) (link dagcbor.Link, count int, err error) {
+	var packed tree.Limits
+	if items == nil {
+		if items, packed, err = n.packInputs(ctx, folder, most); err != nil {
+			return link, 0, err
+		}
 	}
 	data, link, err := items.Seal(n.home.network)
 	if err != nil {
-		return nil, &jobs.Problem{Code: jobs.CodeSpecValue, What: "the array has too many inputs or arguments", Why: err.Error(),
+		return link, 0, &jobs.Problem{Code: jobs.CodeSpecValue, What: "the array has too many inputs or arguments", Why: err.Error(),
 			Try: "several jobs"}
+	}
+	if packed.Bytes+int64(len(data)) > most.Bytes || packed.Blocks+1 > most.Blocks {
+		return link, 0, tooManyItems(most)
 	}
 	block, err := blocks.NewBlockWithCid(data, link.Cid)
 	if err != nil {
-		return nil, err
+		return link, 0, err
 	}
-	if err := n.blocks.Put(ctx, block); err != nil {
-		return nil, err
-	}
-	return file.ArrayOf(&link, len(items.Inputs))
+	return link, len(items.Inputs), n.blocks.Put(ctx, block)
 }
 
-// packInputs lays the entries of a folder out for members to fetch.
-func (n *Node) packInputs(ctx context.Context, folder cid.Cid) (*jobs.Items, error) {
+// mostItems is what members fetch at most of an array's items and all that these
+// name, in one fetch: what the policy gives inputs, without the module.
+func (n *Node) mostItems(ctx context.Context, file *jobs.File) (tree.Limits, error) {
+	most := tree.Limits{Bytes: int64(n.home.founded.Policy.MaxInput), Blocks: maxFetched}
+	root, _, err := file.Sources()
+	if err != nil {
+		return most, err
+	}
+	module, err := tree.Lookup(ctx, n.blocks, root, "")
+	most.Bytes -= module.Size
+	return most, err
+}
+
+func tooManyItems(most tree.Limits) error {
+	return &jobs.Problem{Code: jobs.CodeSpecFile, What: "the array's inputs are too large, or of too many files",
+		Why: fmt.Sprintf("members fetch at most %d bytes beside the module, in %d blocks", most.Bytes, most.Blocks),
+		Try: "fewer or smaller inputs, or several jobs"}
+}
+
+// packInputs lays the entries of a folder out for members to fetch, and returns
+// what they take.
+func (n *Node) packInputs(ctx context.Context, folder cid.Cid, most tree.Limits) (*jobs.Items, tree.Limits, error) {
+	var packed tree.Limits
 	entries, err := tree.List(ctx, n.blocks, folder)
 	if err != nil {
-		return nil, &jobs.Problem{Code: jobs.CodeSpecFile, What: "the folder with an array's inputs is not stored here", Why: err.Error(),
+		return nil, packed, &jobs.Problem{Code: jobs.CodeSpecFile, What: "the folder with an array's inputs is not stored here", Why: err.Error(),
 			Try: "upload it first: POST /v1/blobs, as a folder"}
 	}
 	items, packer := &jobs.Items{}, tree.NewPacker(n.blocks)
 	for _, e := range entries {
 		if err := consensus.CheckTaskName(e.Name); err != nil {
-			return nil, &jobs.Problem{Code: jobs.CodeSpecFile, What: "an input's name cannot be that of a task", Why: err.Error()}
+			return nil, packed, &jobs.Problem{Code: jobs.CodeSpecFile, What: "an input's name cannot be that of a task", Why: err.Error()}
 		}
-		left := int64(n.home.founded.Policy.MaxInput) - packer.Bytes()
-		if err := packer.Tree(ctx, e.Name, n.blocks, e.CID, tree.Limits{Bytes: left, Blocks: maxFetched}); errors.Is(err, tree.ErrLimit) {
-			return nil, &jobs.Problem{Code: jobs.CodeSpecFile, What: "the array's inputs are too large",
-				Why: fmt.Sprintf("the network allows %d bytes", n.home.founded.Policy.MaxInput)}
-		} else if err != nil {
-			return nil, err
+		left := tree.Limits{Bytes: most.Bytes - packer.Bytes(), Blocks: most.Blocks} // small ones take fewer in a pack
+		err := packer.Tree(ctx, e.Name, n.blocks, e.CID, left)
+		if errors.Is(err, tree.ErrLimit) || err == nil && packer.Blocks() > most.Blocks {
+			return nil, packed, tooManyItems(most)
+		}
+		if err != nil {
+			return nil, packed, err
 		}
 		items.Inputs = append(items.Inputs, jobs.ItemInput{Name: e.Name, CID: e.CID.Bytes()})
 	}
@@ -77,7 +113,7 @@ func (n *Node) packInputs(ctx context.Context, folder cid.Cid) (*jobs.Items, err
 	for _, c := range large {
 		items.Large = append(items.Large, dagcbor.LinkTo(c))
 	}
-	return items, err
+	return items, tree.Limits{Bytes: packer.Bytes(), Blocks: packer.Blocks()}, err
 }
 
 // tasksOf returns how many tasks a job has whose task is stored here: 0 for a
