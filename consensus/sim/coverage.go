@@ -166,6 +166,7 @@ type Coverage struct {
 	Steps    uint64
 	Saw      [sights]uint64
 	Ended    [len(recordNames)]uint64 // processes, with such a record durable and nothing of it said
+	Points   [len(pointNames)]uint64  // processes, by where in a step they ended
 	Lies     [lies]uint64             // runs, by kind of lie
 	Refused  [lies]uint64             // messages of liars that no member believed
 	Believed [lies]uint64
@@ -177,6 +178,7 @@ func (c *Coverage) Add(d *Coverage) {
 	c.Steps += d.Steps
 	addAll(c.Saw[:], d.Saw[:])
 	addAll(c.Ended[:], d.Ended[:])
+	addAll(c.Points[:], d.Points[:])
 	addAll(c.Lies[:], d.Lies[:])
 	addAll(c.Refused[:], d.Refused[:])
 	addAll(c.Believed[:], d.Believed[:])
@@ -196,6 +198,9 @@ func (c *Coverage) String() string {
 	}
 	for kind := 1; kind < len(recordNames); kind++ {
 		fmt.Fprintf(&b, "%12d  restart: a %s record is durable, nothing was said\n", c.Ended[kind], recordNames[kind])
+	}
+	for at, n := range c.Points {
+		fmt.Fprintf(&b, "%12d  restart: ended %s\n", n, Point(at))
 	}
 	for kind := range lies {
 		fmt.Fprintf(&b, "%12d  lie: %s (messages: %d believed, %d refused)\n", c.Lies[kind], kind, c.Believed[kind], c.Refused[kind])
@@ -217,6 +222,9 @@ func (c *Coverage) Least() (string, uint64) {
 	for kind := 1; kind < len(recordNames); kind++ {
 		see("restart: "+recordNames[kind], c.Ended[kind])
 	}
+	for at, n := range c.Points {
+		see("restart: ended "+Point(at).String(), n)
+	}
 	for kind := range lies {
 		see("lie: "+kind.String(), c.Lies[kind])
 	}
@@ -225,8 +233,13 @@ func (c *Coverage) Least() (string, uint64) {
 
 func (c *Coverage) hit(s Sight) { c.Saw[s]++ }
 
-// endsBeforeSend counts a process that ends with a batch durable and unsaid.
-func (c *Coverage) endsBeforeSend(b *runner.Batch) {
+// ends counts a process that ends at a point, and what of the batch in flight was
+// durable by then and unsaid.
+func (c *Coverage) ends(at Point, b *runner.Batch) {
+	c.Points[at]++
+	if at != BeforeSend {
+		return
+	}
 	for _, e := range b.Entries {
 		c.Ended[e.Record.Kind]++
 	}

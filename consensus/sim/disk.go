@@ -29,6 +29,9 @@ func (d *disk) holds(hash consensus.Hash) bool {
 func (n *node) sync() {
 	if f := n.armed; f != nil && (f.Kind == FailSync || f.Point == BeforeSync || f.Point == TornSync) {
 		n.w.cover.hit(SawSyncCut)
+		if f.Kind != FailSync {
+			n.w.cover.ends(f.Point, n.flight)
+		}
 		n.end(*f)
 		return
 	}
@@ -39,7 +42,7 @@ func (n *node) sync() {
 func (n *node) synced() {
 	n.persist()
 	if n.endsAt(BeforeSend) {
-		n.w.cover.endsBeforeSend(n.flight)
+		n.w.cover.ends(BeforeSend, n.flight)
 		n.end(*n.armed)
 		return
 	}
@@ -58,12 +61,16 @@ func (n *node) persist() {
 // strike ends the process at a point that is still to come, or at once.
 func (n *node) strike(f Fault) {
 	if f.Point == AtOnce || !n.up || n.armed != nil {
+		if n.up {
+			n.w.cover.ends(AtOnce, nil)
+		}
 		n.end(f)
 		return
 	}
 	n.armed = &f
 	n.w.after(3_000, func() { // the point never came
 		if n.armed == &f {
+			n.w.cover.ends(AtOnce, nil)
 			n.end(f)
 		}
 	})

@@ -239,6 +239,7 @@ func (n *node) release() {
 			}
 		}
 		n.send(letters)
+		n.w.cover.ends(BetweenSends, nil)
 		n.end(*n.armed)
 		return
 	}
