@@ -162,6 +162,10 @@ func formatProblem(home string, err error) error {
 
 func (n *Node) openExecutor() error {
 	e, err := wasm.New(wasm.Config{Command: wasm.Command{Args: []string{workerArg}}, Cache: filepath.Join(n.cfg.Home, dirCache)})
+	if errors.Is(err, wasm.ErrNoCompiler) {
+		return &jobs.Problem{Code: jobs.CodeDenied, What: "this node cannot run programs", Why: err.Error(),
+			Try: "allow it to make memory executable (systemd: MemoryDenyWriteExecute=no; SELinux: execmem), or another machine"}
+	}
 	if err != nil {
 		return err
 	}
