@@ -53,6 +53,10 @@ func play(ctx context.Context, chosen []sim.Scenario, only string, from, seeds u
 			small := sim.ShrinkFailure(s, r.Failure.Invariant)
 			fmt.Printf("FAILED: %v\n%s\nshrunk to\n%s\n", r.Failure, s, small)
 		}
+		if seen.Runs%1_000 == 0 && sim.Run(s, nil, true).Hash != r.Hash {
+			failures++
+			fmt.Printf("FAILED: I12: played again with a trace, it goes another way\n%s\n", s)
+		}
 		if i%256 == 0 && time.Since(told) >= every {
 			told = time.Now()
 			fmt.Printf("%d schedules, %d failed, %.0f a second\n", seen.Runs, failures, float64(seen.Runs)/time.Since(begun).Seconds())

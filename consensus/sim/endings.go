@@ -22,7 +22,7 @@ func (c *checks) decided(n *node, ended consensus.Conclusion) {
 	}
 	c.w.logf("%d DECIDES %s at height %d in round %d", n.id, s.name, d.Height, d.Commits.Round)
 	if c.outcome != nil && *c.outcome != s.hash {
-		c.w.fail("I1", "node %d decides %s, another decided %s", n.id, s.name, nameOf(*c.outcome))
+		c.w.fail("I2", "node %d decides %s, another decided %s", n.id, s.name, nameOf(*c.outcome))
 	}
 	at, err := ended.Check(c.w.heights[0], c.w.ledger.verify)
 	switch {

@@ -127,17 +127,6 @@ func (l *liar) bend(to int, m mail) mail {
 	return m
 }
 
-// runs is what the liar's runs end in.
-func (l *liar) runs(honest *stock) *stock {
-	if l.kind == LieFalseReport || l.kind == LieFalseForm || l.kind == LieBabble && l.src.chance(50) {
-		if l.w.plan.Array.On {
-			return &arrayLie
-		}
-		return &lie
-	}
-	return honest
-}
-
 // form is what the liar says that an end of its runs comes to.
 func (l *liar) form(s *stock) *consensus.Hash {
 	if form := l.w.plan.formOf(s); form == nil || l.kind != LieFalseForm {
@@ -145,9 +134,6 @@ func (l *liar) form(s *stock) *consensus.Hash {
 	}
 	return l.honestForm()
 }
-
-// serves reports whether the liar hands out blocks that it claims to hold.
-func (l *liar) serves() bool { return l.kind != LieWithhold && l.src.chance(50) }
 
 // sign signs a statement as the liar, about this job, at the last height or, now
 // and then, at another.
