@@ -54,6 +54,10 @@ const (
 	// outstandingBytes is what a peer may have in flight: enough leaves that the
 	// next is read while one is sent.
 	outstandingBytes = 4 * tree.ChunkSize
+	// messageBytes is what small blocks that are wanted at once are put together
+	// to. Each message is a stream, of which the other end takes only so many at
+	// a time, and what is larger than a stream's first window takes a round trip more.
+	messageBytes = 128 << 10
 )
 
 // Exchange is a running exchange. It is safe for concurrent use.
@@ -81,13 +85,14 @@ func New(ctx context.Context, h host.Host, b store.Blocks, cfg Config) (*Exchang
 		host: h, blocks: b, patience: cfg.Patience,
 		protocol: prefix + bsnet.ProtocolBitswap,
 	}
-	e.bitswap = bitswap.New(ctx, network, named{h}, blockstore{b},
+	e.bitswap = bitswap.New(ctx, newFair(network), named{h}, blockstore{b},
 		bitswap.ProviderSearchDelay(searchDelay),
 		bitswap.RebroadcastDelay(searchAgain),
 		bitswap.WithoutDuplicatedBlockStats(),
 		bitswap.EngineBlockstoreWorkerCount(serverWorkers),
 		bitswap.EngineTaskWorkerCount(serverWorkers),
-		bitswap.TaskWorkerCount(serverWorkers),
+		bitswap.TaskWorkerCount(senders),
+		bitswap.WithTargetMessageSize(messageBytes),
 		bitswap.MaxOutstandingBytesPerPeer(outstandingBytes),
 		bitswap.WithClientOption(client.WithDefaultProviderQueryManager(false)),
 		bitswap.WithClientOption(client.BroadcastControlEnable(true)),
