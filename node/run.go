@@ -23,6 +23,10 @@ import (
 // errStopped ends a run that was asked to end.
 var errStopped = errors.New("stopped")
 
+// blocksUnderWay is how many bytes of Bitswap's messages each peer may have begun to
+// send: two of the largest, or several leaves.
+const blocksUnderWay = 8 << 20
+
 // Run runs the node until ctx ends, Stop is called, or a part fails: a journal
 // that cannot sync stops the node. The order: agreement and the member's side
 // first, then what was open is resumed, then peers are heard, then the API
@@ -42,7 +46,8 @@ func (n *Node) Run(ctx context.Context) (err error) {
 			return ctx.Err()
 		}
 	})
-	if n.exchange, err = exchange.New(ctx, n.p2p.Host, n.blocks, exchange.Config{Network: n.home.network.String()}); err != nil {
+	blocksFrom := p2p.BoundFrames(n.p2p.Host, blocksUnderWay)
+	if n.exchange, err = exchange.New(ctx, blocksFrom, n.blocks, exchange.Config{Network: n.home.network.String()}); err != nil {
 		return err
 	}
 	g.Go(func() error { return n.runner.Run(ctx) })
