@@ -17,6 +17,7 @@ import (
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/jobs"
 	"github.com/muster-network/muster/store"
+	"github.com/muster-network/muster/store/exchange"
 	"github.com/muster-network/muster/store/tree"
 )
 
@@ -153,8 +154,16 @@ func parseBlob(id string) (cid.Cid, error) {
 	return c, nil
 }
 
+// missingBlob says why a blob was not fetched. What this node is at fault for, as a
+// disk that cannot be read, stays that.
 func missingBlob(id string, err error) error {
-	return &jobs.Problem{Code: jobs.CodeNotFound, What: "nobody who can be reached has " + id, Why: err.Error(), Retryable: true}
+	switch {
+	case errors.Is(err, exchange.ErrUnavailable):
+		return &jobs.Problem{Code: jobs.CodeNotFound, What: "nobody who can be reached has " + id, Why: err.Error(), Retryable: true}
+	case errors.Is(err, tree.ErrInvalid), errors.Is(err, tree.ErrLimit):
+		return &jobs.Problem{Code: jobs.CodeUsage, What: id + " cannot be fetched whole", Why: err.Error()}
+	}
+	return err
 }
 
 // Fetch implements member.Fetcher: it makes all blocks below root durable here.

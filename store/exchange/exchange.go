@@ -38,8 +38,8 @@ type Config struct {
 	// Network is the id that ends up in the protocol id
 	// /muster/<network>/ipfs/bitswap/1.2.0.
 	Network string
-	// Patience is how long a fetch waits for the next block before it gives up;
-	// 0: 10 s. A long fetch goes on as long as blocks arrive.
+	// Patience is how long a fetch that has asked peers waits for the next block
+	// before it gives up; 0: 10 s. A long fetch goes on as long as blocks arrive.
 	Patience time.Duration
 }
 
@@ -138,7 +138,10 @@ type fetch struct {
 	peers    []peer.ID // without ourselves
 	cancel   context.CancelCauseFunc
 	session  func() boxo.Fetcher // made when the first block is missing
-	watchdog *time.Timer
+
+	mu       sync.Mutex
+	asked    int         // blocks that peers are asked for
+	watchdog *time.Timer // runs while there are any: our own disk may take its time
 }
 
 func (e *Exchange) fetch(ctx context.Context, from []peer.ID) (context.Context, *fetch) {
@@ -148,6 +151,7 @@ func (e *Exchange) fetch(ctx context.Context, from []peer.ID) (context.Context, 
 	f.watchdog = time.AfterFunc(e.patience, func() {
 		cancel(fmt.Errorf("%w within %s", ErrUnavailable, e.patience))
 	})
+	f.watchdog.Stop()
 	asked := context.WithValue(ctx, namedKey{}, &request{peers: f.peers, giveUp: cancel})
 	f.session = sync.OnceValue(func() boxo.Fetcher { return e.bitswap.NewSession(asked) })
 	return ctx, f
@@ -156,6 +160,24 @@ func (e *Exchange) fetch(ctx context.Context, from []peer.ID) (context.Context, 
 func (f *fetch) end() {
 	f.watchdog.Stop()
 	f.cancel(context.Canceled)
+}
+
+func (f *fetch) ask() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.asked++; f.asked == 1 {
+		f.watchdog.Reset(f.exchange.patience)
+	}
+}
+
+func (f *fetch) answered() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.asked--; f.asked == 0 {
+		f.watchdog.Stop()
+	} else {
+		f.watchdog.Reset(f.exchange.patience)
+	}
 }
 
 // Get implements tree.Source.
@@ -170,14 +192,15 @@ func (f *fetch) Get(ctx context.Context, c cid.Cid) ([]byte, error) {
 	if len(f.peers) == 0 {
 		return nil, fmt.Errorf("%w: no peer was named", ErrUnavailable)
 	}
+	f.ask()
 	block, err := f.session().GetBlock(ctx, c)
+	f.answered()
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
 		return nil, err
 	}
-	f.watchdog.Reset(f.exchange.patience)
 	return block.RawData(), f.keep(ctx, block)
 }
 

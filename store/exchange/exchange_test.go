@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -207,6 +208,34 @@ func TestFetchGivesUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowDisk takes a minute to read a block.
+type slowDisk struct{ storetest.Memory }
+
+func (d *slowDisk) Get(ctx context.Context, c cid.Cid) ([]byte, error) {
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-time.After(time.Minute):
+		return d.Memory.Get(ctx, c)
+	}
+}
+
+type nobody struct{ host.Host }
+
+func (nobody) ID() peer.ID { return "nobody" }
+
+func TestAFetchOfWhatIsHereTakesTheTimeThatTheDiskTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &slowDisk{}
+		root, _ := sample(t, &disk.Memory)
+		e := &Exchange{host: nobody{}, blocks: disk, patience: defaultPatience}
+		must(t, e.Fetch(t.Context(), root, []peer.ID{"a"}, plenty()))
+		if _, err := e.Get(t.Context(), root, "a"); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestFetchKeepsToItsLimits(t *testing.T) {
