@@ -224,7 +224,7 @@ func (m *Machine) hearEnded(party int, run uint64) {
 // seekRun asks for a run, or begins the one that was granted.
 func (m *Machine) seekRun() {
 	t, r := &m.turns, &m.runs
-	if r.report != nil || t.begun > t.over || !m.isActive(m.seat) || !m.canRun(m.seat) {
+	if r.report != nil || t.begun > t.over || !m.isActive(m.seat) || !m.canRun(m.seat) || m.hasAsked() {
 		return
 	}
 	// A number is kept for a beat: else those who hear of each other's grants, and
@@ -241,17 +241,33 @@ func (m *Machine) seekRun() {
 			m.endRuns(r.run - 1)
 		}
 	}
-	var grants []consensus.Vote
-	for seat, h := range t.heard {
-		if uint64(h.own) == r.run && len(grants) < m.t.Quorum {
-			grants = append(grants, consensus.Vote{Seat: uint64(seat), Proof: h.proof})
-		}
-	}
-	if len(grants) == m.t.Quorum && r.run > t.over && !m.mustEnd() {
+	if grants := m.ownGrants(); len(grants) == m.t.Quorum && r.run > t.over && !m.mustEnd() {
 		t.begun = r.run
 		m.record(RecordBegun, &begun{Run: uint32(r.run), Height: m.at.Number, Grants: grants})
 		m.do(Execute{Run: r.run})
 	}
+}
+
+// ownGrants returns the grants that were heard for the present number, at most q.
+func (m *Machine) ownGrants() []consensus.Vote {
+	var grants []consensus.Vote
+	for seat, h := range m.turns.heard {
+		if uint64(h.own) == m.runs.run && len(grants) < m.t.Quorum {
+			grants = append(grants, consensus.Vote{Seat: uint64(seat), Proof: h.proof})
+		}
+	}
+	return grants
+}
+
+// hasAsked reports whether this member gave the job up and has asked for a run in
+// vain: it asks for one, and gives that up in time. The words of q that granted it
+// may never come, and whoever has heard them waits for the run (see isWithdrawn).
+func (m *Machine) hasAsked() bool {
+	if t, r := &m.turns, &m.runs; m.entry.voided && r.run > t.over && m.now >= m.askUntil(slices.Index(m.cfg.Runners, m.seat)) &&
+		len(m.ownGrants()) < m.t.Quorum {
+		m.endRuns(r.run)
+	}
+	return m.entry.voided && m.turns.over > 0
 }
 
 func (m *Machine) ask(run uint64) {
@@ -287,64 +303,6 @@ func (m *Machine) resumeTurns() {
 		return
 	}
 	m.endRuns(t.begun)
-}
-
-// stuckRun returns the last grant where, under once, it holds the job up: its
-// executor is lost, or was cut off, and has not said that its run is over.
-func (m *Machine) stuckRun() *StuckRun {
-	g := m.turns.granted
-	if m.decision != nil || !m.once() || m.isOver(g) || m.hasOutcome() {
-		return nil
-	}
-	s := &StuckRun{Seat: m.at.SeatOf(int(g.Party)), Run: uint64(g.Run), Since: m.runs.tracks[g.Party].heard, Why: "its executor was cut off in it"}
-	if m.turns.cut && int(g.Party) == m.cfg.Self {
-		return s
-	}
-	until, why := m.dueUntil(s.Seat)
-	if m.now < until {
-		return nil
-	}
-	s.Since, s.Why = until, why
-	return s
-}
-
-// hearPrepare notes what a seat prepares: under once it matters after its round,
-// too.
-func (m *Machine) hearPrepare(seat int, value consensus.Hash) {
-	if m.once() {
-		m.turns.prepared[seat] = prepared{value, m.now}
-	}
-}
-
-// closedSeats returns, under once, who prepared a handover of this height where
-// that holds the job up: they grant nothing at it, those left are no quorum, and
-// the handover has not been decided for a while (decision 017). A member that came
-// back may know of its own handover only, and waits longer before it says so.
-func (m *Machine) closedSeats() *ClosedSeats {
-	if m.decision != nil || !m.once() || m.hasOutcome() {
-		return nil
-	}
-	c := &ClosedSeats{}
-	var since []int64
-	for seat, p := range m.turns.prepared {
-		switch {
-		case seat == m.seat && m.turns.closed:
-			p.at = m.turns.closedAt
-		case p.at == 0 || !m.isMove(p.value):
-			continue
-		}
-		c.Seats, since = append(c.Seats, seat), append(since, p.at)
-	}
-	slices.Sort(since)
-	switch most := m.t.N - m.t.Quorum; {
-	case len(since) > most && m.now >= since[most]+patience*m.cfg.Timing.Beat:
-		c.Since = since[most]
-	case m.turns.closed && m.now >= m.turns.closedAt+lapses*m.cfg.Timing.Patience && !m.isGranted():
-		c.Since = m.turns.closedAt
-	default:
-		return nil
-	}
-	return c
 }
 
 // isGranted reports whether a run that is not over is known to have q grants.

@@ -77,6 +77,37 @@ func TestAJobThatActsAndWasWithdrawnIsCancelledWhereNoRunCanBegin(t *testing.T) 
 	}
 }
 
+// The executor gave the job up. Of the q that granted its run, which the others have
+// heard, one is lost before the executor heard it.
+func TestWhoGaveTheJobUpGivesUpARunThatItIsNotSeenToBeGranted(t *testing.T) {
+	for _, effects := range []consensus.Effects{consensus.Once, consensus.AtLeastOnce} {
+		w := newWorld(t, effects, consensus.Byzantine, 1, 0)
+		executor := w.machines[0].cfg.Runners[0]
+		lost := (executor + 1) % 4
+		w.lost = func(from, to int, out Outgoing) bool {
+			return from == lost && to == executor && out.Kind == consensus.KindGrant
+		}
+		for seat := range w.machines {
+			w.input(seat, AcceptJob{})
+		}
+		w.input(executor, SubmitterVoid{})
+		w.settle()
+		if granted := w.machines[(executor+2)%4].isGranted(); !granted {
+			t.Fatalf("%s: no run was granted", effects)
+		}
+		w.kill(lost)
+		w.passOn(120_000)
+		if len(w.runs) != 0 {
+			t.Errorf("%s: runs %v", effects, w.runs)
+		}
+		for seat, m := range w.machines {
+			if seat != lost && (!m.Done() || m.decision.Value.Kind != consensus.Cancelled) {
+				t.Errorf("%s: seat %d: %+v", effects, seat, m.View())
+			}
+		}
+	}
+}
+
 // Where q members can carry it, a job that acts and was withdrawn goes on: what a
 // run does is not cut short.
 func TestAJobThatActsAndWasWithdrawnGoesOnWhereARunWasGranted(t *testing.T) {
