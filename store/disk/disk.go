@@ -164,10 +164,17 @@ func (s *Store) Get(_ context.Context, c cid.Cid) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("block %s: %w", c, err)
 	}
-	if len(entry) > 0 && entry[0] == inlined {
-		return entry[1:], nil
+	block, size, err := parseEntry(entry)
+	if err != nil {
+		return nil, fmt.Errorf("block %s: %w", c, err)
+	}
+	if block != nil {
+		return block, nil
 	}
 	data, err := s.read(key(dataPrefix, digest))
+	if err == nil && len(data) != size {
+		err = fmt.Errorf("%d bytes, and its index entry says %d", len(data), size)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("block %s: %w", c, err)
 	}
@@ -187,17 +194,27 @@ func (s *Store) size(c cid.Cid) (int, error) {
 		return 0, fmt.Errorf("block %s: %w", c, err)
 	}
 	defer closer.Close()
-	if len(entry) == 0 {
-		return 0, fmt.Errorf("block %s: empty index entry", c)
+	_, n, err := parseEntry(entry)
+	if err != nil {
+		return 0, fmt.Errorf("block %s: %w", c, err)
 	}
-	if entry[0] == inlined {
-		return len(entry) - 1, nil
+	return n, nil
+}
+
+// parseEntry returns what an index entry says of a block: its bytes, or nil where they
+// are kept apart, and its length.
+func parseEntry(entry []byte) (block []byte, size int, err error) {
+	switch {
+	case len(entry) == 0:
+		return nil, 0, errors.New("empty index entry")
+	case entry[0] == inlined && len(entry)-1 <= store.MaxBlock:
+		return entry[1:], len(entry) - 1, nil
+	case entry[0] == apart:
+		if n, used := binary.Uvarint(entry[1:]); used == len(entry)-1 && n <= store.MaxBlock {
+			return nil, int(n), nil
+		}
 	}
-	n, used := binary.Uvarint(entry[1:])
-	if used <= 0 || n > store.MaxBlock {
-		return 0, fmt.Errorf("block %s: bad index entry %x", c, entry)
-	}
-	return int(n), nil
+	return nil, 0, fmt.Errorf("bad index entry of %d bytes: %x", len(entry), entry[:min(len(entry), 16)])
 }
 
 // read returns a copy of the value of key.

@@ -1,6 +1,8 @@
 package disk
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"math/rand/v2"
@@ -292,4 +294,41 @@ func BenchmarkPutAndSyncOfASmallTree(b *testing.B) {
 		}
 		must(b, s.Sync(b.Context()))
 	}
+}
+
+// An index entry, and the data that it may name, are what the disk gives. A block is
+// there in one length, or not at all.
+func FuzzIndexEntry(f *testing.F) {
+	s := mustOpen(f, "blocks", vfs.NewMem())
+	f.Add([]byte{inlined}, []byte{})
+	f.Add([]byte("\x00block"), []byte{})
+	f.Add([]byte{apart, 5}, []byte("block"))
+	f.Add([]byte{apart, 6}, []byte("block"))
+	f.Add([]byte{apart, 0x85, 0}, []byte("block"))                                             // not in its shortest form
+	f.Add([]byte{apart, 5, 5}, []byte("block"))                                                // more follows
+	f.Add([]byte{apart}, []byte("block"))                                                      // no length
+	f.Add(binary.AppendUvarint([]byte{apart}, store.MaxBlock+1), []byte("block"))              // too long
+	f.Add([]byte{apart, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}, []byte("block")) // no number
+	f.Add([]byte{2, 5}, []byte("block"))                                                       // of no kind
+	f.Add([]byte{}, []byte("block"))
+	c := storetest.Block(f, cid.Raw, []byte("name")).Cid()
+	digest, err := store.Digest(c)
+	must(f, err)
+	f.Fuzz(func(t *testing.T, entry, data []byte) {
+		must(t, s.db.Set(key(indexPrefix, digest), entry, pebble.NoSync))
+		must(t, s.db.Set(key(dataPrefix, digest), data, pebble.NoSync))
+		size, err := s.Size(t.Context(), c)
+		if has, failed := s.Has(t.Context(), c); has != (err == nil) || (failed == nil) != (err == nil) {
+			t.Errorf("has %v, %v, and its length is %v", has, failed, err)
+		}
+		got, failed := s.Get(t.Context(), c)
+		switch {
+		case failed != nil:
+			return
+		case err != nil || len(got) != size || size > store.MaxBlock:
+			t.Errorf("%d bytes are read of %d, %v", len(got), size, err)
+		case len(entry) > 0 && entry[0] == inlined && !bytes.Equal(got, entry[1:]), len(entry) > 0 && entry[0] != inlined && !bytes.Equal(got, data):
+			t.Errorf("other bytes are read: %x", got)
+		}
+	})
 }
