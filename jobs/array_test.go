@@ -195,6 +195,59 @@ func TestItemsThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
+// The items of an array are whatever its submitter stored: what opens is for every
+// task, and no two of them are told apart in vain.
+func FuzzOpenItems(f *testing.F) {
+	inputs := []jobs.ItemInput{{Name: "a.html", CID: cidOf("a").Bytes()}, {Name: "b.html", CID: cidOf("b").Bytes()}, {Name: "c.html", CID: cidOf("c").Bytes()}}
+	for _, seed := range []struct {
+		items jobs.Items
+		count uint64
+		input string
+	}{
+		{jobs.Items{Args: [][]string{{"a"}, {"b", "c"}, {}}}, 3, ""},
+		{jobs.Items{Args: [][]string{{"a"}, {"b"}}, Inputs: inputs}, 2, ""},
+		{jobs.Items{Args: [][]string{{"a"}, slices.Repeat([]string{"a"}, 1023)}}, 2, ""},
+		{jobs.Items{Inputs: inputs, Packs: []consensus.ArrayPack{{Tasks: 2, File: link("pack")}}, Large: []dagcbor.Link{link("tree")}}, 3, "page"},
+		{jobs.Items{Inputs: inputs, Packs: []consensus.ArrayPack{{Tasks: 2, File: link("p")}, {Tasks: 1, File: link("q")}}}, 3, "page"},
+		{jobs.Items{Inputs: inputs, Packs: []consensus.ArrayPack{{Tasks: 2, File: link("p")}, {Tasks: 2, File: link("q")}}}, 3, "page"},
+	} {
+		data, _, err := seed.items.Seal(network)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, seed.count, seed.input)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, count uint64, input string) {
+		items := link("items")
+		task := goodTask()
+		task.Array = &jobs.Array{Count: count, Items: &items, Input: input}
+		if _, _, err := task.Seal(network); err != nil {
+			return // no such task is ever opened
+		}
+		opened, err := task.OpenItems(network, data)
+		if err != nil {
+			return
+		}
+		if again, _, err := opened.Seal(network); err != nil || !bytes.Equal(again, data) {
+			t.Errorf("opened %x, sealed %x, %v", data, again, err)
+		}
+		packed := uint64(0)
+		for _, p := range opened.Packs {
+			packed += p.Tasks
+		}
+		if packed > count || uint64(len(opened.Large)) > count {
+			t.Errorf("%d tasks in packs and %d in trees, of %d", packed, len(opened.Large), count)
+		}
+		for i, before := uint64(0), ""; i < count; i++ {
+			one := task.Task(opened, i)
+			if one.Name <= before || len(one.Args) > 1024 || one.Input.Defined() != (input != "") {
+				t.Fatalf("task %d after %q: %+v", i, before, one)
+			}
+			before = one.Name
+		}
+	})
+}
+
 func TestBadArraysSayWhatToDo(t *testing.T) {
 	for name, c := range map[string]struct{ text, what, try string }{
 		"two ways":      {"{count: 2, args: [a]}", "job.yaml:4:10: an array has one of inputs, args and count", "array: {count: 100}"},
