@@ -139,6 +139,48 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
+// A wish that a job end comes from any peer: it is good where its owner or an
+// authority signed it, and only for that job. By says who signs what came, if anybody.
+func FuzzCancel(f *testing.F) {
+	n := consensustest.New(4)
+	job := n.Job(consensus.Byzantine, 1)
+	signers := []admission.Signer{n.Nodes[0], n.Authority, n.User} // the first is the owner
+	for by, signer := range signers {
+		wish, err := consensus.SignCancel(n.ID, job.ID, signer)
+		check(f, err)
+		data, err := codec.Marshal(wish)
+		check(f, err)
+		f.Add(data, uint8(len(signers)))
+		f.Add(data, uint8(by))
+		f.Add(data, uint8((by+1)%len(signers)))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, by uint8) {
+		var wish consensus.Cancel
+		if codec.Unmarshal(data, &wish) != nil {
+			return
+		}
+		again, err := codec.Marshal(wish)
+		if err != nil || !bytes.Equal(again, data) {
+			t.Errorf("encodes to other bytes: %x, %v", again, err)
+		}
+		allowed := wish.Job == job.ID && (wish.By == job.Charter.Owner || wish.By == n.Authority.Key())
+		good := wish.Check(n.Genesis, n.ID, job.ID, job.Charter) == nil
+		if good && !allowed {
+			t.Errorf("good, of job %s by %s", wish.Job, wish.By.Name())
+		}
+		if int(by) >= len(signers) {
+			return
+		}
+		signed, err := consensus.SignCancel(n.ID, wish.Job, signers[by])
+		check(t, err)
+		allowed = allowed && wish.By == signers[by].Key()
+		wish.Signature = signed.Signature
+		if good := wish.Check(n.Genesis, n.ID, job.ID, job.Charter) == nil; good != allowed {
+			t.Errorf("good %v, of job %s by %s", good, wish.Job, wish.By.Name())
+		}
+	})
+}
+
 func FuzzParseJobID(f *testing.F) {
 	f.Add(consensus.JobID{1}.String())
 	f.Fuzz(func(t *testing.T, s string) {
