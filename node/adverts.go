@@ -348,6 +348,11 @@ func (n *Node) askAdverts(ctx context.Context, from peer.ID) error {
 	if err != nil {
 		return err
 	}
+	return n.hearAdverts(data)
+}
+
+// hearAdverts takes in an answer of adverts.
+func (n *Node) hearAdverts(data []byte) error {
 	var list []consensus.SignedAdvert
 	if err := dagcbor.Unmarshal(data, &list); err != nil {
 		return err

@@ -83,6 +83,12 @@ func (n *Node) askEvidence(ctx context.Context, from peer.ID) error {
 	if err != nil {
 		return err
 	}
+	return n.holdEquivocations(data)
+}
+
+// holdEquivocations takes in an answer of evidence, of which other kinds than
+// equivocation have no effect.
+func (n *Node) holdEquivocations(data []byte) error {
 	var list [][]byte
 	if err := dagcbor.Unmarshal(data, &list); err != nil {
 		return err

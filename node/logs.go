@@ -214,11 +214,8 @@ func (n *Node) logsOf(key admission.Key, id consensus.JobID) nextLogs {
 		if err != nil {
 			return nil, false, err
 		}
-		var answer logAnswer
-		if err := dagcbor.Unmarshal(data, &answer); err != nil {
-			return nil, false, err
-		}
-		return answer.Chunks, answer.Ended, told.add(answer)
+		answer, err := told.take(data)
+		return answer.Chunks, answer.Ended, err
 	}
 }
 
@@ -227,6 +224,14 @@ type toldLogs struct {
 	length member.LogLength
 	most   uint64 // bytes that a run may write to a stream
 	more   bool   // may be there than was told so far
+}
+
+// take decodes an answer and adds it.
+func (t *toldLogs) take(data []byte) (answer logAnswer, err error) {
+	if err := dagcbor.Unmarshal(data, &answer); err != nil {
+		return logAnswer{}, err
+	}
+	return answer, t.add(answer)
 }
 
 // add takes an answer in. It fails when that is more than any run writes, and when the

@@ -94,6 +94,11 @@ func (n *Node) askMisdeeds(ctx context.Context, of admission.Key, job consensus.
 	if err != nil {
 		return err
 	}
+	return n.holdMisdeeds(job, data)
+}
+
+// holdMisdeeds takes in an answer of the evidence of one job.
+func (n *Node) holdMisdeeds(job consensus.JobID, data []byte) error {
 	var list [][]byte
 	if err := dagcbor.Unmarshal(data, &list); err != nil {
 		return err

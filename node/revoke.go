@@ -152,30 +152,37 @@ func (n *Node) askRevoked(ctx context.Context, from peer.ID) error {
 		if err != nil {
 			return err
 		}
-		var page [][]byte
-		if err := dagcbor.Unmarshal(data, &page); err != nil {
+		var more bool
+		if after, more, err = n.takeRevoked(ctx, after, data); err != nil || !more {
 			return err
 		}
-		if len(page) > pageOfRevoked {
-			return fmt.Errorf("%d revocations, at most %d", len(page), pageOfRevoked)
+	}
+}
+
+// takeRevoked takes in an answer: a page of the revocations after a subject. It returns
+// the last subject of it, and whether there may be more.
+func (n *Node) takeRevoked(ctx context.Context, after, data []byte) ([]byte, bool, error) {
+	var page [][]byte
+	if err := dagcbor.Unmarshal(data, &page); err != nil {
+		return after, false, err
+	}
+	if len(page) > pageOfRevoked {
+		return after, false, fmt.Errorf("%d revocations, at most %d", len(page), pageOfRevoked)
+	}
+	for _, data := range page {
+		s, err := admission.OpenRevocation(data, n.home.founded, n.home.network)
+		if err != nil {
+			return after, false, err
 		}
-		for _, data := range page {
-			s, err := admission.OpenRevocation(data, n.home.founded, n.home.network)
-			if err != nil {
-				return err
-			}
-			if bytes.Compare(s.Body.Subject[:], after) <= 0 {
-				return fmt.Errorf("revocations out of order")
-			}
-			after = s.Body.Subject[:]
-			if err := n.bar(ctx, s); err != nil {
-				return err
-			}
+		if bytes.Compare(s.Body.Subject[:], after) <= 0 {
+			return after, false, fmt.Errorf("revocations out of order")
 		}
-		if len(page) < pageOfRevoked {
-			return nil
+		after = s.Body.Subject[:]
+		if err := n.bar(ctx, s); err != nil {
+			return after, false, err
 		}
 	}
+	return after, len(page) == pageOfRevoked, nil
 }
 
 // answerRevoked answers with the revocations after a subject; with none where the
