@@ -151,7 +151,7 @@ func each[T any](ctx context.Context, c *Client, r request, fn func(T) error) er
 			return c.unreachable(ctx, err)
 		}
 		var p api.Problem
-		if json.Unmarshal(line, &p) == nil && p.Schema == api.SchemaProblem {
+		if _ = json.Unmarshal(line, &p); p.Schema == api.SchemaProblem { // also one of which parts cannot be read
 			return p.Problem()
 		}
 		var v T
