@@ -93,7 +93,7 @@ func greeting(index string) exec.Result {
 }
 
 // arrayMember is a member with so many cores, and an open array job.
-func arrayMember(t *testing.T, cores uint64, count uint64, e exec.Executor) (*Member, *job, *told) {
+func arrayMember(t testing.TB, cores uint64, count uint64, e exec.Executor) (*Member, *job, *told) {
 	t.Helper()
 	a := &told{}
 	var now atomic.Int64
