@@ -3,12 +3,14 @@ package node
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
 	"github.com/muster-network/muster/consensus/consensustest"
 	"github.com/muster-network/muster/jobs/member"
+	"github.com/muster-network/muster/p2p/discovery"
 	"github.com/muster-network/muster/p2p/gossip"
 	"github.com/muster-network/muster/store/dagcbor"
 )
@@ -132,7 +134,8 @@ func FuzzJudgeAnnouncement(f *testing.F) {
 }
 
 // What the DHT's validator takes, a reader takes too, and shows without falling
-// over it; and the other way round.
+// over it; and the other way round. It is shown what comes as it comes, and then with
+// its certificate.
 func FuzzValidateRecord(f *testing.F) {
 	n := consensustest.New(5)
 	job := n.Job(consensus.Byzantine, 1)
@@ -145,10 +148,18 @@ func FuzzValidateRecord(f *testing.F) {
 	f.Add(encoded(f, member.Closed{Finished: consensustest.Now, Name: "hello", Labels: map[string]string{"a": "b"}, Seats: []member.Seat{
 		{Role: "executor", Report: "result", Accepted: true, Use: map[string]uint64{"cpu_ns": 1}}, {Role: "voter"}, {}, {},
 	}}))
-	f.Add(encoded(f, member.Closed{Certificate: certificate}))
+	good := encoded(f, member.Closed{Certificate: certificate})
+	f.Add(good)
+	f.Add(certificate)
+	f.Add([]byte{})
+	f.Add(append(bytes.Clone(good), 0))
+	f.Add(append(bytes.Clone(good), make([]byte, discovery.MaxRecord)...))
+	f.Add(encoded(f, member.Closed{Certificate: certificate, Name: strings.Repeat("n", discovery.MaxRecord)}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var closed member.Closed
-		if dagcbor.Unmarshal(data, &closed) != nil {
+		decodes := dagcbor.Unmarshal(data, &closed) == nil
+		recordIsJudged(t, listener(n), job.ID.String(), data, good, decodes)
+		if !decodes {
 			return
 		}
 		if len(closed.Certificate) == 0 {
@@ -165,6 +176,32 @@ func FuzzValidateRecord(f *testing.F) {
 			t.Error("valid under another job's key")
 		}
 	})
+}
+
+// recordIsJudged shows the validator a value beside a good one. What it says of a
+// value it says again, a bad one spoils no good one, and of good ones the first is as
+// good as any.
+func recordIsJudged(t *testing.T, node *Node, key string, data, good []byte, decodes bool) {
+	t.Helper()
+	validator := certificates{node.home.genesis, &verified{sums: map[[32]byte]struct{}{}}}
+	err := validator.Validate(key, data)
+	if err == nil && !decodes {
+		t.Errorf("valid, and nobody can read it: %d bytes", len(data))
+	}
+	if again := validator.Validate(key, data); (again == nil) != (err == nil) {
+		t.Errorf("first %v, and then %v", err, again)
+	}
+	if err := validator.Validate(key, good); err != nil {
+		t.Errorf("a good record after it is refused: %v", err)
+	}
+	// The DHT lets it select among values that it has validated, and no others.
+	values := [][]byte{data, good}
+	if err != nil {
+		values = values[1:]
+	}
+	if best, err := validator.Select(key, values); err != nil || best != 0 || validator.Validate(key, values[best]) != nil {
+		t.Errorf("selects %d of %d, %v", best, len(values), err)
+	}
 }
 
 // Questions come from any member; what decodes is what they encoded.
