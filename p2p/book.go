@@ -153,6 +153,23 @@ func (b *book) all() []peer.AddrInfo {
 	return infos
 }
 
+// sighting is a peer and when it was seen.
+type sighting struct {
+	peer.AddrInfo
+	seen int64 // Unix milliseconds
+}
+
+// sightings returns the peers in no order.
+func (b *book) sightings() []sighting {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]sighting, 0, len(b.peers))
+	for id, r := range b.peers {
+		all = append(all, sighting{peer.AddrInfo{ID: id, Addrs: r.addrs}, r.seen})
+	}
+	return all
+}
+
 // run saves the book soon after it changes, and when ctx ends.
 func (b *book) run(ctx context.Context) error {
 	if b.path == "" {

@@ -17,13 +17,15 @@ const (
 	redialFirst    = 250 * time.Millisecond
 	redialMost     = 2 * time.Minute
 	redialSpacing  = time.Second
-	redialAtOnce   = 8
+	redialAtOnce   = 16 // each dials up to 8 addresses, and libp2p 160 in all
 	redialPatience = 10 * time.Second
 )
 
 // redialer dials remembered peers that are not connected, with a back-off for
-// each, while fewer than enough are connected. With nothing to dial it holds
-// one sleeping goroutine and no timer.
+// each, while fewer than enough are connected: in turn whoever was seen last and
+// whoever failed least, for the book may hold a thousand that are gone for good,
+// and each of them keeps a place for as long as redialPatience. With nothing to dial
+// it holds one sleeping goroutine and no timer.
 type redialer struct {
 	host   host.Host
 	book   *book
@@ -32,6 +34,7 @@ type redialer struct {
 
 	mu    sync.Mutex
 	tries map[peer.ID]*tries
+	least bool // it is the turn of who failed least
 }
 
 type tries struct {
@@ -72,18 +75,20 @@ func (r *redialer) run(ctx context.Context) error {
 	defer dials.Wait()
 	places := make(chan struct{}, redialAtOnce)
 	for {
-		due, wait := r.due(time.Now())
-		for _, info := range due {
-			select {
-			case <-ctx.Done():
-				return nil
-			case places <- struct{}{}:
-			}
+		select {
+		case <-ctx.Done():
+			return nil
+		case places <- struct{}{}:
+		}
+		info, wait := r.next(time.Now())
+		if info.ID != "" {
 			dials.Go(func() {
 				defer func() { <-places }()
 				r.dial(ctx, info)
 			})
+			continue
 		}
+		<-places
 		var timer <-chan time.Time
 		if wait > 0 {
 			timer = time.After(wait)
@@ -97,32 +102,41 @@ func (r *redialer) run(ctx context.Context) error {
 	}
 }
 
-// due returns whom to dial now, and how long until somebody is due, 0 for never.
-func (r *redialer) due(now time.Time) (due []peer.AddrInfo, wait time.Duration) {
+// next returns whom to dial now, or nobody and how long until somebody is due, 0
+// for never.
+func (r *redialer) next(now time.Time) (first peer.AddrInfo, wait time.Duration) {
 	if len(r.host.Network().Peers()) >= r.enough {
-		return nil, 0
+		return first, 0
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, info := range r.book.all() {
-		if info.ID == r.host.ID() || r.host.Network().Connectedness(info.ID) == network.Connected {
+	var best *tries
+	var seen int64
+	for _, s := range r.book.sightings() {
+		if s.ID == r.host.ID() || r.host.Network().Connectedness(s.ID) == network.Connected {
 			continue
 		}
-		t := r.tries[info.ID]
+		t := r.tries[s.ID]
 		if t == nil {
 			t = new(tries)
-			r.tries[info.ID] = t
+			r.tries[s.ID] = t
 		}
 		switch left := t.next.Sub(now); {
 		case t.under:
-		case left <= 0:
-			t.under = true
-			due = append(due, info)
-		case wait == 0 || left < wait:
-			wait = left
+		case left > 0:
+			if wait == 0 || left < wait {
+				wait = left
+			}
+		case best == nil,
+			r.least && t.failed < best.failed,
+			(!r.least || t.failed == best.failed) && s.seen > seen:
+			first, best, seen = s.AddrInfo, t, s.seen
 		}
 	}
-	return due, wait
+	if best != nil {
+		best.under, r.least = true, !r.least
+	}
+	return first, wait
 }
 
 func (r *redialer) dial(ctx context.Context, info peer.AddrInfo) {
