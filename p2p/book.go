@@ -132,12 +132,7 @@ func (b *book) remove(id peer.ID) {
 	b.touch()
 }
 
-func (b *book) touch() {
-	select {
-	case b.changed <- struct{}{}:
-	default:
-	}
-}
+func (b *book) touch() { wake(b.changed) }
 
 // all returns the peers, by id.
 func (b *book) all() []peer.AddrInfo {

@@ -33,7 +33,9 @@ type Node struct {
 	redial *redialer
 	log    *slog.Logger
 	late   chan struct{} // somebody is connected who may not be any more
-	closed atomic.Bool
+
+	identified chan struct{} // somebody is connected whose latency may not be known
+	closed     atomic.Bool
 }
 
 // New makes the host and opens its listeners. It dials nobody: see Run. The
@@ -59,7 +61,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("p2p: make the host: %w", err)
 	}
 	n := &Node{
-		Host: h, Network: id, Genesis: genesis, late: make(chan struct{}, 1),
+		Host: h, Network: id, Genesis: genesis, late: make(chan struct{}, 1), identified: make(chan struct{}, 1),
 		cfg: cfg, door: d, dials: under, book: remembered, redial: newRedialer(h, remembered, cfg.MaxPeers/2), log: cfg.Log,
 	}
 	h.Network().Notify(&network.NotifyBundle{ConnectedF: n.arrived})
@@ -72,14 +74,19 @@ func (n *Node) arrived(_ network.Network, c network.Conn) {
 	if n.door.lost(c.RemotePeer()) == 0 {
 		return
 	}
+	wake(n.late)
+}
+
+// wake has whoever waits at signal, of capacity 1, look again.
+func wake(signal chan<- struct{}) {
 	select {
-	case n.late <- struct{}{}:
+	case signal <- struct{}{}:
 	default:
 	}
 }
 
 // Run keeps the node connected: it redials remembered peers, remembers those
-// that come, and ends connections whose credential has expired or was revoked.
+// that come, measures their latency, and ends connections whose credential has expired or was revoked.
 // It returns when ctx ends and its goroutines are gone, having saved the peers.
 func (n *Node) Run(ctx context.Context) error {
 	events, err := n.Host.EventBus().Subscribe([]any{
@@ -90,6 +97,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return fmt.Errorf("p2p: watch the host: %w", err)
 	}
 	defer events.Close()
+	wake(n.identified)
 	for _, id := range n.Host.Network().Peers() {
 		n.book.add(peer.AddrInfo{ID: id, Addrs: n.Host.Peerstore().Addrs(id)}, n.cfg.Now())
 	}
@@ -98,6 +106,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return n.redial.run(ctx) })
 	g.Go(func() error { return n.book.run(ctx) })
 	g.Go(func() error { return n.guard(ctx) })
+	g.Go(func() error { return n.measure(ctx) })
 	return g.Wait()
 }
 
@@ -123,6 +132,7 @@ func (n *Node) watch(ctx context.Context, events event.Subscription) error {
 			switch e := e.(type) {
 			case event.EvtPeerIdentificationCompleted:
 				n.book.add(peer.AddrInfo{ID: e.Peer, Addrs: e.ListenAddrs}, n.cfg.Now())
+				wake(n.identified)
 			case event.EvtPeerConnectednessChanged:
 				n.redial.changed(e.Peer, e.Connectedness == network.Connected)
 			}

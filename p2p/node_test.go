@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -70,6 +71,22 @@ func TestANodeIsDialledAgainWhenItReturns(t *testing.T) {
 	await(t, down, cfg.Identity.Peer, "the end")
 	p2ptest.Start(t, cfg)
 	await(t, up, cfg.Identity.Peer, "the second dial")
+}
+
+func TestTheLatencyOfEveryConnectedPeerBecomesKnown(t *testing.T) {
+	net := p2ptest.New(t)
+	nodes := []*p2p.Node{p2ptest.Start(t, net.Config(t)), p2ptest.Start(t, net.Config(t)), p2ptest.Start(t, net.Config(t))}
+	p2ptest.Connect(t, nodes[0], nodes[1])
+	p2ptest.Connect(t, nodes[0], nodes[2])
+	deadline := time.Now().Add(30 * time.Second)
+	for i, pair := range [][2]*p2p.Node{{nodes[0], nodes[1]}, {nodes[1], nodes[0]}, {nodes[0], nodes[2]}, {nodes[2], nodes[0]}} {
+		for pair[0].Host.Peerstore().LatencyEWMA(pair[1].Host.ID()) == 0 {
+			if time.Now().After(deadline) {
+				t.Fatalf("latency %d is not known", i)
+			}
+			runtime.Gosched()
+		}
+	}
 }
 
 func TestRevocationEndsConnectionsAtOnce(t *testing.T) {

@@ -51,12 +51,7 @@ func newRedialer(h host.Host, b *book, enough int) *redialer {
 	return &redialer{host: h, book: b, enough: enough, signal: make(chan struct{}, 1), tries: map[peer.ID]*tries{}}
 }
 
-func (r *redialer) wake() {
-	select {
-	case r.signal <- struct{}{}:
-	default:
-	}
-}
+func (r *redialer) wake() { wake(r.signal) }
 
 // changed notes that a peer came or went.
 func (r *redialer) changed(id peer.ID, connected bool) {
