@@ -207,6 +207,7 @@ func FuzzOpenItems(f *testing.F) {
 		{jobs.Items{Args: [][]string{{"a"}, {"b", "c"}, {}}}, 3, ""},
 		{jobs.Items{Args: [][]string{{"a"}, {"b"}}, Inputs: inputs}, 2, ""},
 		{jobs.Items{Args: [][]string{{"a"}, slices.Repeat([]string{"a"}, 1023)}}, 2, ""},
+		{jobs.Items{Inputs: []jobs.ItemInput{inputs[1], inputs[0]}}, 2, "page"},
 		{jobs.Items{Inputs: inputs, Packs: []consensus.ArrayPack{{Tasks: 2, File: link("pack")}}, Large: []dagcbor.Link{link("tree")}}, 3, "page"},
 		{jobs.Items{Inputs: inputs, Packs: []consensus.ArrayPack{{Tasks: 2, File: link("p")}, {Tasks: 1, File: link("q")}}}, 3, "page"},
 		{jobs.Items{Inputs: inputs, Packs: []consensus.ArrayPack{{Tasks: 2, File: link("p")}, {Tasks: 2, File: link("q")}}}, 3, "page"},

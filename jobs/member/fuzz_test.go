@@ -64,7 +64,7 @@ func FuzzCheckpoint(f *testing.F) {
 	for _, c := range []checkpoint{
 		{},
 		{Ends: []taskEnd{end, {Index: 1, Kind: exec.Exited, Code: 7}, {Index: 2, Kind: exec.Exited, Tree: &link}}},
-		{Ends: []taskEnd{end, end, {Index: 3, Kind: exec.Exited, Tree: &other}, {Index: count}, {Index: 1 << 63}, {Index: 4, Kind: exec.TimedOut}}},
+		{Ends: []taskEnd{end, end, {Index: 3, Kind: exec.Exited, Tree: &other}, {Index: count, Kind: exec.Exited}, {Index: 1 << 63, Kind: exec.Trapped}, {Index: 4, Kind: exec.TimedOut}}},
 		{Job: consensus.JobID{1}, Ends: []taskEnd{end}},
 	} {
 		data, err := dagcbor.Seal(tagCheckpoint, m.cfg.Network[:], c)
