@@ -224,7 +224,13 @@ func (m *Machine) hearEnded(party int, run uint64) {
 // seekRun asks for a run, or begins the one that was granted.
 func (m *Machine) seekRun() {
 	t, r := &m.turns, &m.runs
-	if r.report != nil || t.begun > t.over || !m.isActive(m.seat) || !m.canRun(m.seat) || m.hasAsked() {
+	if r.report != nil || t.begun > t.over || !m.isActive(m.seat) || !m.canRun(m.seat) {
+		return
+	}
+	if m.isUnheard() {
+		m.endRuns(r.run)
+	}
+	if m.entry.voided && t.over > 0 {
 		return
 	}
 	// A number is kept for a beat: else those who hear of each other's grants, and
@@ -259,15 +265,12 @@ func (m *Machine) ownGrants() []consensus.Vote {
 	return grants
 }
 
-// hasAsked reports whether this member gave the job up and has asked for a run in
-// vain: it asks for one, and gives that up in time. The words of q that granted it
-// may never come, and whoever has heard them waits for the run (see isWithdrawn).
-func (m *Machine) hasAsked() bool {
-	if t, r := &m.turns, &m.runs; m.entry.voided && r.run > t.over && m.now >= m.askUntil(slices.Index(m.cfg.Runners, m.seat)) &&
-		len(m.ownGrants()) < m.t.Quorum {
-		m.endRuns(r.run)
-	}
-	return m.entry.voided && m.turns.over > 0
+// isUnheard reports whether this member gave the job up and has asked for its number
+// in vain. It asks for no other: the words of q that granted this one may never come,
+// and whoever has heard them waits for the run (see isWithdrawn).
+func (m *Machine) isUnheard() bool {
+	run := m.runs.run
+	return m.entry.voided && run > m.turns.over && m.now >= m.askUntil(slices.Index(m.cfg.Runners, m.seat)) && len(m.ownGrants()) < m.t.Quorum
 }
 
 func (m *Machine) ask(run uint64) {
