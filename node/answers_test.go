@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/muster-network/muster/consensus"
 	"github.com/muster-network/muster/consensus/admission"
@@ -14,7 +12,6 @@ import (
 	"github.com/muster-network/muster/jobs/backlog"
 	"github.com/muster-network/muster/jobs/member"
 	"github.com/muster-network/muster/store/dagcbor"
-	"github.com/muster-network/muster/store/journal"
 )
 
 // The answers that peers give, as a node takes them in.
@@ -29,15 +26,7 @@ const (
 
 // asker is a listener that takes in answers, too. The evidence it holds is in memory.
 func asker(f *testing.F, n *consensustest.Network) func() *Node {
-	j, err := journal.Open(filepath.Join(f.TempDir(), "journal"), journal.Options{Host: journal.Host{MachineID: "m"}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { _ = j.Close() })
-	events, err := openEvents(j, "muster:lab", time.Now)
-	if err != nil {
-		f.Fatal(err)
-	}
+	j, events := journalOfEvents(f)
 	return func() *Node {
 		node := listener(n)
 		node.cfg.Log, node.events = slog.New(slog.DiscardHandler), events

@@ -169,6 +169,21 @@ func TestANodeHearsAtAClosedDoorThatItWasRevokedAndOfNobodyElse(t *testing.T) {
 	}
 }
 
+// journalOfEvents is an empty journal, and the events that are kept in it.
+func journalOfEvents(t testing.TB) (*journal.Journal, *events) {
+	t.Helper()
+	j, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{Host: journal.Host{MachineID: "m"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	e, err := openEvents(j, "muster:lab", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j, e
+}
+
 // What is passed on bars whom an authority named, is no news a second time, and is
 // kept as it came. The body is signed for whatever it is; data is taken as it comes.
 func FuzzJudgeRevocation(f *testing.F) {
@@ -176,15 +191,7 @@ func FuzzJudgeRevocation(f *testing.F) {
 	good := revocationOf(f, n, n.Nodes[0].Key(), "lost")
 	f.Add(encoded(f, good.Body), true)
 	f.Add(encoded(f, good), false)
-	j, err := journal.Open(filepath.Join(f.TempDir(), "journal"), journal.Options{Host: journal.Host{MachineID: "m"}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { _ = j.Close() })
-	events, err := openEvents(j, "muster:lab", time.Now)
-	if err != nil {
-		f.Fatal(err)
-	}
+	j, events := journalOfEvents(f)
 	f.Fuzz(func(t *testing.T, data []byte, sign bool) {
 		if sign {
 			var s admission.SignedRevocation
