@@ -93,7 +93,7 @@ func TestAThousandPeersThatAreGoneHoldUpNobodyWhoIsBack(t *testing.T) {
 		if !slices.Equal(h.Peers(), []peer.ID{"seen last"}) {
 			t.Errorf("after %s %q are connected, want who was seen last", time.Since(began), h.Peers())
 		}
-		time.Sleep(2 * maxRemembered / redialAtOnce * redialPatience)
+		time.Sleep(2 * maxRemembered / redialAtOnce * redialPatience) // virtual, too
 		synctest.Wait()
 		if !slices.Equal(h.Peers(), []peer.ID{"seen last", "seen long ago"}) {
 			t.Errorf("after %s %q are connected, want all who answer", time.Since(began), h.Peers())
